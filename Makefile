@@ -1,0 +1,47 @@
+# Everything happens in .venv, which the first target that needs it makes.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help train test test-slow check lint bench doctor clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The extension is compiled against the torch that is installed, so torch comes first.
+$(STAMP): $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "torch>=2.10" torchvision ninja pybind11 "setuptools>=77" wheel
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[dev]"
+	touch $@
+
+train: $(STAMP) ## Set up and train on the built-in handwritten digits
+	$(BIN)/lae train --max-time 45
+
+test: $(STAMP) ## Set up and run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP) ## Run the slow tests too
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test-slow ## Everything CI runs: style, types, import contracts, tests
+
+bench: $(STAMP) ## Compare the fused kernels with plain PyTorch
+	$(BIN)/lae bench
+
+doctor: $(STAMP) ## Say what is installed and whether it works
+	$(BIN)/lae doctor
+
+clean: ## Remove what was built (not .venv, data or runs)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f lae_fast/*.so
+	rm -f $(STAMP)

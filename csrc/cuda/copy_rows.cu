@@ -1,0 +1,60 @@
+#include <vector>
+
+#include "kernels.cuh"
+
+namespace lae::cuda {
+namespace {
+
+constexpr int kMaxPairs = 32;  // a launch copies up to this many tensors
+
+struct Pairs {
+  uint32_t* into[kMaxPairs];
+  const uint32_t* source[kMaxPairs];
+  int64_t words[kMaxPairs];  // a row
+};
+
+// blockIdx.y chooses the tensor; a block takes a row at a time.
+__global__ void copy_rows_kernel(Pairs pairs, const bool* rows, int64_t n, bool where) {
+  const int64_t words = pairs.words[blockIdx.y];
+  for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
+    if (rows[i] != where) continue;
+    uint32_t* const into = pairs.into[blockIdx.y] + i * words;
+    const uint32_t* const source = pairs.source[blockIdx.y] + i * words;
+    for (int64_t j = threadIdx.x; j < words; j += blockDim.x) into[j] = source[j];
+  }
+}
+
+void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tensor& rows,
+                bool where) {
+  check_copy_rows(into, source, rows, aoti_torch_device_type_cuda());
+  if (into.empty() || rows.size(0) == 0) return;
+  const Tensor mask = readable(rows);
+  const Call call("copy_rows_", into[0], aoti_torch_device_type_cuda(), "into");
+  const Launch launch(call);
+  const int64_t n = rows.size(0);
+  std::vector<Updated> targets;
+  targets.reserve(into.size());
+  std::vector<Tensor> sources;
+  for (size_t first = 0; first < into.size(); first += kMaxPairs) {
+    Pairs pairs{};
+    unsigned count = 0;
+    for (size_t t = first; t < into.size() && count < kMaxPairs; ++t, ++count) {
+      targets.emplace_back(into[t]);
+      sources.push_back(readable(source[t]));
+      pairs.into[count] = static_cast<uint32_t*>(targets.back().work().mutable_data_ptr());
+      pairs.source[count] = static_cast<const uint32_t*>(sources.back().const_data_ptr());
+      pairs.words[count] = into[t].numel() / n * element_size(into[t]) / 4;
+    }
+    const dim3 grid(row_blocks(n), count);
+    copy_rows_kernel<<<grid, kRowThreads, 0, launch.stream()>>>(pairs, read<bool>(mask), n, where);
+  }
+  check_launch(call.op);
+  for (Updated& target : targets) target.commit();
+}
+
+}  // namespace
+}  // namespace lae::cuda
+
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+  m.impl("copy_rows_", TORCH_BOX(&lae::cuda::copy_rows_));
+}

@@ -1,0 +1,102 @@
+#include "../likelihood.h"
+
+#include <tuple>
+
+#include "kernels.cuh"
+
+namespace lae::cuda {
+namespace {
+
+template <class T>
+struct Images {
+  T* output;  // becomes the gradient
+  const T* bias;
+  const T* x;
+  const T* log_scale;  // null where there is no scale
+  double* values;
+  double* by_scale;
+  int64_t n, d;
+};
+
+// A block takes an image at a time.
+template <template <class> class Pixel, class T>
+__global__ void images_kernel(Images<T> a) {
+  const Pixel<T> pixel(a.log_scale == nullptr ? 0.0 : static_cast<double>(*a.log_scale));
+  for (int64_t i = blockIdx.x; i < a.n; i += gridDim.x) {
+    T* const output = a.output + i * a.d;
+    const T* const x = a.x + i * a.d;
+    Pair sums;
+    for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
+      const PixelTerms<T> terms = pixel(output[j] + a.bias[j], x[j]);
+      output[j] = terms.grad;
+      sums.first += static_cast<double>(terms.value);
+      sums.second += static_cast<double>(terms.by_scale);
+    }
+    sums = block_sum(sums);
+    if (threadIdx.x == 0) {
+      const double pixels = static_cast<double>(a.d);
+      a.values[i] = pixel.value(sums.first, pixels);
+      if (Pixel<T>::kScaled) a.by_scale[i] = pixel.by_scale(sums.second, pixels);
+    }
+  }
+}
+
+template <template <class> class Pixel>
+void for_each_image(const Call& call, Tensor& output, const Tensor& bias, const Tensor& x,
+                    Tensor& values, Tensor* by_scale, const Tensor* log_scale) {
+  Updated work(output);
+  const Tensor bias_in = readable(bias), x_in = readable(x);
+  const Launch launch(call);
+  const auto all = [&](auto zero) {
+    using T = decltype(zero);
+    const Images<T> images{write<T>(work.work()), read<T>(bias_in), read<T>(x_in),
+                           log_scale == nullptr ? nullptr : read<T>(*log_scale),
+                           write<double>(values),
+                           by_scale == nullptr ? nullptr : write<double>(*by_scale),
+                           output.size(0), output.size(1)};
+    images_kernel<Pixel, T><<<row_blocks(images.n), kRowThreads, 0, launch.stream()>>>(images);
+  };
+  if (call.is_double()) all(double{});
+  else all(float{});
+  check_launch(call.op);
+  work.commit();
+}
+
+Tensor bernoulli_grad_(Tensor output, const Tensor& bias, const Tensor& x) {
+  const Call call("bernoulli_grad_", output, aoti_torch_device_type_cuda(), "output");
+  call.check_likelihood(bias, x);
+  Tensor values = empty_rows(call);
+  for_each_image<BernoulliPixel>(call, output, bias, x, values, nullptr, nullptr);
+  return values;
+}
+
+template <template <class> class Pixel>
+std::tuple<Tensor, Tensor> scaled_grad(const char* op, Tensor& output, const Tensor& bias,
+                                       const Tensor& x, const Tensor& log_scale) {
+  const Call call(op, output, aoti_torch_device_type_cuda(), "output");
+  call.check_likelihood(bias, x);
+  call.check_log_scale(log_scale);
+  Tensor values = empty_rows(call), by_scale = empty_rows(call);
+  for_each_image<Pixel>(call, output, bias, x, values, &by_scale, &log_scale);
+  return {values, by_scale};
+}
+
+std::tuple<Tensor, Tensor> gaussian_grad_(Tensor output, const Tensor& bias, const Tensor& x,
+                                          const Tensor& log_scale) {
+  return scaled_grad<GaussianPixel>("gaussian_grad_", output, bias, x, log_scale);
+}
+
+std::tuple<Tensor, Tensor> discretized_logistic_grad_(Tensor output, const Tensor& bias,
+                                                      const Tensor& x, const Tensor& log_scale) {
+  return scaled_grad<DiscretizedLogisticPixel>("discretized_logistic_grad_", output, bias, x,
+                                               log_scale);
+}
+
+}  // namespace
+}  // namespace lae::cuda
+
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+  m.impl("bernoulli_grad_", TORCH_BOX(&lae::cuda::bernoulli_grad_));
+  m.impl("gaussian_grad_", TORCH_BOX(&lae::cuda::gaussian_grad_));
+  m.impl("discretized_logistic_grad_", TORCH_BOX(&lae::cuda::discretized_logistic_grad_));
+}

@@ -1,0 +1,127 @@
+#include "kernels.cuh"
+
+namespace lae::cuda {
+namespace {
+
+template <class T>
+struct ForwardArgs {
+  T* u;  // becomes the normalised values
+  const T* bias;
+  const T* gain;
+  const T* shift;
+  T* y;
+  T* rstd;
+  int64_t n, d;
+  double eps;
+};
+
+template <class T>
+struct BackwardArgs {
+  T* grad;  // masked in place
+  const T* normed;
+  const T* y;
+  const T* rstd;
+  const T* gain;
+  T* grad_u;
+  int64_t n, d;
+};
+
+// A block takes a row at a time; a thread reads back only what it wrote itself.
+template <class T>
+__global__ void forward_kernel(ForwardArgs<T> a) {
+  const double width = static_cast<double>(a.d);
+  for (int64_t i = blockIdx.x; i < a.n; i += gridDim.x) {
+    T* const u = a.u + i * a.d;
+    T* const y = a.y + i * a.d;
+    double sum = 0;
+    for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
+      u[j] += a.bias[j];
+      sum += static_cast<double>(u[j]);
+    }
+    const T mean = static_cast<T>(block_sum(sum) / width);
+    double square = 0;
+    for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
+      u[j] -= mean;
+      square += static_cast<double>(u[j]) * static_cast<double>(u[j]);
+    }
+    const T rstd = static_cast<T>(1.0 / sqrt(block_sum(square) / width + a.eps));
+    if (threadIdx.x == 0) a.rstd[i] = rstd;
+    for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
+      u[j] *= rstd;
+      const T z = u[j] * a.gain[j] + a.shift[j];
+      y[j] = z < T(0) ? T(0) : z;
+    }
+  }
+}
+
+template <class T>
+__global__ void backward_kernel(BackwardArgs<T> a) {
+  const double width = static_cast<double>(a.d);
+  for (int64_t i = blockIdx.x; i < a.n; i += gridDim.x) {
+    T* const grad = a.grad + i * a.d;
+    T* const grad_u = a.grad_u + i * a.d;
+    const T* const normed = a.normed + i * a.d;
+    const T* const y = a.y + i * a.d;
+    Pair sums;
+    for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
+      grad[j] = y[j] > T(0) ? grad[j] : T(0);
+      grad_u[j] = grad[j] * a.gain[j];
+      sums.first += static_cast<double>(grad_u[j]);
+      sums.second += static_cast<double>(grad_u[j]) * static_cast<double>(normed[j]);
+    }
+    sums = block_sum(sums);
+    const T mean = static_cast<T>(sums.first / width), slope = static_cast<T>(sums.second / width);
+    for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
+      grad_u[j] = a.rstd[i] * (grad_u[j] - mean - normed[j] * slope);
+    }
+  }
+}
+
+void norm_relu_(Tensor u, const Tensor& bias, const Tensor& gain, const Tensor& shift, Tensor y,
+                Tensor rstd, double eps) {
+  const Call call("norm_relu_", u, aoti_torch_device_type_cuda(), "u");
+  call.check_norm_relu(bias, gain, shift, y, rstd, eps);
+  Updated u_work(u), y_work(y), rstd_work(rstd);
+  const Tensor bias_in = readable(bias), gain_in = readable(gain), shift_in = readable(shift);
+  const Launch launch(call);
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const ForwardArgs<T> args{write<T>(u_work.work()), read<T>(bias_in), read<T>(gain_in),
+                              read<T>(shift_in), write<T>(y_work.work()),
+                              write<T>(rstd_work.work()), u.size(0), u.size(1), eps};
+    forward_kernel<T><<<row_blocks(args.n), kRowThreads, 0, launch.stream()>>>(args);
+  };
+  if (call.is_double()) run(double{});
+  else run(float{});
+  check_launch(call.op);
+  for (Updated* updated : {&u_work, &y_work, &rstd_work}) updated->commit();
+}
+
+void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, const Tensor& rstd,
+                         const Tensor& gain, Tensor grad_u) {
+  const Call call("norm_relu_backward_", grad, aoti_torch_device_type_cuda(), "grad");
+  call.check_norm_relu_backward(normed, y, rstd, gain, grad_u);
+  Updated grad_work(grad), grad_u_work(grad_u);
+  const Tensor normed_in = readable(normed), y_in = readable(y), rstd_in = readable(rstd),
+               gain_in = readable(gain);
+  const Launch launch(call);
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const BackwardArgs<T> args{write<T>(grad_work.work()), read<T>(normed_in), read<T>(y_in),
+                               read<T>(rstd_in), read<T>(gain_in),
+                               write<T>(grad_u_work.work()), grad.size(0), grad.size(1)};
+    backward_kernel<T><<<row_blocks(args.n), kRowThreads, 0, launch.stream()>>>(args);
+  };
+  if (call.is_double()) run(double{});
+  else run(float{});
+  check_launch(call.op);
+  for (Updated* updated : {&grad_work, &grad_u_work}) updated->commit();
+}
+
+}  // namespace
+}  // namespace lae::cuda
+
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+  m.impl("norm_relu_", TORCH_BOX(&lae::cuda::norm_relu_));
+  m.impl("norm_relu_backward_", TORCH_BOX(&lae::cuda::norm_relu_backward_));
+}

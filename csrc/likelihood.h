@@ -1,0 +1,151 @@
+// The negative log-likelihood of one pixel with its derivative, shared by both backends.
+//
+// exp and log1p are polynomials without branches, so that compilers vectorise them; relative errors
+// are a few ulp on the ranges used here. A NaN in the decoder's output gives a NaN value.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "normal.h"
+
+namespace lae {
+
+LAE_HD double power_of_two(int64_t exponent) {
+  const uint64_t bits = static_cast<uint64_t>(exponent + 1023) << 52;
+#if defined(__CUDA_ARCH__)
+  return __longlong_as_double(static_cast<long long>(bits));
+#else
+  double x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+#endif
+}
+
+// e^x for x <= 0, at least e^-87 (float) or e^-700 (double).
+LAE_HD float exp_non_positive(float x) {
+  x = x < -87.0f ? -87.0f : x;
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const float whole = (x * 1.44269504f + kRound) - kRound;
+  const float r = (x - whole * 0x1.62e4p-1f) - whole * 0x1.7f7d1cp-20f;
+  // Minimax on |r| <= log(2) / 2 (Cephes, expf).
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  return p * bits_float(static_cast<uint32_t>(static_cast<int32_t>(whole) + 127) << 23);
+}
+
+LAE_HD double exp_non_positive(double x) {
+  x = x < -700.0 ? -700.0 : x;
+  constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
+  const double whole = (x * 1.4426950408889634 + kRound) - kRound;
+  const double r = (x - whole * 0x1.62e42fefa0000p-1) - whole * 0x1.cf79abc9e3b39p-40;
+  double p = 1.0;  // Taylor, degree 14, by Horner's rule
+  for (int k = 14; k > 0; --k) p = p * r * (1.0 / k) + 1.0;
+  return p * power_of_two(static_cast<int64_t>(whole));
+}
+
+// atanh(s) / s - 1 over y, with y = s^2 <= 1/9; in float a minimax fit, 7e-10 of the logarithm.
+LAE_HD float atanh_tail(float y) {
+  float p = 0x1.f1aeep-4f;
+  p = p * y + 0x1.b6d6a4p-4f;
+  p = p * y + 0x1.250972p-3f;
+  p = p * y + 0x1.9996a8p-3f;
+  return p * y + 0x1.555558p-2f;
+}
+
+LAE_HD double atanh_tail(double y) {
+  double p = 1.0 / 35.0;
+  for (int k = 33; k > 1; k -= 2) p = p * y + 1.0 / k;
+  return p;
+}
+
+template <class T>
+struct Logistic {
+  T softplus;  // log(1 + e^t)
+  T sigmoid;   // 1 / (1 + e^-t)
+};
+
+// With e = e^-|t|, log(1 + e) is 2 atanh(e / (2 + e)) and both quotients share one division, which
+// costs as much as all the rest.
+template <class T>
+LAE_HD Logistic<T> logistic(T t) {
+  const T e = exp_non_positive(t > T(0) ? -t : t);
+  const T one = T(1) + e, two = T(2) + e, inverse = T(1) / (one * two);
+  const T s = e * one * inverse;
+  const T positive = t < T(0) ? T(0) : t;  // NaN stays NaN
+  const T log1p = T(2) * s + T(2) * s * (s * s * atanh_tail(s * s));
+  return {positive + log1p, (t < T(0) ? e : T(1)) * two * inverse};
+}
+
+// What one pixel adds: to the image's value, and to its derivative by the logarithm of the scale.
+template <class T>
+struct PixelTerms {
+  T value, grad, by_scale;
+};
+
+template <class T>
+struct BernoulliPixel {
+  static constexpr bool kScaled = false;
+  explicit LAE_HD BernoulliPixel(double) {}
+  LAE_HD PixelTerms<T> operator()(T output, T x) const {
+    const Logistic<T> at = logistic(output);
+    return {at.softplus - x * output, at.sigmoid - x, T(0)};
+  }
+  LAE_HD double value(double sum, double) const { return sum; }
+  LAE_HD double by_scale(double sum, double) const { return sum; }
+};
+
+// -log N(x; output, scale^2), the constants added once an image.
+template <class T>
+struct GaussianPixel {
+  static constexpr bool kScaled = true;
+  double log_scale;
+  T precision;
+  explicit LAE_HD GaussianPixel(double log_scale)
+      : log_scale(log_scale), precision(static_cast<T>(exp(-2.0 * log_scale))) {}
+  LAE_HD PixelTerms<T> operator()(T output, T x) const {
+    const T difference = output - x, grad = difference * precision;
+    const T square = difference * grad;
+    return {square, grad, square};
+  }
+  LAE_HD double value(double sum, double pixels) const {
+    return 0.5 * sum + pixels * (log_scale + 0.91893853320467274178);
+  }
+  LAE_HD double by_scale(double sum, double pixels) const { return pixels - sum; }
+};
+
+// The logistic density's mass in a grey level's bin; see `DiscretizedLogistic` in
+// lae_fast/models/likelihoods.py. A bin of black or white has one end only.
+template <class T>
+struct DiscretizedLogisticPixel {
+  static constexpr bool kScaled = true;
+  static constexpr double kHalf = 0.5 / 255.0;
+  T inverse, log_mass, by_width;
+  explicit LAE_HD DiscretizedLogisticPixel(double log_scale)
+      : inverse(static_cast<T>(exp(-log_scale))) {
+    const double width = 2.0 * kHalf * exp(-log_scale);
+    log_mass = static_cast<T>(log(-expm1(-width)));
+    by_width = static_cast<T>(width / expm1(width));
+  }
+  LAE_HD PixelTerms<T> operator()(T output, T x) const {
+    constexpr T half = static_cast<T>(kHalf), last = static_cast<T>(1.0 - kHalf);
+    const T low = (x - half - output) * inverse, high = (x + half - output) * inverse;
+    const T below = x <= half ? T(0) : T(1), above = x >= last ? T(0) : T(1);
+    const T inner = below * above;
+    const Logistic<T> at_low = logistic(low), past_high = logistic(-high);
+    const T from_high = above > T(0) ? past_high.softplus : T(0);
+    const T from_low = below > T(0) ? at_low.softplus : T(0);
+    const T high_share = above * past_high.sigmoid, low_share = below * at_low.sigmoid;
+    return {from_high + from_low - inner * log_mass, (high_share - low_share) * inverse,
+            high_share * high - low_share * low + inner * by_width};
+  }
+  LAE_HD double value(double sum, double) const { return sum; }
+  LAE_HD double by_scale(double sum, double) const { return sum; }
+};
+
+}  // namespace lae

@@ -1,0 +1,41 @@
+// The operators' schemas; `lae_fast/ops.py` documents them. Whatever an operator writes is declared.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(lae_fast, m) {
+  m.def(
+      "ald_propose(Tensor phi, Tensor grad, Tensor rng, float step_size, float temperature)"
+      " -> (Tensor proposal, Tensor noise_sq)");
+  m.def(
+      "ald_log_ratio(Tensor phi, Tensor grad, Tensor potential, Tensor proposal,"
+      " Tensor grad_proposal, Tensor potential_proposal, float step_size, float temperature)"
+      " -> Tensor");
+  m.def(
+      "ald_step_(Tensor(a!) phi, Tensor(b!) grad, Tensor(c!) potential, Tensor(d!) proposal,"
+      " Tensor grad_proposal, Tensor potential_proposal, Tensor(e!) rng, Tensor(f!) info,"
+      " float step_size, float temperature, bool mh) -> ()");
+  m.def(
+      "ald_propose_rows(Tensor x, Tensor grad, Tensor rng, Tensor step_sizes, float temperature)"
+      " -> Tensor");
+  m.def(
+      "ald_step_rows_(Tensor(a!) x, Tensor(b!) grad, Tensor(c!) potential, Tensor(d!) proposal,"
+      " Tensor grad_proposal, Tensor potential_proposal, Tensor(e!) rng, Tensor(f!) accepted,"
+      " Tensor(g!) info, Tensor step_sizes, float temperature, bool mh) -> ()");
+  m.def(
+      "norm_relu_(Tensor(a!) u, Tensor bias, Tensor gain, Tensor shift, Tensor(b!) y,"
+      " Tensor(c!) rstd, float eps) -> ()");
+  m.def(
+      "norm_relu_backward_(Tensor(a!) grad, Tensor normed, Tensor y, Tensor rstd, Tensor gain,"
+      " Tensor(b!) grad_u) -> ()");
+  m.def("add_column_sums_(Tensor(a!) into, Tensor grad, float weight) -> ()");
+  m.def(
+      "add_norm_grads_(Tensor(a!) gain_grad, Tensor(b!) shift_grad, Tensor(c!) bias_grad,"
+      " Tensor grad, Tensor normed, Tensor grad_u, float weight) -> ()");
+  m.def("copy_rows_(Tensor(a!)[] into, Tensor[] source, Tensor rows, bool where) -> ()");
+  m.def("bernoulli_grad_(Tensor(a!) output, Tensor bias, Tensor x) -> Tensor");
+  m.def(
+      "gaussian_grad_(Tensor(a!) output, Tensor bias, Tensor x, Tensor log_scale)"
+      " -> (Tensor values, Tensor by_scale)");
+  m.def(
+      "discretized_logistic_grad_(Tensor(a!) output, Tensor bias, Tensor x, Tensor log_scale)"
+      " -> (Tensor values, Tensor by_scale)");
+}

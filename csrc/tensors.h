@@ -1,0 +1,366 @@
+// Argument checks and small tensor helpers on PyTorch's stable ABI, shared by both backends.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <cmath>
+#include <cstdint>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "philox.h"
+
+namespace lae {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+template <class... Parts>
+[[noreturn]] inline void fail(const Parts&... parts) {
+  std::ostringstream text;
+  (text << ... << parts);
+  throw std::runtime_error(text.str());
+}
+
+inline std::string dtype_name(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float: return "float32";
+    case ScalarType::Double: return "float64";
+    case ScalarType::Half: return "float16";
+    case ScalarType::BFloat16: return "bfloat16";
+    case ScalarType::Byte: return "uint8";
+    case ScalarType::Char: return "int8";
+    case ScalarType::Short: return "int16";
+    case ScalarType::Int: return "int32";
+    case ScalarType::Long: return "int64";
+    case ScalarType::Bool: return "bool";
+    default: return torch::headeronly::toString(type);
+  }
+}
+
+inline std::string shape_text(const Tensor& t) {
+  std::ostringstream text;
+  const auto sizes = t.sizes();
+  text << '[';
+  for (size_t i = 0; i < sizes.size(); ++i) text << (i ? ", " : "") << sizes[i];
+  text << ']';
+  return text.str();
+}
+
+inline int32_t device_type(const Tensor& t) {
+  int32_t type;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(t.get(), &type));
+  return type;
+}
+
+inline std::string device_text(const Tensor& t) {
+  if (t.is_cpu()) return "cpu";
+  std::ostringstream text;
+  if (t.is_cuda()) text << "cuda:";
+  else text << "device type " << device_type(t) << ", index ";
+  text << t.get_device_index();
+  return text.str();
+}
+
+// What all arguments of one call have in common; the others are compared with `phi`, the first.
+struct Call {
+  const char* op;
+  const Tensor& phi;
+  int32_t device;
+  int32_t index;
+  const char* first;  // what the operator's schema calls phi
+
+  // `backend` is the device type whose kernel is running.
+  Call(const char* op, const Tensor& phi, int32_t backend, const char* first = "phi")
+      : op(op), phi(phi), device(backend), index(phi.get_device_index()), first(first) {
+    if (device_type(phi) != backend) {
+      fail(op, ": ", first, " is on ", device_text(phi),
+           " but another argument is on a GPU; move all of them to one device.");
+    }
+    const ScalarType type = phi.scalar_type();
+    if (type != ScalarType::Float && type != ScalarType::Double) {
+      fail(op, ": ", first, " has dtype ", dtype_name(type), "; it must be float32 or float64.");
+    }
+  }
+
+  bool is_double() const { return phi.scalar_type() == ScalarType::Double; }
+
+  void check_device(const char* name, const Tensor& t) const {
+    if (device_type(t) != device || t.get_device_index() != index) {
+      fail(op, ": ", name, " is on ", device_text(t), " but ", first, " is on ", device_text(phi),
+           "; they must be on the same device.");
+    }
+  }
+
+  void check_dtype(const char* name, const Tensor& t, ScalarType wanted, const char* why) const {
+    if (t.scalar_type() != wanted) {
+      fail(op, ": ", name, " has dtype ", dtype_name(t.scalar_type()), "; it must be ",
+           dtype_name(wanted), why, ".");
+    }
+  }
+
+  void check_like_phi(const char* name, const Tensor& t) const {
+    check_device(name, t);
+    if (t.scalar_type() != phi.scalar_type()) {
+      check_dtype(name, t, phi.scalar_type(), (std::string(" like ") + first).c_str());
+    }
+    const auto a = t.sizes(), b = phi.sizes();
+    bool same = a.size() == b.size();
+    for (size_t i = 0; same && i < a.size(); ++i) same = a[i] == b[i];
+    if (!same) {
+      fail(op, ": ", name, " has shape ", shape_text(t), " but ", first, " has shape ", shape_text(phi),
+           "; they must be equal.");
+    }
+  }
+
+  void check_potential(const char* name, const Tensor& t) const {
+    check_device(name, t);
+    check_dtype(name, t, ScalarType::Double, "");
+    if (t.dim() != 0) {
+      fail(op, ": ", name, " has shape ", shape_text(t), "; it must be a scalar, of shape [].");
+    }
+  }
+
+  void check_vector(const char* name, const Tensor& t, ScalarType type, int64_t length,
+                    const char* meaning) const {
+    check_device(name, t);
+    check_dtype(name, t, type, "");
+    if (t.dim() != 1 || t.size(0) != length) {
+      fail(op, ": ", name, " has shape ", shape_text(t), "; it must be [", length, "], ", meaning,
+           ".");
+    }
+  }
+
+  void check_rng(const Tensor& t) const {
+    check_vector("rng", t, ScalarType::Long, 2, "(seed, step)");
+  }
+
+  void check_propose(const Tensor& grad, const Tensor& rng, double step_size,
+                     double temperature) const {
+    check_like_phi("grad", grad);
+    check_rng(rng);
+    check_positive("step_size", step_size);
+    check_positive("temperature", temperature);
+  }
+
+  void check_log_ratio(const Tensor& grad, const Tensor& potential, const Tensor& proposal,
+                       const Tensor& grad_proposal, const Tensor& potential_proposal,
+                       double step_size, double temperature) const {
+    check_like_phi("grad", grad);
+    check_potential("potential", potential);
+    check_like_phi("proposal", proposal);
+    check_like_phi("grad_proposal", grad_proposal);
+    check_potential("potential_proposal", potential_proposal);
+    check_positive("step_size", step_size);
+    check_positive("temperature", temperature);
+  }
+
+  void check_step(const Tensor& grad, const Tensor& potential, const Tensor& proposal,
+                  const Tensor& grad_proposal, const Tensor& potential_proposal, const Tensor& rng,
+                  const Tensor& info, double step_size, double temperature) const {
+    check_log_ratio(grad, potential, proposal, grad_proposal, potential_proposal, step_size,
+                    temperature);
+    check_rng(rng);
+    check_vector("info", info, ScalarType::Double, 4,
+                 "(log_ratio, accepted, sum of probabilities, sum of acceptances)");
+  }
+
+  void check_rows() const {
+    if (phi.dim() != 2) {
+      fail(op, ": ", first, " has shape ", shape_text(phi), "; it must be (rows, dimensions).");
+    }
+  }
+
+  void check_row_potential(const char* name, const Tensor& t) const {
+    check_vector(name, t, ScalarType::Double, phi.size(0), "one potential a row");
+  }
+
+  void check_propose_rows(const Tensor& grad, const Tensor& rng, const Tensor& step_sizes,
+                          double temperature) const {
+    check_rows();
+    check_like_phi("grad", grad);
+    check_rng(rng);
+    check_vector("step_sizes", step_sizes, ScalarType::Double, phi.size(1), "one a dimension");
+    check_positive("temperature", temperature);
+  }
+
+  void check_step_rows(const Tensor& grad, const Tensor& potential, const Tensor& proposal,
+                       const Tensor& grad_proposal, const Tensor& potential_proposal,
+                       const Tensor& rng, const Tensor& accepted, const Tensor& info,
+                       const Tensor& step_sizes, double temperature) const {
+    check_propose_rows(grad, rng, step_sizes, temperature);
+    check_row_potential("potential", potential);
+    check_like_phi("proposal", proposal);
+    check_like_phi("grad_proposal", grad_proposal);
+    check_row_potential("potential_proposal", potential_proposal);
+    check_vector("accepted", accepted, ScalarType::Bool, phi.size(0), "one decision a row");
+    check_vector("info", info, ScalarType::Double, 4,
+                 "(mean probability, share accepted, sums of both)");
+  }
+
+  // A vector of the first argument's dtype, one entry a column (or a row).
+  void check_vector_like_phi(const char* name, const Tensor& t, int64_t length,
+                             const char* meaning) const {
+    check_vector(name, t, phi.scalar_type(), length, meaning);
+  }
+
+  void check_norm_relu(const Tensor& bias, const Tensor& gain, const Tensor& shift,
+                       const Tensor& y, const Tensor& rstd, double eps) const {
+    check_rows();
+    check_vector_like_phi("bias", bias, phi.size(1), "one a column");
+    check_vector_like_phi("gain", gain, phi.size(1), "one a column");
+    check_vector_like_phi("shift", shift, phi.size(1), "one a column");
+    check_like_phi("y", y);
+    check_vector_like_phi("rstd", rstd, phi.size(0), "one a row");
+    check_positive("eps", eps);
+  }
+
+  void check_norm_relu_backward(const Tensor& normed, const Tensor& y, const Tensor& rstd,
+                                const Tensor& gain, const Tensor& grad_u) const {
+    check_rows();
+    check_like_phi("normed", normed);
+    check_like_phi("y", y);
+    check_vector_like_phi("rstd", rstd, phi.size(0), "one a row");
+    check_vector_like_phi("gain", gain, phi.size(1), "one a column");
+    check_like_phi("grad_u", grad_u);
+  }
+
+  void check_column_sums(const Tensor& into) const {
+    check_rows();
+    check_vector_like_phi("into", into, phi.size(1), "one a column");
+  }
+
+  void check_norm_grads(const Tensor& gain_grad, const Tensor& shift_grad,
+                        const Tensor& bias_grad, const Tensor& normed,
+                        const Tensor& grad_u) const {
+    check_rows();
+    check_vector_like_phi("gain_grad", gain_grad, phi.size(1), "one a column");
+    check_vector_like_phi("shift_grad", shift_grad, phi.size(1), "one a column");
+    check_vector_like_phi("bias_grad", bias_grad, phi.size(1), "one a column");
+    check_like_phi("normed", normed);
+    check_like_phi("grad_u", grad_u);
+  }
+
+  void check_likelihood(const Tensor& bias, const Tensor& x) const {
+    check_rows();
+    check_vector_like_phi("bias", bias, phi.size(1), "one a pixel");
+    check_like_phi("x", x);
+  }
+
+  void check_log_scale(const Tensor& t) const {
+    check_device("log_scale", t);
+    check_dtype("log_scale", t, phi.scalar_type(), "");
+    if (t.dim() != 0) {
+      fail(op, ": log_scale has shape ", shape_text(t), "; it must be a scalar, of shape [].");
+    }
+  }
+
+  // For values in host memory.
+  void check_all_positive(const char* name, const double* values, int64_t count) const {
+    for (int64_t i = 0; i < count; ++i) check_positive(name, values[i]);
+  }
+
+  void check_positive(const char* name, double value) const {
+    if (!(value > 0) || !std::isfinite(value)) {
+      fail(op, ": ", name, " must be positive and finite, not ", value, ".");
+    }
+  }
+};
+
+// An uninitialised contiguous tensor. The shim is called directly because the dispatcher's route to
+// the same function costs a microsecond.
+inline Tensor empty(const int64_t* sizes, int64_t dim, ScalarType type, int32_t device,
+                    int32_t index) {
+  int64_t strides[64];
+  int64_t step = 1;
+  for (int64_t i = dim - 1; i >= 0; --i) {
+    strides[i] = step;
+    step *= sizes[i] > 1 ? sizes[i] : 1;
+  }
+  const int32_t dtype =
+      type == ScalarType::Double ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32();
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(dim, sizes, strides, dtype, device, index, &handle));
+  return Tensor(handle);
+}
+
+inline Tensor empty_like_phi(const Call& call) {
+  return empty(call.phi.sizes().data(), call.phi.dim(), call.phi.scalar_type(), call.device,
+               call.index);
+}
+
+inline Tensor empty_scalar(const Call& call) {
+  return empty(nullptr, 0, ScalarType::Double, call.device, call.index);
+}
+
+// float64 [rows of the first argument].
+inline Tensor empty_rows(const Call& call) {
+  const int64_t rows = call.phi.size(0);
+  return empty(&rows, 1, ScalarType::Double, call.device, call.index);
+}
+
+inline int64_t element_size(const Tensor& t) {
+  return t.scalar_type() == ScalarType::Double ? 8 : 4;
+}
+
+inline void check_copy_rows(const std::vector<Tensor>& into, const std::vector<Tensor>& source,
+                            const Tensor& rows, int32_t backend) {
+  constexpr const char* op = "copy_rows_";
+  if (into.size() != source.size()) {
+    fail(op, ": into has ", into.size(), " tensors but source has ", source.size(),
+         "; they must be as many.");
+  }
+  for (size_t t = 0; t < into.size(); ++t) {
+    const Call call(op, into[t], backend, "into");
+    call.check_like_phi("source", source[t]);
+    const int64_t n = into[t].dim() > 0 ? into[t].size(0) : -1;
+    if (n != rows.numel()) {
+      fail(op, ": into has shape ", shape_text(into[t]), "; its first size must be that of rows, ",
+           rows.numel(), ".");
+    }
+    call.check_vector("rows", rows, ScalarType::Bool, n, "one flag a row");
+  }
+}
+
+// A contiguous view or copy for reading.
+inline Tensor readable(const Tensor& t) {
+  return t.is_contiguous() ? t : torch::stable::contiguous(t);
+}
+
+// A contiguous tensor to update in place; `commit` writes it back where a copy was needed.
+class Updated {
+ public:
+  explicit Updated(Tensor& target) : target_(target), work_(readable(target)) {}
+  const Tensor& work() const { return work_; }
+  void commit() {
+    if (work_.get() != target_.get()) torch::stable::copy_(target_, work_);
+  }
+
+ private:
+  Tensor& target_;
+  Tensor work_;
+};
+
+template <class T>
+const T* read(const Tensor& t) {
+  return static_cast<const T*>(t.const_data_ptr());
+}
+
+template <class T>
+T* write(const Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+// Of an `rng` in host memory, whatever its stride.
+inline RngKey read_rng(const Tensor& rng) {
+  const int64_t* p = read<int64_t>(rng);
+  return {static_cast<uint64_t>(p[0]), static_cast<uint64_t>(p[rng.stride(0)])};
+}
+
+}  // namespace lae
