@@ -1,0 +1,115 @@
+"""Weights on disk: safetensors beside a JSON description, never pickle, never half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+FORMAT_VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message is one line that says why."""
+
+
+def write(run: Path, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:
+    """Write ``checkpoints/NAME.safetensors`` and ``NAME.json`` of a run folder.
+
+    Each file is written under a temporary name, flushed to the disk and renamed, so a reader
+    sees the old file or the new one.
+    """
+    folder = run / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
+    _replace(path, save(plain))
+    description = {"format": FORMAT_VERSION, **about}
+    _replace(path.with_suffix(".json"), json.dumps(description, indent=2).encode())
+    return path
+
+
+def read(run: Path, name: str = "best") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write` wrote.
+
+    Raises:
+        CheckpointError: missing, truncated, not a checkpoint, or from a newer version.
+    """
+    path = run / "checkpoints" / f"{name}.safetensors"
+    try:
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        tensors = load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{run} has no '{name}' checkpoint") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error
+    if not isinstance(about, dict) or about.get("format", 0) > FORMAT_VERSION:
+        raise CheckpointError(f"{path} was written by a newer version of this program")
+    return tensors, about
+
+
+def write_state(
+    run: Path, name: str, previous: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> None:
+    """Write tensors and facts as one file, so that neither can be there without the other.
+
+    The file that bore the name before becomes ``previous``.
+    """
+    folder = run / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
+    metadata = {"format": str(FORMAT_VERSION), "facts": json.dumps(facts)}
+    temporary = _write_beside(path, save(plain, metadata))
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, path.with_name(f"{previous}.safetensors"))
+    os.replace(temporary, path)
+
+
+def read_state(run: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_state` wrote.
+
+    Raises:
+        CheckpointError: missing, truncated, not a state, or from a newer version.
+    """
+    path = run / "checkpoints" / f"{name}.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            version, facts = int(metadata["format"]), json.loads(metadata["facts"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{run} has no saved state to resume from") from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read the saved state {path}: {error}") from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(f"{path} was written by a newer version of this program")
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"cannot read the saved state {path}: its facts are no object")
+    return tensors, facts
+
+
+def _replace(path: Path, content: bytes) -> None:
+    os.replace(_write_beside(path, content), path)
+
+
+def _write_beside(path: Path, content: bytes) -> Path:
+    """Write to a temporary file on the same disk, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    return temporary

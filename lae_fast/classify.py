@@ -1,0 +1,257 @@
+"""Algorithm 3 of the report: a classifier trained on images and generated neighbours of them.
+
+Every image of a batch is joined by N images decoded from latents drawn from the frozen generative
+model's encoder, with the same label; the loss is the mean over all N + 1 copies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lae_fast import checkpoint
+from lae_fast.data import ImageSet, batch_indices, to_pixels
+from lae_fast.models import Model
+from lae_fast.models.classifier import ConvClassifier
+from lae_fast.models.conditional import condition
+from lae_fast.probe import latent_law, require_labels
+from lae_fast.saved import SavedRun, held_out_images, load_splits
+
+CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Score:
+    """A classifier on held-out images.
+
+    Attributes:
+        accuracy: share that is right.
+        balanced_accuracy: mean over classes of the share that is right.
+        loss: -log p(label), nats an image.
+        curve: accuracy after each epoch of training.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    loss: float
+    curve: tuple[float, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+class Neighbours:
+    """Draws N images near given ones: decoded latents of the encoder's law.
+
+    Args:
+        model: generative model; not changed.
+        images: those whose neighbours will be asked for.
+        count: N.
+        seed: of the draws.
+    """
+
+    def __init__(self, model: Model, images: ImageSet, count: int, seed: int) -> None:
+        self.model, self.count, self.shape = model, count, images.image_shape
+        self.mean, self.std = latent_law(model, images)
+        self.labels = images.labels
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def of(self, index: Tensor) -> Tensor:
+        """Neighbours of the images at ``index`` ``(n,)``: ``(N n, c, h, w)``, N runs of n."""
+        mean, std = (t[index].repeat(self.count, 1) for t in (self.mean, self.std))
+        z = mean + std * torch.randn(mean.shape, generator=self.generator)
+        condition(self.model, self.labels[index])
+        return self.model.decode(z).view(-1, *self.shape)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained; the defaults are the report's.
+
+    Attributes:
+        neighbours: N of Algorithm 3.
+        epochs, learning_rate: of Adam, in batches of 128.
+        per_class: train on so many labels a class only.
+        imbalance: thin the classes geometrically, the last one to this share.
+        seed: of everything.
+    """
+
+    neighbours: int = 0
+    epochs: int = 10
+    learning_rate: float = 1e-4
+    per_class: int | None = None
+    imbalance: float | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The same for the same classifier of a run."""
+        parts = [f"n{self.neighbours}", f"epochs{self.epochs}", f"rate{self.learning_rate:g}"]
+        parts += [f"few{self.per_class}"] if self.per_class else []
+        parts += [f"imbalance{self.imbalance:g}"] if self.imbalance else []
+        return "-".join([*parts, f"seed{self.seed}"])
+
+    def thinned(self, images: ImageSet) -> ImageSet:
+        """The images that are trained on."""
+        if self.imbalance is not None:
+            images = imbalanced(images, self.imbalance, self.seed)
+        return images if self.per_class is None else few_labels(images, self.per_class, self.seed)
+
+
+def obtain(
+    run: SavedRun,
+    recipe: Recipe,
+    data_dir: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[ConvClassifier, dict[str, Any]]:
+    """The classifier of a recipe with a run's model as generator: kept from before, or trained now.
+
+    Args:
+        run: gives the generator, the data set, and the folder that keeps classifiers.
+        recipe: how to train.
+        data_dir: where the data set lies, if not where the run found it.
+        say: told when a training begins.
+
+    Returns:
+        the classifier and its `Score` as plain values, with ``train_images``.
+    """
+    known = load_classifier(run.path, recipe.name)
+    if known is not None:
+        return known[0], known[1]["score"]
+    say(f"training the classifier {recipe.name} of {run.path.name}")
+    train = recipe.thinned(load_splits(run.config, data_dir).train)
+    model, found = train_classifier(
+        train, held_out_images(run.config, data_dir), generator=run.model,
+        neighbours=recipe.neighbours, epochs=recipe.epochs, learning_rate=recipe.learning_rate,
+        seed=recipe.seed,
+    )  # fmt: skip
+    score_values = {"train_images": len(train)} | found.to_dict()
+    about = {"image_shape": train.image_shape, "classes": len(train.class_names)}
+    save_classifier(run.path, recipe.name, model, about | {"score": score_values})
+    return model, score_values
+
+
+def train_classifier(
+    train: ImageSet,
+    held_out: ImageSet,
+    *,
+    generator: Model | None = None,
+    neighbours: int = 0,
+    epochs: int = 10,
+    batch_size: int = 128,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
+) -> tuple[ConvClassifier, Score]:
+    """Algorithm 3; the defaults are the report's (table 7).
+
+    Args:
+        train, held_out: images with labels.
+        generator: model whose neighbours join the batches; needed for ``neighbours > 0``.
+        neighbours: N.
+        epochs, batch_size, learning_rate: of Adam.
+        seed: of weights, order, dropout and draws.
+
+    Raises:
+        ConfigError: no labels, or images too small to classify.
+    """
+    classes = require_labels(train)
+    near = None
+    if neighbours:
+        if generator is None:
+            raise ValueError("neighbours need a generative model")
+        near = Neighbours(generator, train, neighbours, seed)
+    curve = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ConvClassifier(train.image_shape, classes)
+        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+        for epoch in range(epochs):
+            model.train()
+            for index in batch_indices(len(train), batch_size, seed=seed, epoch=epoch):
+                x, labels = as_pictures(train.images[index]), train.labels[index]
+                if near is not None:
+                    x, labels = torch.cat([x, near.of(index)]), labels.repeat(neighbours + 1)
+                loss = F.nll_loss(model(x), labels)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            curve.append(score(model, held_out).accuracy)
+    last = score(model, held_out)
+    return model.eval(), Score(last.accuracy, last.balanced_accuracy, last.loss, tuple(curve))
+
+
+@torch.no_grad()
+def score(model: ConvClassifier, images: ImageSet) -> Score:
+    """Measure a classifier, in evaluation mode."""
+    model.eval()
+    parts = [model(as_pictures(chunk)) for chunk, _ in images.chunks(CHUNK)]
+    log_probs = torch.cat(parts)
+    right = (log_probs.argmax(1) == images.labels).double()
+    counts = torch.bincount(images.labels)
+    shares = torch.bincount(images.labels, weights=right)[counts > 0] / counts[counts > 0]
+    loss = F.nll_loss(log_probs, images.labels)
+    return Score(float(right.mean()), float(shares.mean()), float(loss))
+
+
+def as_pictures(images: Tensor) -> Tensor:
+    """Bytes ``(n, c, h, w)`` as floats in [0, 1] of the same shape."""
+    return to_pixels(images).view(images.shape)
+
+
+def few_labels(images: ImageSet, per_class: int, seed: int = 0) -> ImageSet:
+    """At most ``per_class`` images of every class, drawn at random."""
+    counts = [per_class] * len(images.class_names)
+    return _keep(images, counts, seed)
+
+
+def imbalanced(images: ImageSet, ratio: float, seed: int = 0) -> ImageSet:
+    """Thin the classes geometrically: all of the first, ``ratio`` of the last."""
+    classes = require_labels(images)
+    sizes = torch.bincount(images.labels, minlength=classes).tolist()
+    shares = [ratio ** (k / (classes - 1)) for k in range(classes)]
+    counts = [max(1, round(n * share)) for n, share in zip(sizes, shares, strict=True)]
+    return _keep(images, counts, seed)
+
+
+def _keep(images: ImageSet, counts: list[int], seed: int) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    kept = []
+    for label, count in enumerate(counts):
+        members = (images.labels == label).nonzero()[:, 0]
+        kept.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    return images.subset(torch.cat(kept).sort().values)
+
+
+def save_classifier(run: Path, name: str, model: ConvClassifier, about: dict[str, Any]) -> None:
+    """Keep a classifier in a run folder, as ``classifiers/NAME``."""
+    folder = run / "classifiers"
+    folder.mkdir(exist_ok=True)
+    checkpoint.write(folder, name, model.state_dict(), about)
+
+
+def load_classifier(run: Path, name: str) -> tuple[ConvClassifier, dict[str, Any]] | None:
+    """What `save_classifier` kept; None when it is not there.
+
+    Raises:
+        CheckpointError: it is there and cannot be read.
+    """
+    folder = run / "classifiers"
+    if not (folder / "checkpoints" / f"{name}.json").exists():
+        return None
+    tensors, about = checkpoint.read(folder, name)
+    try:
+        channels, height, width = about["image_shape"]
+        model = ConvClassifier((channels, height, width), about["classes"])
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, json.JSONDecodeError) as error:
+        raise checkpoint.CheckpointError(f"the classifier '{name}' of {run} is broken") from error
+    return model.eval(), about

@@ -1,0 +1,201 @@
+"""Images from .npy and .npz files. A file is input: its header is checked before it is believed."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lae_fast.data.sets import (
+    DEFLATE_LIMIT,
+    DataError,
+    ImageSet,
+    Reader,
+    classify,
+    no_labels,
+    one_line,
+    read_exactly,
+    show,
+)
+
+Array = npt.NDArray[Any]
+
+_IMAGE_KEYS = ("images", "x", "X", "data", "arr_0")
+_LABEL_KEYS = ("labels", "y", "Y")
+_CHANNELS = (1, 3)
+# NumPy refuses headers over 10,000 characters, but only after reading them whole.
+_HEADER_LIMIT = 1 << 14
+_CONVERT_PIXELS = 1 << 22
+
+
+def read(path: Path) -> ImageSet:
+    """Read images, and labels if there are any, from a .npy or .npz file.
+
+    Images are uint8, boolean, or floating in [0, 1], of shape (n, h, w), (n, c, h, w) or
+    (n, h, w, c) with 1 or 3 channels; when both readings fit, channels come first. An .npz holds
+    them as ``images``, ``x``, ``data`` or its only array, and labels (integers or text, (n,)) as
+    ``labels`` or ``y``. Pickled objects are never loaded.
+
+    Raises:
+        DataError: any other content, a truncated or corrupt file, a size that is not there.
+    """
+    source = show(path)
+    if path.suffix.lower() == ".npy":
+        with path.open("rb") as stream:
+            images, labels = _read_array(stream, path.stat().st_size, source), None
+    else:
+        images, labels = _read_npz(path, source)
+    pixels = _to_tensor(images, source)
+    if labels is None:
+        return ImageSet(pixels, no_labels(len(pixels)), ())
+    return ImageSet(pixels, *_to_labels(labels, len(pixels), source))
+
+
+def _read_npz(path: Path, source: str) -> tuple[Array, Array | None]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {
+                entry.filename.removesuffix(".npy"): entry
+                for entry in archive.infolist()
+                if entry.filename.endswith(".npy")
+            }
+            label_key = next((key for key in _LABEL_KEYS if key in entries), None)
+            image_key = _image_key([key for key in entries if key != label_key], source)
+            images = _read_entry(archive, entries[image_key], path, source)
+            if label_key is None:
+                return images, None
+            return images, _read_entry(archive, entries[label_key], path, source)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise DataError(
+            f"{source} is not a readable .npz archive ({one_line(error)}); "
+            "save it again with numpy.savez"
+        ) from error
+
+
+def _image_key(keys: list[str], source: str) -> str:
+    for key in _IMAGE_KEYS:
+        if key in keys:
+            return key
+    if len(keys) == 1:
+        return keys[0]
+    raise DataError(
+        f"{source} has no array called 'images' (it holds {one_line(', '.join(keys)) or 'none'}); "
+        "save it with numpy.savez(file, images=..., labels=...)"
+    )
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, source: str) -> Array:
+    """Read one array, once the sizes that the archive declares are possible ones."""
+    packed, size = entry.compress_size, entry.file_size
+    known = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if not known or packed > path.stat().st_size or size > DEFLATE_LIMIT * packed:
+        raise DataError(
+            f"{source}: '{one_line(entry.filename)}' declares {size} bytes, which {packed} "
+            "compressed bytes cannot hold; save it again with numpy.savez"
+        )
+    with archive.open(entry) as stream:
+        return _read_array(stream, size, f"{source}: {one_line(entry.filename)}")
+
+
+def _read_array(stream: Reader, size: int, source: str) -> Array:
+    """Read an array in .npy format whose file has ``size`` bytes."""
+    head = stream.read(min(size, _HEADER_LIMIT))
+    shape, fortran, dtype, offset = _parse_header(head, source)
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes != size - offset:
+        raise DataError(
+            f"{source} is truncated or corrupt: its header declares {nbytes} bytes of data and "
+            f"{size - offset} follow; save it again"
+        )
+    flat = read_exactly(stream, (nbytes,), source, begun=head[offset:]).view(dtype)
+    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+
+
+def _parse_header(head: bytes, source: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, column-major or not, type, and where the data begin."""
+    stream = io.BytesIO(head)
+    try:
+        version = np.lib.format.read_magic(stream)
+        parse = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = parse(stream)
+    except Exception as error:  # numpy parses a literal: more than ValueError comes out of that
+        raise DataError(
+            f"{source} is not in NumPy's .npy format ({one_line(error, 100)}); "
+            "save it with numpy.save"
+        ) from error
+    if dtype.kind not in "uifbUS" or dtype.itemsize == 0:
+        raise DataError(f"{source} holds {one_line(dtype, 60)}; save numbers (or text for labels)")
+    if any(isinstance(size, bool) or size < 0 for size in shape):
+        raise DataError(f"{source} declares the impossible shape {shape}; save it again")
+    return shape, fortran, dtype, stream.tell()
+
+
+def _to_tensor(images: Array, source: str) -> Tensor:
+    """Bytes (n, c, h, w) from any accepted type and layout."""
+    layout = _channels_first(images, source)
+    if layout.size == 0:
+        raise DataError(f"{source} holds no pixels (shape {images.shape}); give at least 2 images")
+    return torch.from_numpy(np.ascontiguousarray(_to_bytes(layout, source)))
+
+
+def _channels_first(images: Array, source: str) -> Array:
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[1] in _CHANNELS:
+        return images
+    if images.ndim == 4 and images.shape[3] in _CHANNELS:
+        return images.transpose(0, 3, 1, 2)
+    raise DataError(
+        f"{source} has shape {images.shape}; reshape it to (n, h, w), (n, c, h, w) or "
+        "(n, h, w, c) with 1 or 3 channels"
+    )
+
+
+def _to_bytes(images: Array, source: str) -> npt.NDArray[np.uint8]:
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind == "b":
+        return images.astype(np.uint8) * np.uint8(255)
+    if images.dtype.kind != "f":
+        raise DataError(
+            f"{source} holds {images.dtype}; save images as uint8, or as floats in [0, 1]"
+        )
+    # In blocks: a temporary copy of everything in float32 would be four times the result.
+    block = max(1, _CONVERT_PIXELS // math.prod(images.shape[1:]))
+    result = np.empty(images.shape, dtype=np.uint8)
+    for start in range(0, len(images), block):
+        with np.errstate(over="ignore"):
+            part = images[start : start + block].astype(np.float32)
+        if not ((part >= 0) & (part <= 1)).all():  # NaN too
+            raise DataError(
+                f"{source} holds floats from {part.min()} to {part.max()}; scale them to [0, 1], "
+                "or save them as uint8"
+            )
+        result[start : start + block] = np.rint(part * 255)
+    return result
+
+
+def _to_labels(labels: Array, n: int, source: str) -> tuple[Tensor, tuple[str, ...]]:
+    if labels.size != n or labels.shape[:1] != (n,):
+        raise DataError(
+            f"{source} has {n} images but labels of shape {labels.shape}; give one label an image"
+        )
+    if labels.dtype.kind == "f":
+        raise DataError(f"{source} has labels of type {labels.dtype}; save integers or text")
+    try:
+        return classify(labels)
+    except (ValueError, OverflowError) as error:  # text that is not Unicode
+        raise DataError(
+            f"{source} has unreadable labels ({one_line(error)}); save them again"
+        ) from error

@@ -1,0 +1,72 @@
+"""Downloads through torchvision: quiet on stdout, unable to hang, errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import io
+import socket
+import sys
+import tarfile
+import urllib.error
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from lae_fast.data.sets import DataError, one_line, show
+
+_SILENCE_LIMIT = 30.0
+"""Seconds without a byte after which a server counts as gone; torchvision sets no limit."""
+
+_DISK_ERRORS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+)
+
+
+@contextlib.contextmanager
+def downloading(name: str, root: Path, place: Path) -> Iterator[None]:
+    """Run torchvision's download of data set ``name`` into ``root``; raise only `DataError`.
+
+    ``place`` is where a reader without a network would put the files by hand.
+    """
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE_LIMIT)
+    # stdout belongs to results; the progress bar goes to a terminal or nowhere.
+    sink = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    try:
+        with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            yield
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        tarfile.TarError,
+        http.client.HTTPException,
+    ) as error:
+        raise DataError(_explain(error, name, root, place)) from error
+    finally:
+        socket.setdefaulttimeout(previous)
+
+
+def _explain(error: Exception, name: str, root: Path, place: Path) -> str:
+    # URLError is an OSError whose errno is not the disk's.
+    on_disk = isinstance(error, OSError) and not isinstance(error, urllib.error.URLError)
+    if on_disk and getattr(error, "errno", None) in _DISK_ERRORS:
+        return (
+            f"cannot write {name} to {show(root)} ({one_line(error)}); "
+            "give another folder with --data-dir"
+        )
+    return (
+        f"could not download {name} ({one_line(error)}); check the network and try again, or put "
+        f"its files into {show(place)} yourself"
+    )

@@ -1,0 +1,179 @@
+"""What every source of images returns, and what they share: errors, limits, the fixed split."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+# Deflate cannot do better than 1032 to 1: more is a size that the file does not hold.
+DEFLATE_LIMIT = 1032
+
+_SPLIT_SEED = 20220707
+_READ_CHUNK = 1 << 24
+
+
+class Reader(Protocol):
+    """What a file, a gzipped file and an archive's entry have in common."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        ...
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; the message is one line: what was wrong, what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size, held as bytes.
+
+    Attributes:
+        images: uint8, (n, c, h, w), contiguous.
+        labels: int64, (n,), indices into ``class_names``; all zero when there are no labels.
+        class_names: one name a class; empty when there are no labels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise DataError(
+                "images must be uint8 of shape (n, c, h, w), not "
+                f"{self.images.dtype} of shape {tuple(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DataError(
+                f"labels must be int64 of shape ({len(self.images)},), one an image, not "
+                f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same set with images and labels on ``device``."""
+        return ImageSet(self.images.to(device), self.labels.to(device), self.class_names)
+
+    def subset(self, index: Tensor) -> ImageSet:
+        """A copy of the images at ``index`` (int64 positions or a boolean mask)."""
+        return ImageSet(self.images[index], self.labels[index], self.class_names)
+
+    def chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels, ``size`` at a time."""
+        return zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
+
+    def binarized(self, seed: int = 0) -> ImageSet:
+        """Every pixel black or white with its grey level as probability, once and for all.
+
+        Drawn on the CPU, so that every device validates on the same images.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        draws = torch.randint(0, 255, self.images.shape, generator=generator, dtype=torch.uint8)
+        white = draws.to(self.images.device) < self.images
+        return ImageSet(white.to(torch.uint8) * 255, self.labels, self.class_names)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set ready for training. With validation on the test set, both are one object."""
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet | None
+
+
+def fixed_split(n: int, fraction: float) -> tuple[Tensor, Tensor]:
+    """Positions kept and held out, int64 and ascending, by a fixed seeded permutation.
+
+    They depend on ``n`` and ``fraction`` alone; each part has at least one image. NumPy freezes
+    `RandomState`'s streams, so that the split outlives versions of NumPy and torch.
+    """
+    if n < 2:
+        raise DataError(
+            f"there are too few images ({n}) for training and validation; give at least 2"
+        )
+    order = np.random.RandomState(_SPLIT_SEED).permutation(n)
+    count = min(max(1, round(n * fraction)), n - 1)
+    held_out, kept = np.sort(order[:count]), np.sort(order[count:])
+    return torch.from_numpy(kept.astype(np.int64)), torch.from_numpy(held_out.astype(np.int64))
+
+
+def classify(values: npt.NDArray[np.generic]) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels 0..k-1 (int64, (n,)) and their k names, in sorted order of the given values."""
+    names, labels = np.unique(values, return_inverse=True)
+    texts = (v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in names.tolist())
+    flat = np.ascontiguousarray(labels.reshape(-1), dtype=np.int64)
+    return torch.from_numpy(flat), tuple(printable(text) for text in texts)
+
+
+def no_labels(n: int) -> Tensor:
+    """Labels of a set without labels: zeros, int64, (n,)."""
+    return torch.zeros(n, dtype=torch.int64)
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters, line breaks and broken Unicode escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Prose on one printable line: white space joined, cut at ``limit`` characters."""
+    shown = printable(" ".join(str(text).split()))
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def show(path: Path) -> str:
+    """A path for a message, on one line, its white space kept."""
+    return printable(str(path))
+
+
+def refuse_oversized(nbytes: int, source: str) -> None:
+    """Raise `DataError` for an array that this machine could never hold."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if nbytes > memory:
+        raise DataError(
+            f"{source} declares {nbytes / 2**30:,.1f} GiB and this machine has "
+            f"{memory / 2**30:,.1f} GiB of memory; use fewer or smaller images"
+        )
+
+
+def read_exactly(
+    stream: Reader, shape: tuple[int, ...], source: str, *, begun: bytes = b""
+) -> npt.NDArray[np.uint8]:
+    """Read a uint8 array of ``shape``; ``begun`` holds bytes of it that were already read.
+
+    Raises:
+        DataError: the stream ends early, or goes on after the last byte.
+    """
+    nbytes = math.prod(shape)
+    refuse_oversized(nbytes, source)
+    flat = np.empty(nbytes, dtype=np.uint8)
+    flat[: len(begun)] = np.frombuffer(begun[:nbytes], dtype=np.uint8)
+    done = min(len(begun), nbytes)
+    while done < nbytes and (block := stream.read(min(_READ_CHUNK, nbytes - done))):
+        flat[done : done + len(block)] = np.frombuffer(block, dtype=np.uint8)
+        done += len(block)
+    if done < nbytes:
+        raise DataError(f"{source} is truncated: {done} of {nbytes} bytes of data; replace it")
+    if len(begun) > nbytes or stream.read(1):
+        raise DataError(f"{source} holds more data than its header declares; replace it")
+    return flat.reshape(shape)

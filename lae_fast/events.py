@@ -1,0 +1,267 @@
+"""What a trainer says while it works: one frozen dataclass an event, one JSON object a line.
+
+This is the contract between trainers, run folders, the live display and the dashboard. Nothing
+here imports torch. Losses are nats an image; rates are in [0, 1]; times are seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all events. ``time`` is Unix time in seconds."""
+
+    type: ClassVar[str] = "event"
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Event):
+    """First line of a run."""
+
+    type: ClassVar[str] = "run_started"
+    run: str
+    model: str
+    pid: int
+    host: str
+    device: str
+    engine: str
+    """Which path computes the steps, and why, e.g. ``fast MLP`` or ``autograd``."""
+    train_images: int
+    validation_images: int
+    iterations_per_epoch: int
+    parameters: int
+    max_epochs: int
+    iteration: int = 0
+    """Optimiser updates done before: above 0 when a run is resumed. Earlier events beyond it are
+    of work that was lost and is done again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Event):
+    """Means over the iterations since the previous one; the heartbeat, at least every 2 s."""
+
+    type: ClassVar[str] = "progress"
+    epoch: int
+    """Epochs begun, from 1."""
+    iteration: int
+    """Optimiser updates done since the run began."""
+    train_loss: float
+    """Potential an image (prior included unless off) averaged over the T retained states."""
+    accept_rate: float
+    """Share of proposals taken; without MH, 1."""
+    accept_prob: float
+    """Mean of min(1, a): with MH off, the acceptance that MH would have had."""
+    step_size: float
+    grad_norm: float
+    """Euclidean norm of the optimiser's gradient (decoder and encoder body)."""
+    images_per_second: float
+    steps_per_second: float
+    """Langevin steps a second."""
+    eta: float | None = None
+    """Seconds left at this pace if all epochs run; None when unknown."""
+    elapsed: float = 0.0
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """The end of an epoch: validation, diagnostics, and the snapshot written for pictures."""
+
+    type: ClassVar[str] = "evaluated"
+    epoch: int
+    iteration: int
+    train_loss: float
+    """Mean over the epoch, as in `Progress`."""
+    val_loss: float
+    """Potential an image at z ~ N(phi h, 0.05^2): reconstruction, and prior unless off."""
+    val_reconstruction: float
+    """-log p(x | z) an image."""
+    val_prior: float
+    """||z||^2 / 2 an image (reported even when the prior is off)."""
+    accept_rate: float
+    accept_prob: float
+    step_size: float
+    latent_std: tuple[float, ...]
+    """Standard deviation of the latent means over validation images, a dimension."""
+    best: bool
+    """Whether this is the lowest validation loss so far."""
+    elapsed: float
+    ess_per_step: float | None = None
+    """Effective sample size of z a Langevin step, of a short chain at the current weights (median
+    over images and dimensions); None where it was not measured."""
+    split_rhat: float | None = None
+    """Split R-hat of z over the same chains (median over images and dimensions)."""
+    snapshot: str | None = None
+    """Path inside the run folder of an .npz with `latents`, `labels`, `originals`,
+    `reconstructions`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message(Event):
+    """One line for the reader: ``level`` is info, warning or error."""
+
+    type: ClassVar[str] = "message"
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandTaken(Event):
+    """The trainer's answer to a command that a viewer left in the run folder."""
+
+    type: ClassVar[str] = "command_taken"
+    command: str
+    accepted: bool
+    text: str
+    """What was done, or why not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat(Event):
+    """A sign of life while there is no progress to report, every second or so."""
+
+    type: ClassVar[str] = "heartbeat"
+    state: str
+    """What the trainer is doing: paused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(Event):
+    """Last line of a run."""
+
+    type: ClassVar[str] = "run_finished"
+    status: str
+    """finished, stopped-early, time-limit, stopped (by a viewer), interrupted or failed."""
+    epochs: int
+    iterations: int
+    train_loss: float
+    val_loss: float
+    """Best validation loss."""
+    best_epoch: int
+    accept_rate: float
+    """Over the last epoch."""
+    step_size: float
+    images_per_second: float
+    elapsed: float
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.type: kind
+    for kind in (RunStarted, Progress, Evaluated, Message, CommandTaken, Heartbeat, RunFinished)
+}
+
+
+def encode(event: Event) -> str:
+    """One line of JSON. Non-finite floats are written as the strings nan, inf, -inf."""
+    values = {name: _plain(value) for name, value in dataclasses.asdict(event).items()}
+    return json.dumps({"schema": SCHEMA_VERSION, "type": event.type, **values}, allow_nan=False)
+
+
+def decode(line: str | bytes) -> Event | None:
+    """The event on one line; None for a line that is torn, foreign or from a newer schema."""
+    try:
+        return _from_json(json.loads(line))
+    except _UNDECODABLE:
+        return None
+
+
+def decode_many(lines: list[bytes]) -> list[Event | None]:
+    """`decode` for each line, about twice as fast: one call of the JSON parser for all."""
+    try:
+        parsed = json.loads(b"[" + b",".join(lines) + b"]")
+    except _UNDECODABLE:
+        parsed = []
+    if len(parsed) != len(lines):  # a bad line among them: find it the slow way
+        return [decode(line) for line in lines]
+    return [_decode_parsed(values) for values in parsed]
+
+
+_UNDECODABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+
+
+def _decode_parsed(values: Any) -> Event | None:
+    try:
+        return _from_json(values)
+    except _UNDECODABLE:
+        return None
+
+
+def _from_json(values: Any) -> Event | None:
+    if values.pop("schema") > SCHEMA_VERSION:
+        return None
+    return _build(KINDS[values.pop("type")], values)
+
+
+_PLAIN: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}
+
+# Field name -> (the plain type that needs no conversion, the annotation), a kind of event.
+_FIELDS: dict[type[Event], dict[str, tuple[type | None, str]]] = {
+    kind: {
+        spec.name: (_PLAIN.get(str(spec.type).removesuffix(" | None")), str(spec.type))
+        for spec in dataclasses.fields(kind)
+    }
+    for kind in KINDS.values()
+}
+_DEFAULTS: dict[type[Event], dict[str, Any]] = {
+    kind: {
+        spec.name: spec.default
+        for spec in dataclasses.fields(kind)
+        if spec.default is not dataclasses.MISSING
+    }
+    for kind in KINDS.values()
+}
+_NAMES = {kind: tuple(fields) for kind, fields in _FIELDS.items()}
+_TYPES = {kind: tuple(plain for plain, _ in fields.values()) for kind, fields in _FIELDS.items()}
+
+
+def _build(kind: type[Event], values: dict[str, Any]) -> Event:
+    """An event without its generated ``__init__``, which costs a reader more than the JSON."""
+    event = object.__new__(kind)
+    if tuple(map(type, values.values())) == _TYPES[kind] and tuple(values) == _NAMES[kind]:
+        event.__dict__.update(values)  # as `encode` wrote it, nothing to convert
+        return event
+    result = _DEFAULTS[kind].copy()
+    fields = _FIELDS[kind]
+    for name, value in values.items():
+        if name in fields:
+            plain, annotation = fields[name]
+            result[name] = value if type(value) is plain else _typed(value, annotation)
+    if len(result) != len(fields):
+        raise TypeError(f"{kind.type}: a field is missing")
+    event.__dict__.update(result)
+    return event
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _typed(value: Any, annotation: str) -> Any:
+    """Check a JSON value against the annotation of its field; raise TypeError on a mismatch."""
+    if value is None and annotation.endswith("| None"):
+        return None
+    match annotation.removesuffix(" | None"):
+        case "float" if not isinstance(value, (bool, list, dict)):
+            return float(value)
+        case "int" if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        case "bool" if isinstance(value, bool):
+            return value
+        case "str" if isinstance(value, str):
+            return value
+        case "tuple[float, ...]" if isinstance(value, list):
+            return tuple(float(item) for item in value)
+    raise TypeError(annotation)

@@ -1,0 +1,175 @@
+"""Where a study works: data, seeds, trained models that are trained once, folders for results."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lae_fast import runs
+from lae_fast.checkpoint import CheckpointError
+from lae_fast.config import TrainConfig, load_json
+from lae_fast.data import ImageSet, Splits
+from lae_fast.experiments.outcome import Outcome, Stat, Table, stat
+from lae_fast.saved import SavedRun, held_out_images, load_splits, open_run
+
+ELSEWHERE = ("run_root", "name", "device", "data_dir", "download", "checkpoint_interval")
+"""Settings that do not change what is learned."""
+DONE = ("finished", "stopped-early")
+QUICK = {
+    "dataset": "digits", "hidden": 64, "batch_size": 64, "learning_rate": 1e-3, "epochs": 25,
+    "patience": 0,
+}  # fmt: skip
+FULL = {"dataset": "mnist"}
+
+
+class NotTrainedError(RuntimeError):
+    """A model is missing and the lab may not train."""
+
+
+@dataclass
+class Lab:
+    """What a study is given.
+
+    Attributes:
+        quick: small models on digits instead of the published settings on MNIST.
+        run_root: folder of run folders; finished ones with the same settings are used again.
+        data_dir: where data sets lie.
+        out: folder of results; pictures go to ``out/results``.
+        train: whether missing models may be trained. If not, unfinished runs serve as far as they
+            got, and the outcome names them.
+        seed_count: how many seeds; figures are their mean and standard deviation.
+        say: takes a line about what is going on.
+    """
+
+    quick: bool
+    run_root: Path
+    data_dir: str
+    out: Path
+    train: bool = True
+    seed_count: int = 1
+    say: Callable[[str], None] = lambda line: None
+    complete: bool = True
+    partial: set[str] = field(default_factory=set)
+    _began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every model and measurement is repeated with these."""
+        return tuple(range(self.seed_count))
+
+    def config(self, **settings: Any) -> TrainConfig:
+        """The settings of a training of this lab, validated on the test set as published."""
+        base = {"validation": "test"} | (QUICK if self.quick else FULL)
+        place = {"run_root": str(self.run_root), "data_dir": self.data_dir}
+        return TrainConfig.from_dict(base | place | settings)
+
+    def published_lae(self, **settings: Any) -> dict[str, Any]:
+        """The LAE as it was published: no prior, a temperature of 1 / batch, step size 1e-3."""
+        batch = self.config().batch_size
+        form = {"model": "lae", "mh": False, "steps": 2, "prior": False, "whiten": False}
+        return form | {"step_size": 1e-3, "temperature": 1 / batch} | settings
+
+    def trained(self, **settings: Any) -> SavedRun:
+        """A model of these settings: from a finished run folder, or trained now.
+
+        Raises:
+            NotTrainedError: it is missing and must not be trained.
+        """
+        config = self.config(**settings)
+        known = self._known(config)
+        done = [path for path, summary in known if summary.status in DONE]
+        if done:
+            return open_run(done[0])
+        if not self.train and known:
+            return self._as_far_as_it_got(*known[0])
+        begun = [path for path, summary in known if not summary.active]
+        return open_run(self._train(config, begun[0] if begun else None))
+
+    def measure(
+        self, settings: dict[str, Any], figures: Callable[[SavedRun], dict[str, float]]
+    ) -> dict[str, Stat] | None:
+        """Figures of the model of these settings, over the seeds; None where it is missing."""
+        found = []
+        for seed in self.seeds:
+            try:
+                found.append(figures(self.trained(**settings, seed=seed)))
+            except NotTrainedError as error:
+                self.complete = False
+                self.say(str(error))
+        if not found:
+            return None
+        return {name: stat(values[name] for values in found) for name in found[0]}
+
+    def splits(self) -> Splits:
+        """The lab's data set."""
+        return load_splits(self.config())
+
+    def held_out(self) -> ImageSet:
+        """Its held-out images, in a fixed shuffled order."""
+        return held_out_images(self.config())
+
+    def picture(self, name: str) -> Path:
+        """Where a picture of a study goes."""
+        return self.out / "results" / name
+
+    def outcome(
+        self, name: str, title: str, setting: str, tables: list[Table], pictures: dict[str, str]
+    ) -> Outcome:
+        """The result of a study; ``pictures`` maps names for `picture` to captions."""
+        shown = {f"results/{file}": caption for file, caption in pictures.items()}
+        seconds = time.monotonic() - self._began
+        if self.partial:
+            setting += (
+                " Not yet finished, at its best so far: " + ", ".join(sorted(self.partial)) + "."
+            )
+        return Outcome(name, title, setting, tables, shown, self.quick, seconds, self.complete)
+
+    def _as_far_as_it_got(self, path: Path, summary: runs.Summary) -> SavedRun:
+        """An unfinished run's best weights so far; the outcome says so."""
+        try:
+            found = open_run(path)
+        except CheckpointError as error:
+            raise NotTrainedError(str(error)) from error
+        self.complete = False
+        self.partial.add(f"{_label(found.config)} (epoch {summary.epochs})")
+        return found
+
+    def _known(self, config: TrainConfig) -> list[tuple[Path, runs.Summary]]:
+        """Run folders of the same settings, finished or not."""
+        found = []
+        for path in sorted(runs.folders(self.run_root)):
+            try:
+                theirs = load_json(path / runs.CONFIG_FILE)
+            except ValueError:
+                continue
+            if _essence(theirs) == _essence(config):
+                found.append((path, runs.summarise(path, quick=True)))
+        return found
+
+    def _train(self, config: TrainConfig, begun: Path | None) -> Path:
+        label = _label(config)
+        if not self.train:
+            raise NotTrainedError(f"no finished run of {label}")
+        from lae_fast.train import train
+
+        self.say(f"training {label}" if begun is None else f"going on with {begun.name}")
+        run: str = ""
+        for event in train(config, resume=begun):
+            run = getattr(event, "run", run)
+        return Path(run)
+
+
+def _essence(config: TrainConfig) -> dict[str, Any]:
+    values = dataclasses.asdict(config)
+    return {key: value for key, value in values.items() if key not in ELSEWHERE}
+
+
+def _label(config: TrainConfig) -> str:
+    words = [config.dataset, config.model, f"z={config.latent_dim}"]
+    if config.has_chain:
+        words += [f"T={config.steps}", "MH" if config.mh else "no MH"]
+    return " ".join([*words, f"seed {config.seed}"])

@@ -1,0 +1,32 @@
+"""The models that several studies share, by the names of the report's rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lae_fast.experiments.lab import Lab
+
+
+def report_models(lab: Lab) -> dict[str, dict[str, Any]]:
+    """Rows of the report's tables 1 to 6 -> settings."""
+    rows: dict[str, dict[str, Any]] = {}
+    for z in (2, 8, 16):
+        rows[f"VAE z={z}"] = {"model": "vae", "latent_dim": z}
+        if lab.quick:  # cheap, and slow to use its latents on so few images
+            rows[f"VAE z={z}"]["epochs"] = 80
+        rows[f"LAE z={z}"] = lab.published_lae(latent_dim=z)
+    for steps in (10, 50):
+        rows[f"LAE z=2, T={steps}"] = lab.published_lae(latent_dim=2, steps=steps)
+        if lab.quick:  # as many Langevin steps in all, within a minute
+            rows[f"LAE z=2, T={steps}"]["epochs"] = 120 // steps
+    rows["LAE z=2, MH"] = lab.published_lae(latent_dim=2, mh=True)
+    return rows
+
+
+def sound_models(lab: Lab) -> dict[str, dict[str, Any]]:
+    """The LAE as the algorithm says, with a chain that moves, and its controls -> settings."""
+    return {
+        "LAE z=8, prior and MH": {"model": "lae", "latent_dim": 8},
+        "frozen phi z=8": {"model": "frozen", "latent_dim": 8},
+        "Langevin from an encoder z=8": {"model": "hoffman", "latent_dim": 8},
+    }

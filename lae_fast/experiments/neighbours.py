@@ -1,0 +1,120 @@
+"""Table 7 of the report: classifiers trained on generated neighbours; and what it left for later.
+
+The report names class imbalance and few labels as future work: both are here, as curves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lae_fast import figures
+from lae_fast.classify import Recipe
+from lae_fast.experiments.generators import (
+    ROWS,
+    classifier_of,
+    generators,
+    over_seeds,
+    recipe,
+)
+from lae_fast.experiments.lab import Lab
+from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Stat, Table, stat
+from lae_fast.experiments.published import NEIGHBOURS
+
+COLUMNS = {
+    "neighbours": "", "published accuracy": ".2%", "ours": ".2%", "published loss": ".3f",
+    "our loss": ".3f",
+}  # fmt: skip
+Curves = dict[str, tuple[list[float], list[float], list[float] | None]]
+
+
+def run(lab: Lab) -> Outcome:
+    """Train the report's classifiers, then those on thinned training sets."""
+    few, ratios = ((3, 10, 30), (0.3, 0.1, 0.03)) if lab.quick else ((5, 20, 100), (0.1, 0.01))
+    few_table, few_curves = _few(lab, few)
+    odd_table, odd_curves = _imbalance(lab, ratios)
+    pictures = {}
+    if few_curves and odd_curves:
+        figures.save_curves(
+            lab.picture("few-labels.png"), few_curves, x_label="labels a class",
+            y_label="accuracy", log_x=True,
+        )  # fmt: skip
+        figures.save_curves(
+            lab.picture("imbalance.png"), odd_curves, x_label="share left of the rarest class",
+            y_label="accuracy, mean over classes", log_x=True,
+        )  # fmt: skip
+        pictures = {
+            "few-labels.png": "Held-out accuracy against the number of labels.",
+            "imbalance.png": "Held-out accuracy, mean over classes, against imbalance.",
+        }
+    setting = (
+        "Convolutional classifier, 15 epochs of Adam 3e-3, on digits."
+        if lab.quick
+        else "Convolutional classifier, 10 epochs of Adam 1e-4, batches of 128, on MNIST."
+    ) + " Generators with 8 latents, as published."
+    tables = [_table(lab), few_table, odd_table]
+    return lab.outcome(
+        "neighbours", "Classifiers and generated neighbours", setting, tables, pictures
+    )
+
+
+def _table(lab: Lab) -> Table:
+    rows: list[list[Cell]] = []
+    for name in ROWS:
+        accuracy, loss = NEIGHBOURS[name]
+        found = over_seeds(lab, name, lambda _, about: about)
+        if found:
+            ours = [stat(values[key] for values in found) for key in ("accuracy", "loss")]
+            rows.append([name, accuracy, ours[0], loss, ours[1]])
+        else:
+            rows.append([name, accuracy, NOT_RUN, loss, None])
+    return Table("Table 7: held-out accuracy and loss (nats an image)", COLUMNS, rows)
+
+
+def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[Table, Curves]:
+    """As many iterations whatever the number of labels."""
+    labels = sum(1 for _ in lab.splits().train.class_names)
+    recipes = {
+        float(count): Recipe(epochs=max(8, 4000 // (labels * count) + 1), per_class=count)
+        for count in counts
+    }
+    note = "Learning rate 3e-3; at most 4000 images pass, in epochs of what labels there are."
+    return _sweep(lab, "Few labels: held-out accuracy", "labels a class", recipes, "accuracy", note)
+
+
+def _imbalance(lab: Lab, ratios: tuple[float, ...]) -> tuple[Table, Curves]:
+    recipes = {
+        ratio: dataclasses.replace(recipe(lab, 0, 0), imbalance=ratio, epochs=6 if lab.quick else 2)
+        for ratio in ratios
+    }
+    note = (
+        "Classes are thinned geometrically, the first left whole and the last to the share given."
+    )
+    title = "Class imbalance: accuracy, mean over classes"
+    return _sweep(lab, title, "share", recipes, "balanced_accuracy", note)
+
+
+def _sweep(
+    lab: Lab, title: str, axis: str, recipes: dict[float, Recipe], figure: str, note: str
+) -> tuple[Table, Curves]:
+    cells: dict[str, list[Cell]] = {name: [] for name in ROWS}
+    for name, (kind, neighbours) in ROWS.items():
+        for wanted in recipes.values():
+            found = []
+            for seed in lab.seeds:
+                generator = generators(lab, seed).get(kind)
+                exact = dataclasses.replace(
+                    wanted, neighbours=neighbours, learning_rate=3e-3, seed=seed
+                )
+                classifier = generator and classifier_of(lab, generator, exact)
+                if classifier:
+                    found.append(classifier[1][figure])
+            cells[name].append(stat(found) if found else NOT_RUN)
+    columns = {"neighbours": ""} | {f"{axis} {value:g}": ".1%" for value in recipes}
+    rows: list[list[Cell]] = [[name, *row] for name, row in cells.items()]
+    curves: Curves = {}
+    for name, row in cells.items():
+        stats = [cell for cell in row if isinstance(cell, Stat)]
+        if len(stats) == len(recipes):
+            spread = [cell.sd or 0.0 for cell in stats]
+            curves[name] = (list(recipes), [cell.mean for cell in stats], spread)
+    return Table(title, columns, rows, note), curves

@@ -1,0 +1,120 @@
+"""What a study found: tables whose cells keep their spread, and pictures. Torch-free."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lae_fast.run_files import write_atomically
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Mean and standard deviation over seeds; of one seed there is none."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+Cell = Stat | float | int | str | None
+"""None is a figure that was not published or not run."""
+
+
+def stat(values: Iterable[float]) -> Stat:
+    """Mean and standard deviation of values, one a seed."""
+    found = list(values)
+    mean = math.fsum(found) / len(found)
+    square = math.fsum((value - mean) ** 2 for value in found)
+    return Stat(mean, math.sqrt(square / (len(found) - 1)) if len(found) > 1 else None, len(found))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells.
+
+    Attributes:
+        title: of the table.
+        columns: heading -> format of its numbers (such as ``.2f``).
+        rows: one cell a column.
+        note: a sentence or more below it.
+    """
+
+    title: str
+    columns: dict[str, str]
+    rows: list[list[Cell]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of a study.
+
+    Attributes:
+        name, title: of the study.
+        setting: what was run, in a sentence.
+        tables: what was found.
+        pictures: file name, relative to the results' folder -> caption.
+        quick: whether it was the quick form.
+        seconds: it took, trainings that were found finished not counted.
+        complete: whether nothing was missing.
+    """
+
+    name: str
+    title: str
+    setting: str
+    tables: list[Table] = field(default_factory=list)
+    pictures: dict[str, str] = field(default_factory=dict)
+    quick: bool = False
+    seconds: float = 0.0
+    complete: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def save(outcome: Outcome, path: Path) -> None:
+    """Write an outcome as JSON, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(outcome.to_dict(), indent=1) + "\n")
+
+
+def load(path: Path) -> Outcome | None:
+    """Read what `save` wrote; None when there is nothing, or nothing that can be read."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["tables"] = [_table(table) for table in values["tables"]]
+        return Outcome(**values)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _table(values: dict[str, Any]) -> Table:
+    rows = [[Stat(**c) if isinstance(c, dict) else c for c in row] for row in values["rows"]]
+    return Table(values["title"], values["columns"], rows, values["note"])
+
+
+def cell_text(cell: Cell, form: str) -> str:
+    """A cell as text: numbers in the column's format, a spread where there is one."""
+    if cell is None:
+        return "-"
+    if isinstance(cell, str):
+        return cell
+    if not isinstance(cell, Stat):
+        return format(cell, form)
+    text = format(cell.mean, form)
+    return text if cell.sd is None else f"{text} ± {format(cell.sd, form)}"
+
+
+def texts(table: Table) -> list[Sequence[str]]:
+    """Headings and rows of a table as text."""
+    forms = list(table.columns.values())
+    rows = [[cell_text(c, f) for c, f in zip(row, forms, strict=True)] for row in table.rows]
+    return [list(table.columns), *rows]

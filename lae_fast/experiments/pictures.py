@@ -1,0 +1,112 @@
+"""Figures 3 to 5 of the report: samples, latents, interpolations; and traversals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from lae_fast import explore, figures
+from lae_fast.experiments.lab import Lab, NotTrainedError
+from lae_fast.experiments.models import report_models
+from lae_fast.experiments.outcome import Cell, Outcome, Table
+from lae_fast.saved import SavedRun
+
+CORNERS = ("-1,1", "1,1", "-1,-1", "1,-1")
+"""Of figure 5: from (-1, -1) to (1, -1) and up to (1, 1)."""
+
+
+def run(lab: Lab) -> Outcome:
+    """Draw the report's figures for the VAE, the published LAE, and the LAE with its prior."""
+    models = _models(lab)
+    pictures = {}
+    draws: dict[str, tuple[str, Callable[[Lab, dict[str, SavedRun], str], None]]] = {
+        "samples.png": ("Figure 3: decoded z ~ N(0, I), and from the data's own law.", _samples),
+        "latents.png": ("Figure 4: latents of held-out images.", _latents),
+        "interpolation.png": ("Figure 5: the square between (-1, 1) and (1, -1).", _interpolation),
+        "traversals.png": ("One latent at a time, around the mean.", _traversals),
+        "classes.png": ("From the mean latent of class 1 to that of class 7.", _classes),
+    }
+    if models:
+        for file, (caption, draw) in draws.items():
+            draw(lab, models, file)
+            pictures[file] = caption
+    setting = "Two latents; the LAE as published (no prior), and with prior and MH, whitened."
+    title, tables = "Samples, latents, interpolation", [_spread(lab, models)]
+    return lab.outcome("pictures", title, setting, tables, pictures)
+
+
+def _models(lab: Lab) -> dict[str, SavedRun]:
+    rows = report_models(lab)
+    wanted = {
+        "VAE": rows["VAE z=2"],
+        "LAE as published": rows["LAE z=2"],
+        "LAE, prior and MH": {"model": "lae", "latent_dim": 2},
+    }
+    found = {}
+    for name, settings in wanted.items():
+        try:
+            found[name] = lab.trained(**settings, seed=0)
+        except NotTrainedError as error:
+            lab.complete = False
+            lab.say(str(error))
+    return found
+
+
+def _spread(lab: Lab, models: dict[str, SavedRun]) -> Table:
+    images = lab.held_out()
+    rows: list[list[Cell]] = []
+    for name, run in models.items():
+        values = explore.latents_of(run, images).values
+        rows.append([name, float(values.mean(0).norm()), *values.std(0).tolist()])
+    columns = {"model": "", "norm of the mean": ".2f", "sd of z0": ".2f", "sd of z1": ".2f"}
+    note = (
+        "The prior has mean 0 and standard deviation 1: only there does decoding N(0, I) mean much."
+    )
+    return Table("Where the latents lie", columns, rows, note)
+
+
+def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
+    images = lab.held_out()
+    rows = []
+    for name, run in models.items():
+        rows += [(f"{name}: N(0, I)", explore.sample(run, 12))]
+        rows += [("the data's law", explore.sample(run, 12, law="data", images=images))]
+    figures.save_rows(lab.picture(file), rows)
+
+
+def _latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
+    images = lab.held_out()
+    some = images.subset(torch.arange(min(3000, len(images))))
+    panels = {
+        name: (explore.latents_of(run, some).values.double().numpy(), some.labels.numpy())
+        for name, run in models.items()
+    }
+    figures.save_scatter(lab.picture(file), panels, images.class_names)
+
+
+def _interpolation(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
+    rows = []
+    for name, run in models.items():
+        corners = [explore.find_point(run, f"point:{c}", lab.held_out) for c in CORNERS]
+        lines = explore.interpolate(run, corners, 8)
+        rows += [(name if k == 0 else "", line) for k, line in enumerate(lines)]
+    figures.save_rows(lab.picture(file), rows)
+
+
+def _classes(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
+    rows = []
+    for name, run in models.items():
+        ends = [explore.find_point(run, f"class:{c}", lab.held_out) for c in "17"]
+        rows += [(name, line) for line in explore.interpolate(run, ends, 12)]
+    figures.save_rows(lab.picture(file), rows)
+
+
+def _traversals(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
+    images = lab.held_out()
+    rows = []
+    for name, run in models.items():
+        values = explore.latents_of(run, images).values
+        found = explore.traverse(run, values.mean(0), spans=2.5 * values.std(0), steps=12)
+        rows += [(f"{name}: z{dim}", line) for dim, line in found.items()]
+    figures.save_rows(lab.picture(file), rows)

@@ -1,0 +1,88 @@
+"""Runs studies that have no result yet, and writes ``results.md`` from all there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lae_fast.experiments import STUDIES, find_study, outcome
+from lae_fast.experiments.lab import Lab
+from lae_fast.experiments.outcome import Outcome, Table
+
+PAGE = "results.md"
+
+
+def result_path(out: Path, name: str) -> Path:
+    """Where the outcome of a study is kept."""
+    return out / "results" / f"{name}.json"
+
+
+def reproduce(
+    make_lab: Callable[[], Lab], names: Sequence[str], *, force: bool = False
+) -> list[Outcome]:
+    """Run the named studies and write the page; those with a complete result are not run again.
+
+    Args:
+        make_lab: a fresh lab for each study.
+        names: of `lae_fast.experiments.STUDIES`.
+        force: run them whatever there is.
+    """
+    found = []
+    for name in names:
+        lab = make_lab()
+        known = outcome.load(result_path(lab.out, name))
+        if known is not None and known.quick == lab.quick and known.complete and not force:
+            lab.say(f"{name}: found its result")
+            found.append(known)
+            continue
+        lab.say(f"{name}: {STUDIES[name]}")
+        found.append(find_study(name)(lab))
+        outcome.save(found[-1], result_path(lab.out, name))
+        write_page(lab.out)
+    write_page(make_lab().out)
+    return found
+
+
+def write_page(out: Path) -> Path:
+    """Write ``results.md`` from every outcome under ``out/results``."""
+    known = [outcome.load(result_path(out, name)) for name in STUDIES]
+    sections = [section for found in known if found is not None for section in markdown(found)]
+    page = out / PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n".join([*_head(), *sections]) + "\n", encoding="utf-8")
+    return page
+
+
+def _head() -> list[str]:
+    return [
+        "# Results",
+        "",
+        "Every experiment of the seed documents beside ours, in standard units: nats an image,",
+        "squared error a pixel of [0, 1], shares. A spread is the standard deviation over seeds; a",
+        "figure without one is of a single seed. `lae reproduce` writes this page.",
+        "",
+    ]
+
+
+def markdown(found: Outcome) -> list[str]:
+    """A section of the page."""
+    form = "--quick" if found.quick else "--full"
+    lines = [f"## {found.title}", "", found.setting, ""]
+    lines += [f"`lae experiment {found.name} {form}`, {_duration(found.seconds)} besides the"]
+    lines += ["trainings that were there already.", ""]
+    for table in found.tables:
+        lines += [f"**{table.title}**", "", *_table(table), ""]
+        lines += [table.note, ""] if table.note else []
+    for file, caption in found.pictures.items():
+        lines += [f"![{caption}]({file})", "", f"*{caption}*", ""]
+    return lines
+
+
+def _table(table: Table) -> list[str]:
+    head, *rows = outcome.texts(table)
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

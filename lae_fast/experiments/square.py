@@ -1,0 +1,84 @@
+"""A small beta-VAE on points of the unit square, with an L2 penalty on the weights.
+
+Two hidden layers of 30 ReLU units each way, one or two latents, as in the uniform-to-Gaussian
+study. The loss is ``||x - x'||^2 + beta KL(q || N(0, I)) + lambda mean(w^2)``, the first two means
+over points, the last over all weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+HIDDEN = 30
+BATCH = 256
+
+
+class SquareVAE(nn.Module):
+    """Maps points ``(n, 2)`` of the unit square to ``latent_dim`` Gaussians and back."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.encoder = _network(2, 2 * latent_dim)
+        self.decoder = _network(latent_dim, 2)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, each ``(n, latent_dim)``."""
+        mean, log_std = self.encoder(x).chunk(2, dim=1)
+        return mean, log_std
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Points ``(n, 2)``; not confined to the square."""
+        points: Tensor = self.decoder(z)
+        return points
+
+    def draw(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """One latent a point."""
+        mean, log_std = self.posterior(x)
+        return mean + torch.exp(log_std) * torch.randn(mean.shape, generator=generator)
+
+
+def train_square(
+    latent_dim: int, beta: float, penalty: float, *, iterations: int, seed: int = 0
+) -> SquareVAE:
+    """Train on fresh uniform points, Adam 3e-3 falling to zero by a cosine.
+
+    Args:
+        latent_dim: 1 or 2.
+        beta: weight of the KL term.
+        penalty: lambda.
+        iterations: batches of 256 points.
+        seed: of weights and draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SquareVAE(latent_dim)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
+    for _ in range(iterations):
+        x = torch.rand(BATCH, 2, generator=generator)
+        optimizer.zero_grad()
+        loss(model, x, beta, penalty, generator).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return model.requires_grad_(False)
+
+
+def loss(
+    model: SquareVAE, x: Tensor, beta: float, penalty: float, generator: torch.Generator
+) -> Tensor:
+    """The training loss on points ``(n, 2)``, 0-d."""
+    mean, log_std = model.posterior(x)
+    z = mean + torch.exp(log_std) * torch.randn(mean.shape, generator=generator)
+    square = (model.decode(z) - x).square().sum(1).mean()
+    kl = (0.5 * (mean.square() + torch.exp(2 * log_std) - 1) - log_std).sum(1).mean()
+    weights = torch.cat([p.flatten() for p in model.parameters() if p.ndim == 2])
+    return square + beta * kl + penalty * weights.square().mean()
+
+
+def _network(d_in: int, d_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(d_in, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(),
+        nn.Linear(HIDDEN, d_out),
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Posteriors in two dimensions that are known: by a formula, or by summing over a fine grid."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+REACH = 5.0
+"""The grid covers [-REACH, REACH] in both dimensions; the prior's mass outside is 1e-6."""
+CELLS = 25
+FINE = 10
+"""Points across a cell at which the density is summed."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Data ``x`` ``(n, d_x)``, features ``(n, d_h)`` for ALD, and a decoder with Gaussian noise."""
+
+    name: str
+    decoder: nn.Module
+    noise: float
+    x: Tensor
+    features: Tensor
+
+    def nll(self, z: Tensor) -> Tensor:
+        """-log p(x_i | z_i), ``(n, 2)`` to ``(n,)``."""
+        return self.nll_of(z, self.x)
+
+    def nll_of(self, z: Tensor, x: Tensor) -> Tensor:
+        """The same for other data."""
+        square: Tensor = (self.decoder(z) - x).square().sum(1) / (2 * self.noise**2)
+        return square + x.shape[1] * math.log(self.noise * math.sqrt(2 * math.pi))
+
+    def simulate(self, n: int, generator: torch.Generator) -> Tensor:
+        """Data from the model itself, ``(n, d_x)``."""
+        z = torch.randn(n, 2, generator=generator, dtype=self.x.dtype)
+        mean: Tensor = self.decoder(z)
+        return mean + self.noise * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+
+    @torch.no_grad()
+    def cell_masses(self) -> Tensor:
+        """Posterior mass of every cell of the grid, ``(n, CELLS * CELLS)``."""
+        width = 2 * REACH / (CELLS * FINE)
+        axis = -REACH + width * (torch.arange(CELLS * FINE, dtype=self.x.dtype) + 0.5)
+        z = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).view(-1, 2)
+        masses = []
+        for x in self.x:
+            log_density = -self.nll_of(z, x[None].expand(len(z), -1)) - z.square().sum(1) / 2
+            density = torch.softmax(log_density, 0).view(CELLS, FINE, CELLS, FINE)
+            masses.append(density.sum((1, 3)).flatten())
+        return torch.stack(masses)
+
+
+def cells_of(z: Tensor) -> Tensor:
+    """Cell of every point ``(..., 2)``; points outside count in the nearest one."""
+    index = ((z + REACH) / (2 * REACH) * CELLS).floor().long().clamp(0, CELLS - 1)
+    return index[..., 0] * CELLS + index[..., 1]
+
+
+def total_variation(draws: Tensor, masses: Tensor) -> float:
+    """Between draws ``(k, n, 2)`` and cell masses ``(n, cells)``; mean over the n."""
+    counts = torch.stack([
+        torch.bincount(column, minlength=masses.shape[1]) for column in cells_of(draws).T
+    ])  # fmt: skip
+    return float((counts / len(draws) - masses).abs().sum(1).mean() / 2)
+
+
+def exact_draws(masses: Tensor, count: int, seed: int) -> float:
+    """Total variation of ``count`` independent exact draws: the floor for any sampler."""
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.multinomial(masses, count, replacement=True, generator=generator)
+    counts = torch.stack([torch.bincount(row, minlength=masses.shape[1]) for row in index])
+    return float((counts / count - masses).abs().sum(1).mean() / 2)
+
+
+def conjugate(n: int = 8, seed: int = 0) -> Target:
+    """A linear decoder: every posterior is Gaussian."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        decoder = nn.Linear(2, 3)
+    return _target("conjugate Gaussian", decoder, 0.7, n, seed)
+
+
+def neural(n: int = 8, seed: int = 0) -> Target:
+    """A small network: posteriors are bent, and some have several modes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = nn.Linear(2, 16), nn.Linear(16, 2)
+        for layer in layers:
+            nn.init.normal_(layer.weight, std=1.5 / math.sqrt(layer.in_features / 2))
+    decoder = nn.Sequential(layers[0], nn.Tanh(), layers[1])
+    return _target("neural likelihood", decoder, 0.6, n, seed)
+
+
+def _target(name: str, decoder: nn.Module, noise: float, n: int, seed: int) -> Target:
+    generator = torch.Generator().manual_seed(seed)
+    decoder = decoder.double().requires_grad_(False)
+    features = torch.randn(n, 2 * n, generator=generator, dtype=torch.float64)
+    empty = Target(name, decoder, noise, torch.zeros(1, 1, dtype=torch.float64), features)
+    return Target(name, decoder, noise, empty.simulate(n, generator), features)

@@ -1,0 +1,134 @@
+"""Posterior samples of held-out images under a trained decoder, and how far to trust them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lae_fast.config import ConfigError
+from lae_fast.data import ImageSet, to_pixels
+from lae_fast.diagnostics import effective_sample_size, split_rhat
+from lae_fast.models import LAE
+from lae_fast.models.conditional import condition
+from lae_fast.posterior import Chains, sample_per_image, sample_posterior
+from lae_fast.saved import SavedRun
+
+METHODS = ("image", "phi")
+
+
+@dataclass(frozen=True)
+class PosteriorSummary:
+    """Result of `infer`.
+
+    Attributes:
+        chains: the draws, ``(chains, draws, n, d_z)``, and the acceptance.
+        mean, std: of z given each image, ``(n, d_z)``.
+        rhat, ess: split R-hat and effective sample size of each, ``(n, d_z)``.
+        images: the posterior's mean image, E[x'| x], as bytes ``(n, c, h, w)``.
+        spread: standard deviation of the decoded images over draws, as bytes, 255 for one half
+            (the most a pixel of [0, 1] can have).
+        seconds: the chains took.
+    """
+
+    chains: Chains
+    mean: Tensor
+    std: Tensor
+    rhat: Tensor
+    ess: Tensor
+    images: Tensor
+    spread: Tensor
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures over all images and dimensions, as plain JSON values."""
+        return {
+            "images": len(self.mean),
+            "chains": self.chains.latents.shape[0],
+            "draws": self.chains.latents.shape[1],
+            "accept_prob": self.chains.accept_prob[0],
+            "step_size": self.chains.step_size[0],
+            "ess_median": float(self.ess.median()),
+            "ess_min": float(self.ess.min()),
+            "ess_per_second": float(self.ess.mean(1).sum()) / self.seconds,
+            "rhat_max": float(self.rhat.max()),
+            "posterior_std": float(self.std.mean()),
+            "seconds": self.seconds,
+        }
+
+
+def infer(
+    run: SavedRun,
+    images: ImageSet,
+    *,
+    method: str = "image",
+    draws: int = 500,
+    warmup: int = 500,
+    chains: int = 4,
+    mh: bool = True,
+    seed: int = 0,
+) -> PosteriorSummary:
+    """Sample p(z | x) for each image, the weights fixed.
+
+    Args:
+        run: the model.
+        images: the x.
+        method: ``image`` runs Langevin chains of each image's own; ``phi`` is Algorithm 1, one
+            chain on the encoder's last layer for all images together (LAE only, at most as many
+            images as features).
+        draws, warmup, chains, mh, seed: as in `lae_fast.posterior.sample_per_image`.
+
+    Raises:
+        ConfigError: ``phi`` for a model that has none, or for too many images.
+    """
+    x, model = to_pixels(images.images), run.model
+    condition(model, images.labels)
+
+    def nll(z: Tensor) -> Tensor:
+        return model.likelihood.nll(model.decoder(z), x)
+
+    began = time.perf_counter()
+    if method == "phi":
+        if not isinstance(model, LAE):
+            raise ConfigError(f"a {run.config.model} has no phi to sample; use --method image")
+        features = model.encoder(x)
+        if len(x) > features.shape[1]:
+            raise ConfigError(
+                f"sampling phi is exact for at most {features.shape[1]} images (one a feature), "
+                f"not {len(x)}"
+            )
+        result = sample_posterior(
+            nll, features, model.latent_dim, draws=draws, warmup=warmup, chains=chains, mh=mh,
+            seed=seed,
+        )  # fmt: skip
+    else:
+        result = sample_per_image(
+            nll, model.encode(x), draws=draws, warmup=warmup, chains=chains, mh=mh, seed=seed
+        )
+    seconds = time.perf_counter() - began
+    flat = result.latents.flatten(0, 1)
+    mean_image, spread = _moments(run, flat)
+    return PosteriorSummary(
+        result,
+        flat.mean(0),
+        flat.std(0),
+        torch.as_tensor(split_rhat(result.latents)),
+        torch.as_tensor(effective_sample_size(result.latents)),
+        run.as_images(mean_image),
+        run.as_images(2 * spread),
+        seconds,
+    )
+
+
+@torch.no_grad()
+def _moments(run: SavedRun, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the decoded draws ``(k, n, d_z)``, each ``(n, d_x)``."""
+    total = square = torch.zeros(())
+    for z in draws:
+        image = run.model.decode(z)
+        total, square = total + image, square + image.square()
+    mean = total / len(draws)
+    return mean, (square / len(draws) - mean.square()).clamp(min=0).sqrt()

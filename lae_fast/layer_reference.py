@@ -1,0 +1,97 @@
+"""The specification of the network operators in plain PyTorch; see `lae_fast.layer_ops`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+BIN = 1 / 255
+"""Width of a grey level's bin."""
+
+
+def norm_relu_(
+    u: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, y: Tensor, rstd: Tensor, eps: float
+) -> None:
+    """Reference of `lae_fast.layer_ops.norm_relu_`."""
+    u += bias
+    u -= u.mean(1, keepdim=True)
+    rstd.copy_(torch.rsqrt(u.square().mean(1) + eps))
+    u *= rstd[:, None]
+    y.copy_(F.relu(u * gain + shift))
+
+
+def norm_relu_backward_(
+    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor
+) -> None:
+    """Reference of `lae_fast.layer_ops.norm_relu_backward_`."""
+    grad.masked_fill_(~(y > 0), 0.0)
+    scaled = grad * gain
+    slope = (scaled * normed).mean(1, keepdim=True)
+    grad_u.copy_(rstd[:, None] * (scaled - scaled.mean(1, keepdim=True) - normed * slope))
+
+
+def add_column_sums_(into: Tensor, grad: Tensor, weight: float) -> None:
+    """Reference of `lae_fast.layer_ops.add_column_sums_`."""
+    into.add_(grad.sum(0), alpha=weight)
+
+
+def add_norm_grads_(
+    gain_grad: Tensor, shift_grad: Tensor, bias_grad: Tensor,
+    grad: Tensor, normed: Tensor, grad_u: Tensor, weight: float,
+) -> None:  # fmt: skip
+    """Reference of `lae_fast.layer_ops.add_norm_grads_`."""
+    gain_grad.add_((grad * normed).sum(0), alpha=weight)
+    shift_grad.add_(grad.sum(0), alpha=weight)
+    bias_grad.add_(grad_u.sum(0), alpha=weight)
+
+
+def copy_rows_(into: Sequence[Tensor], source: Sequence[Tensor], rows: Tensor, where: bool) -> None:
+    """Reference of `lae_fast.layer_ops.copy_rows_`."""
+    for target, new in zip(into, source, strict=True):
+        mask = (rows == where).view(-1, *[1] * (target.dim() - 1))
+        target.copy_(torch.where(mask, new, target))
+
+
+def bernoulli_grad_(output: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """Reference of `lae_fast.layer_ops.bernoulli_grad_`."""
+    logits = output + bias
+    values = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    output.copy_(torch.sigmoid(logits) - x)
+    return values.sum(1, dtype=torch.float64)
+
+
+def gaussian_grad_(
+    output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Reference of `lae_fast.layer_ops.gaussian_grad_`."""
+    difference = output + bias - x
+    grad = difference * torch.exp(-2 * log_scale)
+    squares = (difference * grad).sum(1, dtype=torch.float64)
+    output.copy_(grad)
+    constant = log_scale.double() + 0.5 * math.log(2 * math.pi)
+    return 0.5 * squares + x.shape[1] * constant, x.shape[1] - squares
+
+
+def discretized_logistic_grad_(
+    output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Reference of `lae_fast.layer_ops.discretized_logistic_grad_`."""
+    location = output + bias
+    inverse = torch.exp(-log_scale)
+    low, high = (x - BIN / 2 - location) * inverse, (x + BIN / 2 - location) * inverse
+    black, white, width = x <= BIN / 2, x >= 1 - BIN / 2, BIN * inverse
+    inner = ~(black | white)
+    log_mass = (
+        F.logsigmoid(high).masked_fill(white, 0.0)
+        + F.logsigmoid(-low).masked_fill(black, 0.0)
+        + torch.log(-torch.expm1(-width)) * inner
+    )
+    from_high = torch.sigmoid(-high).masked_fill(white, 0.0)
+    from_low = torch.sigmoid(low).masked_fill(black, 0.0)
+    by_scale = from_high * high - from_low * low + inner * (width / torch.expm1(width))
+    output.copy_((from_high - from_low) * inverse)
+    return -log_mass.sum(1, dtype=torch.float64), by_scale.sum(1, dtype=torch.float64)

@@ -1,0 +1,89 @@
+"""The Langevin autoencoder (Taniguchi et al. 2022): encoder body, phi, decoder, likelihood."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lae_fast.models.likelihoods import Likelihood
+from lae_fast.models.mlp import MLP
+
+EVALUATION_STD = 0.05
+"""Standard deviation of z around phi g(x) in evaluation (both papers)."""
+
+
+class LAE(nn.Module):
+    """Latents are ``z = phi g(x; psi)``; the decoder ``theta`` gives ``p(x | z)``.
+
+    ``phi`` is a buffer: it is saved with the model and moved by Langevin steps alone, never by an
+    optimiser.
+
+    Args:
+        encoder: maps ``(n, d_x)`` to features ``(n, d_h)``; its weights are psi.
+        decoder: maps ``(n, d_z)`` to the likelihood's parameters ``(n, d_x)``.
+        likelihood: p(x | decoder output).
+        feature_dim: d_h.
+        latent_dim: d_z.
+    """
+
+    phi: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        feature_dim: int,
+        latent_dim: int,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        phi = torch.empty(latent_dim, feature_dim)
+        self.register_buffer("phi", nn.init.orthogonal_(phi))
+
+    @property
+    def latent_dim(self) -> int:
+        """d_z."""
+        return self.phi.shape[0]
+
+    @property
+    def own_entropy(self) -> float:
+        """What `terms` leaves out of the negative ELBO at q = N(phi g(x), 0.05^2): nats an image.
+
+        The entropy of q without its constant, which the prior's normalisation cancels.
+        """
+        return self.latent_dim * (0.5 + math.log(EVALUATION_STD))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents ``phi g(x)`` of the images, ``(n, d_x)`` to ``(n, d_z)``."""
+        features: Tensor = self.encoder(x)
+        return features @ self.phi.T
+
+    def draw(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Latents ``phi g(x) + 0.05 noise``, as the papers draw them in evaluation."""
+        return self.encode(x) + EVALUATION_STD * noise
+
+    def terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """-log p(x | z) and ``||z||^2 / 2`` at ``z = phi g(x) + 0.05 noise``, each ``(n,)``.
+
+        The papers evaluate at N(phi g(x), 0.05^2).
+        """
+        z = self.draw(x, noise)
+        return self.likelihood.nll(self.decoder(z), x), 0.5 * z.square().sum(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean images of the latents, ``(n, d_z)`` to ``(n, d_x)``, in [0, 1]."""
+        return self.likelihood.mean(self.decoder(z))
+
+
+def mlp_lae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> LAE:
+    """The fully connected LAE of both papers: three blocks each way, mirrored."""
+    return LAE(
+        MLP(image_dim, hidden, None),
+        MLP(latent_dim, hidden, image_dim),
+        likelihood,
+        feature_dim=hidden,
+        latent_dim=latent_dim,
+    )

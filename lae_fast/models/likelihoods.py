@@ -1,0 +1,151 @@
+"""Likelihoods of an image given the decoder's output, for pixels in [0, 1].
+
+Each one gives the negative log-likelihood of every image (differentiable, nats), the same together
+with its gradients in one fused pass (for the explicit backward), and the mean image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lae_fast import layer_ops
+from lae_fast.models.mlp import grad_of
+
+LEVELS = 256
+"""Grey levels of an image; a pixel's bin is 1 / (LEVELS - 1) wide."""
+
+
+class Likelihood(nn.Module):
+    """Base: subclasses define the three methods below.
+
+    Shapes: ``output`` and ``x`` are ``(n, d)``, pixels in [0, 1].
+    """
+
+    def nll(self, output: Tensor, x: Tensor) -> Tensor:
+        """-log p(x | output) of every image, ``(n,)``, nats."""
+        raise NotImplementedError
+
+    def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`nll` at ``output + bias`` as float64; ``output`` becomes the gradient of its sum.
+
+        Also every image's derivative with respect to the logarithm of the scale, float64 ``(n,)``,
+        or None where there is no scale.
+        """
+        raise NotImplementedError
+
+    def add_scale_grad(self, by_scale: Tensor | None, weight: float) -> None:
+        """Add ``weight`` times the sum of `fused_grad_`'s derivatives to the scale's ``grad``."""
+
+    def mean(self, output: Tensor) -> Tensor:
+        """E[x | output], clamped to [0, 1]."""
+        raise NotImplementedError
+
+
+class Bernoulli(Likelihood):
+    """Independent Bernoulli pixels; ``output`` is the logit.
+
+    For grey pixels this is the cross-entropy that the published tables call BCE: a score, not a
+    normalised density.
+    """
+
+    def nll(self, output: Tensor, x: Tensor) -> Tensor:
+        """See `Likelihood.nll`."""
+        return F.binary_cross_entropy_with_logits(output, x, reduction="none").sum(1)
+
+    @torch.no_grad()
+    def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `Likelihood.fused_grad_`."""
+        return layer_ops.bernoulli_grad_(output, bias, x), None
+
+    def mean(self, output: Tensor) -> Tensor:
+        """See `Likelihood.mean`."""
+        return torch.sigmoid(output)
+
+
+class _Scaled(Likelihood):
+    """A likelihood with one scale for all pixels, fixed or learned (through its logarithm)."""
+
+    initial_scale = 0.1
+
+    def __init__(self, scale: float | None) -> None:
+        super().__init__()
+        log_scale = torch.tensor(math.log(self.initial_scale if scale is None else scale))
+        self.learned = scale is None
+        if self.learned:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    def add_scale_grad(self, by_scale: Tensor | None, weight: float) -> None:
+        """See `Likelihood.add_scale_grad`."""
+        if self.learned:
+            assert by_scale is not None
+            grad_of(self.log_scale).add_(by_scale.sum(), alpha=weight)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """See `Likelihood.mean`."""
+        return output.clamp(0.0, 1.0)
+
+
+class Gaussian(_Scaled):
+    """Independent Gaussian pixels; ``output`` is the mean, ``scale`` the standard deviation."""
+
+    def nll(self, output: Tensor, x: Tensor) -> Tensor:
+        """See `Likelihood.nll`."""
+        square = (output - x).square().sum(1) * (0.5 * torch.exp(-2 * self.log_scale))
+        return square + x.shape[1] * (self.log_scale + 0.5 * math.log(2 * math.pi))
+
+    @torch.no_grad()
+    def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `Likelihood.fused_grad_`."""
+        return layer_ops.gaussian_grad_(output, bias, x, self.log_scale)
+
+
+class DiscretizedLogistic(_Scaled):
+    """A logistic density integrated over each grey level's bin; ``output`` is its location.
+
+    With ``a < b`` the standardised ends of a bin, the mass is
+    ``sigmoid(b) sigmoid(-a) (1 - exp(a - b))``, which never cancels; the bins of black and white
+    reach to infinity, so their missing end drops its factors.
+    """
+
+    def _ends(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        inverse = torch.exp(-self.log_scale)
+        half = 0.5 / (LEVELS - 1)
+        low, high = (x - half - output) * inverse, (x + half - output) * inverse
+        return low, high, x <= half, x >= 1 - half, 2 * half * inverse
+
+    def nll(self, output: Tensor, x: Tensor) -> Tensor:
+        """See `Likelihood.nll`."""
+        low, high, black, white, width = self._ends(output, x)
+        log_mass = (
+            F.logsigmoid(high).masked_fill(white, 0.0)
+            + F.logsigmoid(-low).masked_fill(black, 0.0)
+            + _log1mexp(width) * (~(black | white))
+        )
+        return -log_mass.sum(1)
+
+    @torch.no_grad()
+    def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `Likelihood.fused_grad_`."""
+        return layer_ops.discretized_logistic_grad_(output, bias, x, self.log_scale)
+
+
+FUSED = (Bernoulli, Gaussian, DiscretizedLogistic)
+"""Likelihoods that have `Likelihood.fused_grad_`."""
+
+
+def _log1mexp(x: Tensor) -> Tensor:
+    """log(1 - exp(-x)) for x > 0."""
+    return torch.log(-torch.expm1(-x))
+
+
+def make_likelihood(name: str, scale: float | None = None) -> Likelihood:
+    """Build a likelihood by its name in `lae_fast.config.LIKELIHOODS`."""
+    if name == "bernoulli":
+        return Bernoulli()
+    return {"gaussian": Gaussian, "discretized-logistic": DiscretizedLogistic}[name](scale)

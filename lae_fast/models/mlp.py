@@ -1,0 +1,204 @@
+"""The multilayer perceptron of both papers: blocks of Linear, LayerNorm, ReLU, and a last Linear.
+
+`MLP` is an ordinary module, so autograd works on it. Beside that it has an explicit forward and
+backward (`forward_saved`, `backward_data`, `add_weight_grads`) that a sampler needs and autograd
+does not offer: the gradient with respect to the input now, the weight gradients later, and only
+for the states that turn out to be kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lae_fast import layer_ops
+from lae_fast.models.memory import empty_together
+
+
+class Product(Protocol):
+    """Multiplies matrices into ``out``, as `torch.mm` does."""
+
+    def __call__(self, a: Tensor, b: Tensor, /, *, out: Tensor) -> Tensor:
+        """The product ``a b``, written to ``out``."""
+        ...
+
+
+@dataclass
+class SavedBlock:
+    """Buffers of one block: ``(n, d_out)``, but for ``rstd``, ``(n,)``."""
+
+    normed: Tensor
+    """LayerNorm's normalised values."""
+    rstd: Tensor
+    output: Tensor
+    grad_norm: Tensor
+    """dV/d(LayerNorm output)."""
+    grad_linear: Tensor
+    """dV/d(Linear output)."""
+
+    def rows(self) -> list[Tensor]:
+        """What weight gradients are made of."""
+        return [self.normed, self.output, self.grad_norm, self.grad_linear]
+
+
+@dataclass
+class Saved:
+    """Buffers of one pass through an `MLP`, to be used again for the next.
+
+    ``output`` is the last Linear's product, without its bias; whoever computes dV/d(output) does
+    so in place. None where the MLP ends on a block.
+    """
+
+    input: Tensor
+    blocks: list[SavedBlock]
+    output: Tensor | None
+
+    @property
+    def features(self) -> Tensor:
+        """The last block's output, ``(n, hidden)``."""
+        return self.blocks[-1].output
+
+    def rows(self) -> list[Tensor]:
+        """What weight gradients are made of: tensors with one row an image."""
+        last = [] if self.output is None else [self.output]
+        return [self.input, *(t for block in self.blocks for t in block.rows()), *last]
+
+
+class Block(nn.Module):
+    """Linear, LayerNorm, ReLU; orthogonal weights and zero biases at the start."""
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        super().__init__()
+        self.linear = orthogonal_linear(d_in, d_out)
+        self.norm = nn.LayerNorm(d_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, d_in)`` to ``(n, d_out)``."""
+        return F.relu(self.norm(self.linear(x)))
+
+
+class MLP(nn.Module):
+    """``depth`` blocks of width ``hidden``, then a Linear to ``d_out`` when that is given.
+
+    Args:
+        d_in: input width.
+        hidden: width of every block.
+        d_out: output width, or None to end on the last block (an encoder body, whose last layer
+            is phi and belongs to the sampler).
+        depth: number of blocks.
+    """
+
+    def __init__(self, d_in: int, hidden: int, d_out: int | None, depth: int = 3) -> None:
+        super().__init__()
+        widths = [d_in] + [hidden] * depth
+        self.blocks = nn.ModuleList(Block(a, b) for a, b in pairwise(widths))
+        self.last = None if d_out is None else orthogonal_linear(hidden, d_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, d_in)`` to ``(n, d_out)`` (``(n, hidden)`` without a last Linear)."""
+        for block in self.blocks:
+            x = block(x)
+        return x if self.last is None else self.last(x)
+
+    def new_saved(self, n: int) -> Saved:
+        """Buffers for passes of ``n`` rows."""
+        like = next(self.parameters())
+        first = self.blocks[0]
+        assert isinstance(first, Block)
+        widths = [_width(block) for block in self.blocks]
+        shapes: list[tuple[int, ...]] = [(n, first.linear.in_features)]
+        shapes += [] if self.last is None else [(n, self.last.out_features)]
+        for width in widths:
+            shapes += [(n, width), (n,), (n, width), (n, width), (n, width)]
+        x, *rest = empty_together(shapes, like)
+        output = None if self.last is None else rest.pop(0)
+        blocks = [SavedBlock(*rest[5 * i : 5 * i + 5]) for i in range(len(widths))]
+        return Saved(x, blocks, output)
+
+    @torch.no_grad()
+    def forward_saved(self, x: Tensor, saved: Saved) -> None:
+        """`forward`, leaving in ``saved`` what the backward needs; the last bias is not added."""
+        saved.input.copy_(x)
+        x = saved.input
+        for block, kept in zip(self.blocks, saved.blocks, strict=True):
+            assert isinstance(block, Block)
+            linear, norm = block.linear, block.norm
+            torch.mm(x, linear.weight.T, out=kept.normed)
+            layer_ops.norm_relu_(
+                kept.normed, linear.bias, norm.weight, norm.bias, kept.output, kept.rstd, norm.eps
+            )
+            x = kept.output
+        if self.last is not None:
+            assert saved.output is not None
+            torch.mm(x, self.last.weight.T, out=saved.output)
+
+    @torch.no_grad()
+    def backward_data(self, saved: Saved, product: Product = torch.mm) -> None:
+        """Fill ``saved`` with the layers' gradients.
+
+        The output's is expected in ``saved.output``; where the MLP ends on a block, in that
+        block's ``grad_norm``. ``product`` multiplies a gradient with a weight matrix.
+        """
+        if self.last is not None:
+            assert saved.output is not None
+            product(saved.output, self.last.weight, out=saved.blocks[-1].grad_norm)
+        for i in reversed(range(len(saved.blocks))):
+            block, kept = self.blocks[i], saved.blocks[i]
+            assert isinstance(block, Block)
+            layer_ops.norm_relu_backward_(
+                kept.grad_norm, kept.normed, kept.output, kept.rstd, block.norm.weight,
+                kept.grad_linear,
+            )  # fmt: skip
+            if i > 0:
+                below = saved.blocks[i - 1].grad_norm
+                product(kept.grad_linear, block.linear.weight, out=below)
+
+    @torch.no_grad()
+    def grad_input(self, saved: Saved) -> Tensor:
+        """Gradient with respect to the input, ``(n, d_in)``, after `backward_data`."""
+        first = self.blocks[0]
+        assert isinstance(first, Block)
+        return saved.blocks[0].grad_linear @ first.linear.weight
+
+    @torch.no_grad()
+    def add_weight_grads(self, saved: Saved, weight: float) -> None:
+        """Add ``weight`` times the gradients of the pass in ``saved`` to ``parameter.grad``."""
+        x = saved.input
+        for block, kept in zip(self.blocks, saved.blocks, strict=True):
+            assert isinstance(block, Block)
+            linear, norm = block.linear, block.norm
+            layer_ops.add_norm_grads_(
+                grad_of(norm.weight), grad_of(norm.bias), grad_of(linear.bias),
+                kept.grad_norm, kept.normed, kept.grad_linear, weight,
+            )  # fmt: skip
+            grad_of(linear.weight).addmm_(kept.grad_linear.T, x, alpha=weight)
+            x = kept.output
+        if self.last is not None:
+            assert saved.output is not None
+            layer_ops.add_column_sums_(grad_of(self.last.bias), saved.output, weight)
+            grad_of(self.last.weight).addmm_(saved.output.T, x, alpha=weight)
+
+
+def orthogonal_linear(d_in: int, d_out: int) -> nn.Linear:
+    """A Linear with orthogonal weight and zero bias, as in the published networks."""
+    layer = nn.Linear(d_in, d_out)
+    nn.init.orthogonal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _width(block: nn.Module) -> int:
+    assert isinstance(block, Block)
+    return block.linear.out_features
+
+
+def grad_of(parameter: Tensor) -> Tensor:
+    """``parameter.grad``, made of zeros when there is none yet."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

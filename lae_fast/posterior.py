@@ -1,0 +1,209 @@
+"""Algorithm 1: samples of the posterior p(z_i | x_i) of a data set under a fixed decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lae_fast import ald, langevin
+from lae_fast.adaptation import DualAveraging
+from lae_fast.whitening import Coordinates, make_coordinates
+
+CHAIN_SEED_STRIDE = 0x9E3779B97F4A7C15 >> 1
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Result of `sample_posterior`.
+
+    Attributes:
+        latents: draws of z after warm-up, ``(chains, draws, n, d_z)``.
+        accept_rate: share of proposals taken after warm-up, one a chain.
+        accept_prob: mean of min(1, a) after warm-up, one a chain.
+        step_size: eta after warm-up, one a chain.
+    """
+
+    latents: Tensor
+    accept_rate: tuple[float, ...]
+    accept_prob: tuple[float, ...]
+    step_size: tuple[float, ...]
+
+
+def sample_posterior(
+    nll: Callable[[Tensor], Tensor],
+    features: Tensor,
+    latent_dim: int,
+    *,
+    draws: int,
+    warmup: int = 0,
+    thin: int = 1,
+    chains: int = 4,
+    step_size: float | None = None,
+    target_accept: float = 0.574,
+    temperature: float = 1.0,
+    prior: bool = True,
+    mh: bool = True,
+    whiten: bool = True,
+    damping: float = 1e-3,
+    phi: Tensor | None = None,
+    seed: int = 0,
+) -> Chains:
+    """Run amortized Langevin dynamics on phi and return the latents it visits.
+
+    When the features have full row rank (n <= d_h), Metropolis-Hastings makes the stationary law
+    of z exactly the product of the posteriors; otherwise z is confined to the features' span.
+
+    Args:
+        nll: maps z ``(n, d_z)`` to ``-log p(x_i | z_i)``, ``(n,)``; differentiable.
+        features: h, ``(n, d_h)``, float32 or float64.
+        latent_dim: d_z.
+        draws: kept states a chain.
+        warmup: steps before them, dropped; with ``step_size=None`` they adapt it.
+        thin: Langevin steps a kept state.
+        chains: independent chains.
+        step_size: eta, or None to adapt it towards ``target_accept`` during warm-up and freeze it.
+        temperature: tau; the law is that of ``exp(-V / tau)``.
+        prior: whether V includes ``||z||^2 / 2``.
+        mh: accept/reject; without it the law is off by O(eta).
+        whiten: run in whitened coordinates (same law, faster mixing); ``damping`` as in
+            `lae_fast.whitening.Whitened`.
+        phi: starting point ``(d_z, d_h)``, or one a chain ``(chains, d_z, d_h)``; by default z
+            starts at standard normal draws.
+        seed: of start and noise.
+
+    Raises:
+        ValueError: nothing to adapt with (``step_size=None`` and no warm-up), or the potential is
+            not finite at the start.
+    """
+    _check_adaptation(step_size, warmup)
+    coordinates = make_coordinates(features, damping if whiten else None)
+    w = coordinates.features
+
+    def potential(u: Tensor) -> tuple[Tensor, Tensor]:
+        z = (w @ u.T).requires_grad_()
+        with torch.enable_grad():
+            value = nll(z).sum(dtype=torch.float64)
+            if prior:
+                value = value + 0.5 * z.square().sum(dtype=torch.float64)
+        (grad,) = torch.autograd.grad(value, z)
+        return value.detach(), grad.T @ w
+
+    latents = features.new_empty(chains, draws, features.shape[0], latent_dim)
+    rates, probs, etas = [], [], []
+    for chain in range(chains):
+        chain_seed = (seed + chain * CHAIN_SEED_STRIDE) % 2**63
+        first = phi[chain] if phi is not None and phi.dim() == 3 else phi
+        u = _start(coordinates, latent_dim, first, chain_seed)
+        rng = ald.make_rng(chain_seed, features.device)
+        state = ald.init(u, potential, rng, step_size or 0.01, temperature)
+        _warm_up(state, potential, warmup, mh, target_accept if step_size is None else None)
+        state.reset_info()
+        for draw in range(draws):
+            for _ in range(thin):
+                ald.step(state, potential, mh=mh)
+            torch.matmul(w, state.phi.T, out=latents[chain, draw])
+        steps = max(1, draws * thin)
+        rates.append(state.info.accepted_sum / steps)
+        probs.append(state.info.accept_prob_sum / steps)
+        etas.append(state.step_size)
+    return Chains(latents, tuple(rates), tuple(probs), tuple(etas))
+
+
+def sample_per_image(
+    nll: Callable[[Tensor], Tensor],
+    start: Tensor,
+    *,
+    draws: int,
+    warmup: int = 0,
+    thin: int = 1,
+    chains: int = 4,
+    step_size: float | None = None,
+    target_accept: float = 0.574,
+    temperature: float = 1.0,
+    prior: bool = True,
+    mh: bool = True,
+    spread: float = 1.0,
+    seed: int = 0,
+) -> Chains:
+    """Sample every posterior p(z_i | x_i) by Langevin chains of its own, all advanced together.
+
+    This is Algorithm 1 in data coordinates: the law is that of `sample_posterior` for features of
+    full row rank, whatever the features, and each image accepts on its own.
+
+    Args:
+        nll: maps z ``(n, d_z)`` to ``-log p(x_i | z_i)``, ``(n,)``; differentiable.
+        start: z around which the chains start, ``(n, d_z)``, or one a chain ``(chains, n, d_z)``.
+        draws, warmup, thin, chains, step_size, target_accept, temperature, prior, mh: as in
+            `sample_posterior`.
+        spread: standard deviation of the starts around ``start``; wider than the posterior, so
+            that split R-hat can tell chains that have not forgotten their start.
+        seed: of starts and noise.
+
+    Raises:
+        ValueError: as in `sample_posterior`.
+    """
+    _check_adaptation(step_size, warmup)
+    n, d = start.shape[-2:]
+
+    def potential(z: Tensor) -> tuple[Tensor, Tensor]:
+        z = z.detach().requires_grad_()
+        with torch.enable_grad():
+            values = torch.cat([nll(part) for part in torch.split(z, n)]).double()
+            if prior:
+                values = values + 0.5 * z.square().sum(1, dtype=torch.float64)
+        (grad,) = torch.autograd.grad(values.sum(), z)
+        return values.detach(), grad
+
+    generator = torch.Generator(start.device).manual_seed(seed)
+    noise = torch.randn(chains * n, d, generator=generator, dtype=start.dtype, device=start.device)
+    z = start.expand(chains, n, d).reshape(chains * n, d) + spread * noise
+    sizes = start.new_full((d,), step_size or 0.01 * temperature, dtype=torch.float64)
+    state = langevin.init(z, potential, ald.make_rng(seed, z.device), sizes, temperature)
+    eta = DualAveraging(0.01 * temperature, target_accept) if step_size is None else None
+    for _ in range(warmup):
+        info = langevin.step(state, potential, mh=mh)
+        if eta is not None:
+            state.set_step_sizes(sizes.fill_(eta.update(info.accept_prob)))
+    if eta is not None:
+        state.set_step_sizes(sizes.fill_(eta.freeze()))
+    state.info.values.zero_()
+    latents = start.new_empty(chains, draws, n, d)
+    for draw in range(draws):
+        for _ in range(thin):
+            langevin.step(state, potential, mh=mh)
+        latents[:, draw] = state.x.view(chains, n, d)
+    steps = max(1, draws * thin)
+    rate, prob = state.info.accepted_sum / steps, state.info.accept_prob_sum / steps
+    return Chains(latents, (rate,) * chains, (prob,) * chains, (float(sizes[0]),) * chains)
+
+
+def _check_adaptation(step_size: float | None, warmup: int) -> None:
+    if step_size is None and warmup < 1:
+        raise ValueError("adapting the step size needs warm-up steps: pass warmup or step_size")
+
+
+def _start(coordinates: Coordinates, latent_dim: int, phi: Tensor | None, seed: int) -> Tensor:
+    if phi is not None:
+        return coordinates.to_chain(phi)
+    w = coordinates.features
+    generator = torch.Generator(w.device).manual_seed(seed)
+    z = torch.randn(len(w), latent_dim, generator=generator, dtype=w.dtype, device=w.device)
+    # The u of least norm with w u^T = z where the features allow it, else the nearest.
+    u: Tensor = torch.linalg.pinv(w) @ z
+    return u.T.contiguous()
+
+
+def _warm_up(
+    state: ald.State, potential: ald.Potential, steps: int, mh: bool, target: float | None
+) -> None:
+    adaptation = None if target is None else DualAveraging(state.step_size, target)
+    for _ in range(steps):
+        before = state.info.accept_prob_sum
+        info = ald.step(state, potential, mh=mh)
+        if adaptation is not None:
+            state.set_step_size(adaptation.update(info.accept_prob_sum - before))
+    if adaptation is not None:
+        state.set_step_size(adaptation.freeze())

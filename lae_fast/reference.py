@@ -1,0 +1,307 @@
+"""The operators' specification in plain PyTorch.
+
+Every operator of `lae_fast.ops` has its reference here, written from the formulas and nothing
+else. It runs on any device; it is what the kernels are tested against, and what runs where a GPU
+meets a build without CUDA kernels.
+
+One step of amortized Langevin dynamics with step size eta and temperature tau
+(Taniguchi, Iwasawa, Kumagai and Matsuo, "Langevin Autoencoders for Learning Deep Latent Variable
+Models", NeurIPS 2022, Algorithm 1)::
+
+    phi'  = phi - eta g + sqrt(2 eta tau) eps
+    log a = (V - V') / tau + <phi' - phi, g + g'> / (2 tau) - eta (||g'||^2 - ||g||^2) / (4 tau)
+
+which is the Metropolis-Hastings ratio with the reverse mean at phi' (g' is the gradient there).
+Multiplied out like this it is the textbook's ``(V - V') / tau - ||phi - phi' + eta g'||^2 /
+(4 eta tau) + ||eps||^2 / 2``, but that form subtracts two numbers of size N / 2 and takes the
+rounded phi' for the exact one, a bias of about N ulp(phi)^2 / eta.
+
+Noise comes from Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC 2011) and depends on (seed, step,
+element) alone. The key is the seed; the counter is (block, step) with block = element // 4 in
+row-major order, and the top bit of its last word tells noise (0) from the accept uniform (1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+NOISE, ACCEPT = 0, 1
+
+
+def _multiply(factor: int, word: Tensor) -> tuple[Tensor, Tensor]:
+    """High and low 32 bits of a 32-bit product; int64 has no room for all 64 bits at once."""
+    low_part = (factor & 0xFFFF) * word
+    high_part = (factor >> 16) * word + (low_part >> 16)
+    return high_part >> 16, ((high_part & 0xFFFF) << 16) | (low_part & 0xFFFF)
+
+
+def philox4x32_10(
+    counter: Sequence[Tensor | int], key: Sequence[Tensor | int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four 32-bit words for each counter.
+
+    ``counter`` is four and ``key`` two integers or int64 tensors of words in [0, 2^32) that
+    broadcast together; so are the results.
+    """
+    c0, c1, c2, c3 = (torch.as_tensor(word, dtype=torch.int64) for word in counter)
+    k0, k1 = (torch.as_tensor(word, dtype=torch.int64) for word in key)
+    for _ in range(10):
+        high0, low0 = _multiply(_MULTIPLIERS[0], c0)
+        high1, low1 = _multiply(_MULTIPLIERS[1], c2)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
+    return c0, c1, c2, c3
+
+
+def words(rng: Tensor, blocks: Tensor, stream: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The generator's words for int64 ``blocks`` at ``rng`` (int64 [2]: seed, step)."""
+    seed, step = rng.unbind()
+    high = (step >> 32 & 0x7FFFFFFF) | (stream << 31)
+    counter = (blocks & _WORD, blocks >> 32 & _WORD, step & _WORD, high)
+    return philox4x32_10(counter, (seed & _WORD, seed >> 32 & _WORD))
+
+
+def _normal_pair(radius: Tensor, angle: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Box-Muller from two tensors of words.
+
+    u = (radius + 1/2) 2^-32, and the angle is 2 pi (angle + 1/2) 2^-32.
+    """
+    # Above 1/2 the logarithm is taken of 1 - (1 - u): the complement of the word is exact.
+    upper = radius >= 1 << 31
+    small = torch.where(upper, _WORD - radius, radius).to(dtype) * 2.0**-32 + 2.0**-33
+    log = torch.where(upper, torch.log1p(-small), torch.log(small))
+    r = torch.sqrt(-2 * log)
+    quadrant = (angle + (1 << 29)) >> 30 & 3
+    rest = ((angle + (1 << 29)) & ((1 << 30) - 1)) - (1 << 29)
+    t = (2 * rest + 1).to(dtype) * (math.pi * 2.0**-32)
+    c, s = torch.cos(t), torch.sin(t)
+    odd = quadrant % 2 == 1
+    cosine = torch.where(odd, s, c) * torch.where((quadrant + 1) & 2 > 0, -1, 1)
+    sine = torch.where(odd, c, s) * torch.where(quadrant & 2 > 0, -1, 1)
+    return r * cosine, r * sine
+
+
+def normal(
+    shape: Sequence[int],
+    rng: Tensor,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Standard normal noise of ``shape`` at ``rng`` (int64 [2]: seed, step).
+
+    The definition is the same in float32 and float64; only its evaluation is as exact as ``dtype``.
+    ``device`` defaults to that of ``rng``.
+    """
+    rng = rng.to(device) if device is not None else rng
+    count = math.prod(shape)
+    blocks = torch.arange((count + 3) // 4, dtype=torch.int64, device=rng.device)
+    w0, w1, w2, w3 = words(rng, blocks, NOISE)
+    pairs = (*_normal_pair(w0, w1, dtype), *_normal_pair(w2, w3, dtype))
+    return torch.stack(pairs, dim=-1).flatten()[:count].reshape(tuple(shape))
+
+
+def uniform(rng: Tensor) -> Tensor:
+    """The uniform in (0, 1] that decides acceptance at ``rng``; float64 []."""
+    block = torch.zeros((), dtype=torch.int64, device=rng.device)
+    return (words(rng, block, ACCEPT)[0].double() + 1) * 2.0**-32
+
+
+def uniforms(count: int, rng: Tensor) -> Tensor:
+    """The uniforms in (0, 1] that decide ``count`` rows at ``rng``; float64 ``(count,)``.
+
+    Row i takes word i % 4 of block i // 4, so row 0's is the one of `uniform`.
+    """
+    blocks = torch.arange((count + 3) // 4, dtype=torch.int64, device=rng.device)
+    drawn = torch.stack(words(rng, blocks, ACCEPT), dim=-1).flatten()[:count]
+    return (drawn.double() + 1) * 2.0**-32
+
+
+def ald_propose(
+    phi: Tensor, grad: Tensor, rng: Tensor, step_size: float, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Reference of `lae_fast.ops.propose`."""
+    _check("ald_propose", phi, {"grad": grad}, {}, step_size, temperature)
+    eps = normal(phi.shape, rng, phi.dtype)
+    proposal = phi - step_size * grad + math.sqrt(2 * step_size * temperature) * eps
+    return proposal, eps.double().square().sum()
+
+
+def ald_log_ratio(
+    phi: Tensor,
+    grad: Tensor,
+    potential: Tensor,
+    proposal: Tensor,
+    grad_proposal: Tensor,
+    potential_proposal: Tensor,
+    step_size: float,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Reference of `lae_fast.ops.log_ratio`."""
+    like_phi = {"grad": grad, "proposal": proposal, "grad_proposal": grad_proposal}
+    potentials = {"potential": potential, "potential_proposal": potential_proposal}
+    _check("ald_log_ratio", phi, like_phi, potentials, step_size, temperature)
+    g0, g1 = grad.double(), grad_proposal.double()
+    work = ((proposal.double() - phi.double()) * (g0 + g1)).sum()
+    grad_change = ((g1 - g0) * (g1 + g0)).sum()
+    ratio = (
+        (potential - potential_proposal) / temperature
+        + work / (2 * temperature)
+        - step_size * grad_change / (4 * temperature)
+    )
+    usable = _all_finite(proposal, grad_proposal, potential_proposal) & ~ratio.isnan()
+    return torch.where(usable, ratio, -math.inf)
+
+
+def ald_step_(
+    phi: Tensor,
+    grad: Tensor,
+    potential: Tensor,
+    proposal: Tensor,
+    grad_proposal: Tensor,
+    potential_proposal: Tensor,
+    rng: Tensor,
+    info: Tensor,
+    step_size: float,
+    temperature: float = 1.0,
+    mh: bool = True,
+) -> None:
+    """Reference of `lae_fast.ops.step_`."""
+    ratio = ald_log_ratio(
+        phi,
+        grad,
+        potential,
+        proposal,
+        grad_proposal,
+        potential_proposal,
+        step_size,
+        temperature,
+    )
+    if mh:
+        accepted = uniform(rng).log() < ratio.clamp(max=0)
+    else:
+        accepted = _all_finite(proposal, grad_proposal, potential_proposal)
+    phi.copy_(torch.where(accepted, proposal, phi))
+    grad.copy_(torch.where(accepted, grad_proposal, grad))
+    potential.copy_(torch.where(accepted, potential_proposal, potential))
+    rng[1] += 1
+    proposal.copy_(ald_propose(phi, grad, rng, step_size, temperature)[0])
+    info[0] = ratio
+    info[1] = accepted.double()
+    info[2] += ratio.clamp(max=0).exp()
+    info[3] += accepted.double()
+
+
+def ald_propose_rows(
+    x: Tensor, grad: Tensor, rng: Tensor, step_sizes: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """Reference of `lae_fast.ops.propose_rows`."""
+    _check_rows("ald_propose_rows", x, {"grad": grad}, {}, step_sizes, temperature)
+    eps = normal(x.shape, rng, x.dtype)
+    scale = torch.sqrt(2 * step_sizes * temperature).to(x.dtype)
+    return x - step_sizes.to(x.dtype) * grad + scale * eps
+
+
+def ald_step_rows_(
+    x: Tensor,
+    grad: Tensor,
+    potential: Tensor,
+    proposal: Tensor,
+    grad_proposal: Tensor,
+    potential_proposal: Tensor,
+    rng: Tensor,
+    accepted: Tensor,
+    info: Tensor,
+    step_sizes: Tensor,
+    temperature: float = 1.0,
+    mh: bool = True,
+) -> None:
+    """Reference of `lae_fast.ops.step_rows_`."""
+    like_x = {"grad": grad, "proposal": proposal, "grad_proposal": grad_proposal}
+    potentials = {"potential": potential, "potential_proposal": potential_proposal}
+    _check_rows("ald_step_rows_", x, like_x, potentials, step_sizes, temperature)
+    g0, g1 = grad.double(), grad_proposal.double()
+    work = ((proposal.double() - x.double()) * (g0 + g1)).sum(1)
+    grad_change = (step_sizes * (g1 - g0) * (g1 + g0)).sum(1)
+    ratio = (
+        (potential - potential_proposal) / temperature
+        + work / (2 * temperature)
+        - grad_change / (4 * temperature)
+    )
+    finite = (
+        proposal.isfinite().all(1) & grad_proposal.isfinite().all(1) & potential_proposal.isfinite()
+    )
+    ratio = torch.where(finite & ~ratio.isnan(), ratio, -math.inf)
+    accepted.copy_(uniforms(len(x), rng).log() < ratio.clamp(max=0) if mh else finite)
+    row = accepted.unsqueeze(1)
+    x.copy_(torch.where(row, proposal, x))
+    grad.copy_(torch.where(row, grad_proposal, grad))
+    potential.copy_(torch.where(accepted, potential_proposal, potential))
+    rng[1] += 1
+    proposal.copy_(ald_propose_rows(x, grad, rng, step_sizes, temperature))
+    rows = max(1, len(x))
+    info[0] = ratio.clamp(max=0).exp().sum() / rows
+    info[1] = accepted.double().sum() / rows
+    info[2] += info[0]
+    info[3] += info[1]
+
+
+def _all_finite(*tensors: Tensor) -> Tensor:
+    return torch.stack([tensor.isfinite().all() for tensor in tensors]).all()
+
+
+def _check(
+    op: str,
+    phi: Tensor,
+    like_phi: dict[str, Tensor],
+    potentials: dict[str, Tensor],
+    step_size: float,
+    temperature: float,
+) -> None:
+    """Refuse what the kernels refuse; broadcasting would hide the mistakes."""
+    if phi.dtype not in (torch.float32, torch.float64):
+        raise RuntimeError(f"{op}: phi has dtype {phi.dtype}; it must be float32 or float64.")
+    for name, tensor in like_phi.items():
+        for what in ("shape", "dtype", "device"):
+            mine, wanted = getattr(tensor, what), getattr(phi, what)
+            if mine != wanted:
+                raise RuntimeError(
+                    f"{op}: {name} has {what} {mine} but phi has {what} {wanted}; "
+                    "they must be equal."
+                )
+    for name, tensor in potentials.items():
+        if tensor.shape != () or tensor.dtype != torch.float64:
+            raise RuntimeError(
+                f"{op}: {name} is {tensor.dtype} of shape {list(tensor.shape)}; "
+                "it must be a float64 scalar, of shape []."
+            )
+    for name, value in {"step_size": step_size, "temperature": temperature}.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise RuntimeError(f"{op}: {name} must be positive and finite, not {value}.")
+
+
+def _check_rows(
+    op: str,
+    x: Tensor,
+    like_x: dict[str, Tensor],
+    potentials: dict[str, Tensor],
+    step_sizes: Tensor,
+    temperature: float,
+) -> None:
+    _check(op, x, like_x, {}, 1.0, temperature)
+    if x.dim() != 2:
+        raise RuntimeError(f"{op}: x has shape {list(x.shape)}; it must be (rows, dimensions).")
+    vectors = {name: (tensor, x.shape[0]) for name, tensor in potentials.items()}
+    vectors["step_sizes"] = step_sizes, x.shape[1]
+    for name, (tensor, length) in vectors.items():
+        if tensor.shape != (length,) or tensor.dtype != torch.float64:
+            raise RuntimeError(
+                f"{op}: {name} is {tensor.dtype} of shape {list(tensor.shape)}; "
+                f"it must be float64 of shape [{length}]."
+            )

@@ -1,0 +1,193 @@
+"""What a finished run is worth: held-out likelihood, and whether its chains can be trusted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lae_fast import data
+from lae_fast.diagnostics import effective_sample_size, split_rhat
+from lae_fast.evaluation import (
+    annealed_importance_sampling,
+    importance_sampling,
+    refine_proposal,
+)
+from lae_fast.models import Model
+from lae_fast.models.conditional import condition
+from lae_fast.posterior import sample_per_image
+from lae_fast.saved import held_out_images, load_model
+
+CHAIN_IMAGES = 64
+CHUNK = 500
+BOUND_SAMPLES = 10
+
+
+@dataclass(frozen=True)
+class ChainReport:
+    """Langevin chains at fixed weights on a few held-out images.
+
+    Attributes:
+        accept_prob: mean acceptance after warm-up.
+        step_size: eta it settled on.
+        ess_per_step: effective samples of z a Langevin step; median over images and dimensions.
+        ess_per_second: the same a second, all images together.
+        split_rhat: 95th percentile over images and dimensions.
+        posterior_std: mean standard deviation of z given an image.
+        latent_mean, latent_std: of the aggregate posterior, a dimension; the prior has 0 and 1.
+    """
+
+    accept_prob: float
+    step_size: float
+    ess_per_step: float
+    ess_per_second: float
+    split_rhat: float
+    posterior_std: float
+    latent_mean: tuple[float, ...]
+    latent_std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of `evaluate_run`. Likelihoods are nats an image, of the model with its N(0, I) prior.
+
+    Attributes:
+        nll, nll_error: importance-sampled -log p(x) and its standard error over images.
+        effective: mean share of importance samples that carry the estimate.
+        negative_elbo: negative evidence lower bound with the model's own encoder, q(z | x) =
+            N(phi g(x), 0.05^2) for an LAE as in the paper; `BOUND_SAMPLES` samples.
+        dimensions: pixels an image, to state figures a dimension.
+        ais, ais_error, ais_images: annealed importance sampling on the first images, when asked.
+        chain: see `ChainReport`.
+    """
+
+    run: str
+    model: str
+    dataset: str
+    images: int
+    samples: int
+    nll: float
+    nll_error: float
+    effective: float
+    negative_elbo: float
+    dimensions: int
+    ais: float | None
+    ais_error: float | None
+    ais_images: int
+    chain: ChainReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    checkpoint: str = "best",
+    images: int = 1000,
+    samples: int = 5000,
+    ais_images: int = 0,
+    data_dir: str | None = None,
+    seed: int = 0,
+) -> Report:
+    """Evaluate a run's model on held-out images (the test set where there is one).
+
+    Args:
+        run: the run folder.
+        checkpoint: ``best`` or ``last``.
+        images: how many of them, in a fixed shuffled order.
+        samples: importance samples an image.
+        ais_images: on how many to run annealed importance sampling too.
+        data_dir: where the data set lies, if not where the run found it.
+        seed: of all draws.
+
+    Raises:
+        CheckpointError, DataError: nothing to evaluate, or nothing to evaluate on.
+    """
+    config, model = load_model(run, checkpoint)
+    model.requires_grad_(False)
+    some = held_out_images(config, data_dir)
+    some = some.subset(torch.arange(min(images, len(some))))
+    x = data.to_pixels(some.images)
+    parts = []
+    for pixels, labels in some.chunks(CHUNK):
+        condition(model, labels)
+        chunk = data.to_pixels(pixels)
+        nll = _nll_of(model, chunk)
+        proposal = refine_proposal(nll, model.encode(chunk), seed=seed)
+        parts.append(importance_sampling(nll, proposal, samples=samples, seed=seed))
+    values = torch.cat([part.nll for part in parts])
+    ais = None
+    condition(model, some.labels)
+    if ais_images:
+        first = x[:ais_images]
+        shape = (len(first), model.latent_dim)
+        ais = annealed_importance_sampling(_nll_of(model, first), shape, seed=seed)
+    return Report(
+        run=run.name,
+        model=config.model,
+        dataset=config.dataset,
+        images=len(x),
+        samples=samples,
+        nll=float(values.mean()),
+        nll_error=float(values.std()) / math.sqrt(len(values)),
+        effective=float(torch.cat([part.effective for part in parts]).mean()),
+        negative_elbo=own_bound(model, x, seed=seed),
+        dimensions=x.shape[1],
+        ais=None if ais is None else ais.mean,
+        ais_error=None if ais is None else ais.standard_error,
+        ais_images=min(ais_images, len(x)),
+        chain=chain_report(model, x, seed=seed),
+    )
+
+
+@torch.no_grad()
+def own_bound(model: Model, x: Tensor, *, seed: int = 0) -> float:
+    """Negative evidence lower bound of the model with its own encoder, nats an image."""
+    generator = torch.Generator(x.device).manual_seed(seed)
+    total = 0.0
+    for _ in range(BOUND_SAMPLES):
+        noise = torch.randn(
+            len(x), model.latent_dim, generator=generator, dtype=x.dtype, device=x.device
+        )
+        nll, prior = model.terms(x, noise)
+        total += float((nll + prior).double().mean())
+    return total / BOUND_SAMPLES - model.own_entropy
+
+
+def chain_report(model: Model, x: Tensor, *, seed: int = 0) -> ChainReport:
+    """Run per-image chains on the first images and say how they mix."""
+    some = x[:CHAIN_IMAGES]
+    start = model.encode(some)
+    began = time.perf_counter()
+    draws, warmup = 2000, 1000
+    chains = sample_per_image(_nll_of(model, some), start, draws=draws, warmup=warmup, seed=seed)
+    seconds = (time.perf_counter() - began) * draws / (draws + warmup)
+    size = effective_sample_size(chains.latents)
+    rhat = split_rhat(chains.latents)
+    within = chains.latents.flatten(0, 1)
+    means = model.encode(x)
+    # Law of total variance: spread of the means, plus the spread around them.
+    spread = within.var(0).mean(0)
+    return ChainReport(
+        accept_prob=chains.accept_prob[0],
+        step_size=chains.step_size[0],
+        ess_per_step=float(np.median(size)) / (draws * len(chains.step_size)),
+        ess_per_second=float(size.sum()) / size.shape[-1] / seconds,
+        split_rhat=float(np.quantile(rhat, 0.95)),
+        posterior_std=float(within.std(0).mean()),
+        latent_mean=tuple(means.mean(0).tolist()),
+        latent_std=tuple((means.var(0) + spread).sqrt().tolist()),
+    )
+
+
+def _nll_of(model: Model, x: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda z: model.likelihood.nll(model.decoder(z), x)

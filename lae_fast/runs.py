@@ -1,0 +1,252 @@
+"""Run folders: how a trainer leaves its story behind, and how viewers read and command it.
+
+A run folder holds ``config.json`` (resolved settings), ``events.jsonl`` (append-only, one JSON
+object a line), ``checkpoints/``, ``snapshots/`` and, for a moment, ``command`` (what a viewer asks
+of the trainer). Folders are untrusted input: they may be empty, torn, foreign or hostile, and
+nothing here follows what it finds without looking. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from lae_fast.config import TrainConfig
+from lae_fast.events import KINDS, Evaluated, Event, encode
+from lae_fast.run_commands import (
+    COMMANDS,
+    STOP_AFTER,
+    Command,
+    last_answer,
+    send_command,
+    take_command,
+)
+from lae_fast.run_files import (
+    COMMAND_FILE,
+    CONFIG_FILE,
+    EVENTS_FILE,
+    RunError,
+    printable,
+    read_config,
+    write_atomically,
+)
+from lae_fast.run_log import EventReader, RunWriter
+from lae_fast.run_summary import SILENT_AFTER, Summary, is_run, read_ends, summarise
+
+__all__ = [
+    "COMMANDS",
+    "COMMAND_FILE",
+    "CONFIG_FILE",
+    "EVENTS_FILE",
+    "EXPORT_FORMATS",
+    "SILENT_AFTER",
+    "STOP_AFTER",
+    "Command",
+    "EventReader",
+    "RunError",
+    "RunWriter",
+    "Summary",
+    "create",
+    "export",
+    "find",
+    "folders",
+    "free_name",
+    "is_run",
+    "last_answer",
+    "list_runs",
+    "printable",
+    "read_config",
+    "read_ends",
+    "remove",
+    "send_command",
+    "summarise",
+    "take_command",
+    "taken",
+    "write_config",
+]
+
+EXPORT_FORMATS = ("csv", "json")
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+def create(
+    root: str | os.PathLike[str], name: str | None, dataset: str, model: str = "lae"
+) -> Path:
+    """Make a new run folder under ``root``; never reuses one.
+
+    Args:
+        root: folder of run folders; made when missing.
+        name: the folder's name (letters, digits, ``.``, ``_``, ``-``); None makes one from the
+            data set, the model and the local time, with ``-2``, ``-3``, ... on a clash.
+        dataset: the data set's name or path.
+        model: its name.
+
+    Raises:
+        RunError: a name that is not allowed or taken, or a root that cannot be written.
+    """
+    if name is not None and not _NAME.fullmatch(name):
+        raise RunError(
+            f"run name {printable(name)!r} must be 1 to 100 letters, digits, '.', '_' or '-', "
+            "and not begin with '.'"
+        )
+    base = Path(root)
+    for candidate in [name] if name is not None else _default_names(dataset, model):
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            (base / candidate).mkdir()
+        except FileExistsError as error:
+            if not base.is_dir():
+                raise RunError(f"{base} is not a folder; choose another --run-root") from error
+            continue
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(
+                f"cannot make a run folder in {base}: {reason}; choose another --run-root"
+            ) from error
+        return base / candidate
+    raise RunError(taken(base, str(name)))
+
+
+def taken(root: Path, name: str) -> str:
+    """What to say of a name that a run has already."""
+    return f"run '{printable(name)}' exists in {root}; choose another --name or remove it"
+
+
+def free_name(root: Path, dataset: str, model: str) -> str:
+    """A name as `create` would make it up now."""
+    names = _default_names(dataset, model)
+    return next((name for name in names if not (root / name).exists()), "run")
+
+
+def _default_names(dataset: str, model: str) -> Iterator[str]:
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(dataset).stem).strip("-")[:40] or "data"
+    stem = f"{slug}-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    yield stem
+    for count in range(2, 1000):
+        yield f"{stem}-{count}"
+
+
+def write_config(run: Path, config: TrainConfig) -> None:
+    """Store the resolved configuration as ``config.json``, all or nothing."""
+    write_atomically(run / CONFIG_FILE, json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def list_runs(root: str | os.PathLike[str]) -> list[Summary]:
+    """All folders in ``root``, newest first; foreign and half-written ones are shown as such."""
+    summaries = [summarise(path) for path in folders(Path(root))]
+    return sorted(summaries, key=lambda s: (s.started or 0.0, s.name), reverse=True)
+
+
+def folders(root: Path) -> list[Path]:
+    """The folders in ``root`` that may hold a run, in no order; [] when there is no root."""
+    try:
+        return [path for path in root.iterdir() if path.is_dir() and path.name[:1] != "."]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"cannot list {root}: {error.strerror}") from error
+
+
+def find(root: str | os.PathLike[str], text: str) -> Path:
+    """The run folder meant by a name in ``root``, its unique beginning, a path, or ``latest``.
+
+    Raises:
+        RunError: none or several fit; the message names the closest.
+    """
+    found = {path.name: path for path in folders(Path(root))}
+    if text in found:
+        return found[text]
+    if text == "latest":
+        return _latest(Path(root))
+    if (os.sep in text or text in (".", "..")) and Path(text).is_dir():
+        return Path(os.path.normpath(text))
+    fitting = sorted(name for name in found if text and name.startswith(text))
+    if len(fitting) == 1:
+        return found[fitting[0]]
+    raise RunError(printable(_not_found(Path(root), text, fitting, list(found))))
+
+
+def _latest(root: Path) -> Path:
+    for summary in list_runs(root):
+        if summary.status != "not a run":
+            return summary.path
+    raise RunError(f"there are no runs in {root}; `lae train` makes one")
+
+
+def _not_found(root: Path, text: str, fitting: list[str], names: list[str]) -> str:
+    if fitting:
+        return f"'{text}' could be {', '.join(fitting[:4])}; give more of the name"
+    close = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
+    hint = f"did you mean '{close[0]}'?" if close else "`lae runs ls` lists the runs"
+    return f"no run '{text}' in {root}; {hint}"
+
+
+def remove(run: Path, *, force: bool = False) -> None:
+    """Delete a run folder and all it holds.
+
+    Raises:
+        RunError: not a run folder, a symbolic link, or (unless ``force``) still being written.
+    """
+    shown = printable(str(run))
+    if run.is_symlink():
+        raise RunError(f"{shown} is a symbolic link; remove the link or name the folder itself")
+    if not run.is_dir() or not is_run(run):
+        raise RunError(f"{shown} is not a run folder; nothing was removed")
+    if not force and (summary := summarise(run)).active:
+        raise RunError(f"{shown} is still {summary.status}; stop it first, or use --force")
+    try:
+        shutil.rmtree(run)
+    except OSError as error:
+        raise RunError(f"cannot remove {shown}: {error.strerror}") from error
+
+
+def export(run: Path, fmt: str, out: TextIO) -> None:
+    """Write a run's events to ``out``: a CSV table, or one JSON object.
+
+    The CSV has one row an event and the union of all fields as columns; a field that an event does
+    not have is empty. The JSON object has ``config`` and ``events``; floats that JSON cannot hold
+    are the strings nan, inf, -inf.
+
+    Raises:
+        RunError: an unknown format, or a folder that is not a run.
+    """
+    if fmt not in EXPORT_FORMATS:
+        raise RunError(f"cannot export as '{fmt}'; use {' or '.join(EXPORT_FORMATS)}")
+    if not is_run(run):
+        raise RunError(f"{printable(str(run))} is not a run folder")
+    (_export_csv if fmt == "csv" else _export_json)(run, out)
+
+
+def _export_csv(run: Path, out: TextIO) -> None:
+    names = {spec.name: None for kind in KINDS.values() for spec in dataclasses.fields(kind)}
+    table = csv.DictWriter(out, ["type", *names], lineterminator="\n")
+    table.writeheader()
+    for event in _all_events(run):
+        row: dict[str, Any] = {"type": event.type, **dataclasses.asdict(event)}
+        if isinstance(event, Evaluated):
+            row["latent_std"] = " ".join(map(str, event.latent_std))
+        table.writerow(row)
+
+
+def _export_json(run: Path, out: TextIO) -> None:
+    out.write(f'{{"config": {json.dumps(read_config(run))}, "events": [')
+    for number, event in enumerate(_all_events(run)):
+        out.write(f"{',' if number else ''}\n{encode(event)}")
+    out.write("\n]}\n")
+
+
+def _all_events(run: Path) -> Iterator[Event]:
+    reader, before = EventReader(run), -1
+    while reader.offset != before:
+        before = reader.offset
+        yield from reader.poll(limit=10_000)

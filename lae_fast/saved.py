@@ -1,0 +1,120 @@
+"""Models back from run folders."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lae_fast import checkpoint, data
+from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.models import Model
+from lae_fast.train.build import build_model
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run folder's configuration and model, weights fixed, ready to be used.
+
+    Attributes:
+        path: the run folder.
+        config: of the run.
+        model: in evaluation mode; its parameters require no gradient.
+        image_shape: channels, height, width.
+        classes: of the data set; 0 without labels.
+    """
+
+    path: Path
+    config: TrainConfig
+    model: Model
+    image_shape: tuple[int, int, int]
+    classes: int = 0
+
+    def as_images(self, pixels: Tensor) -> Tensor:
+        """Pixels ``(n, d_x)`` in [0, 1] as bytes ``(n, c, h, w)``."""
+        return (pixels * 255).round().to(torch.uint8).view(-1, *self.image_shape)
+
+
+def open_run(run: Path, name: str = "best") -> SavedRun:
+    """Open a run folder; arguments and errors as in `load_model`."""
+    tensors, about = checkpoint.read(run, name)
+    config, model = _rebuild(run, name, tensors, about)
+    model.requires_grad_(False)
+    classes = about.get("classes", 0)
+    return SavedRun(run, config, model, _image_shape(tensors, about), classes)
+
+
+def load_model(run: Path, name: str = "best") -> tuple[TrainConfig, Model]:
+    """The configuration of a run and its model with the weights of a checkpoint.
+
+    Args:
+        run: the run folder.
+        name: ``best`` or ``last``.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit the configuration it names.
+    """
+    return _rebuild(run, name, *checkpoint.read(run, name))
+
+
+def held_out_images(config: TrainConfig, data_dir: str | None = None) -> data.ImageSet:
+    """Held-out images and labels of a configuration, in a fixed shuffled order.
+
+    The test set where there is one, else the validation split; binarised where training was.
+
+    Args:
+        config: of the run.
+        data_dir: where the data set lies, if not where the run found it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    splits = load_splits(config, data_dir)
+    images = splits.test or splits.validation
+    if config.binarize:
+        images = images.binarized()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return images.subset(order)
+
+
+def load_splits(config: TrainConfig, data_dir: str | None = None) -> data.Splits:
+    """The data set of a configuration, split as its training split it."""
+    return data.load(
+        config.dataset,
+        data_dir or config.data_dir,
+        download=config.download,
+        validation=config.validation,
+        validation_fraction=config.validation_fraction,
+    )
+
+
+def _rebuild(
+    run: Path, name: str, tensors: dict[str, Tensor], about: dict[str, Any]
+) -> tuple[TrainConfig, Model]:
+    try:
+        config = TrainConfig.from_dict(about["config"])
+        model = build_model(config, _image_shape(tensors, about), about.get("classes", 0))
+        model.load_state_dict(tensors)
+    except (KeyError, IndexError, TypeError, RuntimeError, ConfigError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise checkpoint.CheckpointError(
+            f"the '{name}' checkpoint of {run} does not fit its configuration: {reason}"
+        ) from error
+    return config, model.eval()
+
+
+def _image_shape(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[int, int, int]:
+    """As the checkpoint says; older ones do not, and are taken for square, grey or coloured."""
+    if "image_shape" in about:
+        channels, height, width = map(int, about["image_shape"])
+        return channels, height, width
+    image_dim = tensors["encoder.blocks.0.linear.weight"].shape[1]
+    for channels in (1, 3):
+        side = math.isqrt(image_dim // channels)
+        if channels * side * side == image_dim:
+            return channels, side, side
+    return 1, 1, image_dim

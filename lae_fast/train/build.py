@@ -1,0 +1,90 @@
+"""From a configuration to a model and its trainer."""
+
+from __future__ import annotations
+
+import torch
+
+from lae_fast import ald
+from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.models import VAE, Model
+from lae_fast.models.conv import stage_shapes
+from lae_fast.models.lae import LAE
+from lae_fast.models.likelihoods import make_likelihood
+from lae_fast.models.networks import Networks
+from lae_fast.train.controls import FrozenTrainer, VAETrainer
+from lae_fast.train.evaluators import make_evaluator
+from lae_fast.train.hoffman import HoffmanTrainer
+from lae_fast.train.image_lae import ImageLAETrainer
+from lae_fast.train.iteration import Trainer
+from lae_fast.train.lae import LAETrainer
+
+
+def build_model(config: TrainConfig, image_shape: tuple[int, int, int], classes: int = 0) -> Model:
+    """The untrained model of a configuration; its weights are a function of the seed.
+
+    Args:
+        config: the configuration.
+        image_shape: channels, height, width.
+        classes: number of classes, for a conditional model.
+
+    Raises:
+        ConfigError: networks that cannot be built for such images, or labels that are not there.
+    """
+    check_networks(config, image_shape, classes)
+    networks = Networks(config, image_shape, classes if config.conditional else 0)
+    is_vae = config.model in ("vae", "hoffman")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        likelihood = make_likelihood(config.likelihood, config.scale)
+        encoder = networks.encoder(2 * config.latent_dim if is_vae else None)
+        decoder = networks.decoder()
+        if is_vae:
+            return VAE(encoder, decoder, likelihood, config.latent_dim)
+        return LAE(encoder, decoder, likelihood, config.hidden, config.latent_dim)
+
+
+def check_networks(config: TrainConfig, image_shape: tuple[int, int, int], classes: int) -> None:
+    """Refuse, at no cost, what `build_model` would refuse.
+
+    Raises:
+        ConfigError: networks that cannot be built for such images, or labels that are not there.
+    """
+    if config.conditional and classes < 2:
+        raise ConfigError("--conditional needs a data set with at least two classes")
+    if config.architecture == "conv":
+        stage_shapes(image_shape)
+
+
+def build_trainer(config: TrainConfig, model: Model, step_size: float) -> Trainer:
+    """The trainer of a configuration, with Adam over everything but phi.
+
+    Raises:
+        ConfigError: a precision that the networks do not offer.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    if config.model == "hoffman":
+        assert isinstance(model, VAE)
+        rng = ald.make_rng(config.seed, next(model.parameters()).device)
+        return HoffmanTrainer(
+            model, optimizer, rng, config.steps, step_size,
+            mh=config.mh, temperature=config.temperature, seed=config.seed,
+        )  # fmt: skip
+    if isinstance(model, VAE):
+        return VAETrainer(model, optimizer, config.seed)
+    if config.model == "frozen":
+        return FrozenTrainer(model, optimizer, config.prior)
+    rng = ald.make_rng(config.seed, model.phi.device)
+    try:
+        evaluator = make_evaluator(model.decoder, model.likelihood, config.precision)
+    except ValueError as error:
+        raise ConfigError(f"{error}; drop --precision") from error
+    if config.per_image:
+        return ImageLAETrainer(
+            model, optimizer, rng, config.steps, step_size, config.damping,
+            mh=config.mh, temperature=config.temperature, prior=config.prior, evaluator=evaluator,
+        )  # fmt: skip
+    return LAETrainer(
+        model, optimizer, rng, config.steps, step_size,
+        mh=config.mh, temperature=config.temperature, prior=config.prior,
+        damping=config.damping if config.whiten else None, evaluator=evaluator,
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""How the training's own chain mixes at the current weights: a short run of it on a few images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+
+from lae_fast.config import TrainConfig
+from lae_fast.data import ImageSet, to_pixels
+from lae_fast.diagnostics import effective_sample_size, split_rhat
+from lae_fast.models.conditional import condition
+from lae_fast.models.lae import LAE
+from lae_fast.posterior import Chains, sample_per_image, sample_posterior
+
+IMAGES = 32
+CHAINS = 4
+DRAWS = 300
+
+
+class Settings(TypedDict):
+    """What both samplers are given."""
+
+    draws: int
+    chains: int
+    step_size: float
+    mh: bool
+    seed: int
+    temperature: float
+    prior: bool
+
+
+@dataclass(frozen=True)
+class ChainCheck:
+    """Effective samples of z a Langevin step, and split R-hat.
+
+    Medians over images and dimensions, because a run this short estimates neither well for each;
+    of `CHAINS` chains of `DRAWS` steps from the encoder's latents.
+    """
+
+    ess_per_step: float
+    split_rhat: float
+
+
+def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: float) -> ChainCheck:
+    """Run the chain of a configuration with its step size on the first images."""
+    x = to_pixels(images.images[:IMAGES])
+    condition(model, images.labels[:IMAGES])
+    with torch.no_grad():
+        features = model.encoder(x)
+
+    def nll(z: torch.Tensor) -> torch.Tensor:
+        return model.likelihood.nll(model.decoder(z), x)
+
+    settings = Settings(
+        draws=DRAWS, chains=CHAINS, step_size=step_size, mh=config.mh, seed=config.seed,
+        temperature=config.temperature, prior=config.prior,
+    )  # fmt: skip
+    if config.per_image:
+        chains: Chains = sample_per_image(nll, features @ model.phi.T, spread=0.0, **settings)
+    else:
+        chains = sample_posterior(
+            nll, features, model.latent_dim, whiten=config.whiten, damping=config.damping,
+            phi=model.phi, **settings,
+        )  # fmt: skip
+    size = effective_sample_size(chains.latents)
+    rhat = split_rhat(chains.latents)
+    return ChainCheck(float(np.median(size)) / (CHAINS * DRAWS), float(np.median(rhat)))

@@ -1,0 +1,234 @@
+"""The decoder's negative log-likelihood with its gradients: z's at once, the weights' on demand.
+
+A Langevin step needs dV/dz of every proposal, but the weight gradients only of the states it
+keeps. `ExplicitEvaluator` exploits that for the networks it knows; `AutogradEvaluator` takes any
+module, and runs its decoder once more for the weight gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lae_fast.layer_ops import copy_rows_
+from lae_fast.models.likelihoods import FUSED, Likelihood
+from lae_fast.models.mlp import MLP, Saved, grad_of
+from lae_fast.train.precision import DRIFT_PRODUCTS
+
+
+@dataclass
+class Evaluation:
+    """One pass through the decoder.
+
+    Attributes:
+        values: -log p(x_i | z_i), ``(n,)`` float64.
+        grad_z: gradient of their sum, ``(n, d_z)``.
+        kept: the evaluator's own; holds what `Evaluator.add_weight_grads` needs.
+    """
+
+    values: Tensor
+    grad_z: Tensor
+    kept: Any
+
+
+class Evaluator(Protocol):
+    """Evaluates a decoder and its likelihood on a batch."""
+
+    description: str
+
+    def evaluate(self, x: Tensor, z: Tensor) -> Evaluation:
+        """Value and z-gradient at ``z`` for images ``x`` ``(n, d_x)``; z may change afterwards."""
+        ...
+
+    def add_weight_grads(self, evaluation: Evaluation, weight: float) -> None:
+        """Add ``weight`` times the evaluation's weight gradients to ``parameter.grad``."""
+        ...
+
+    def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
+        """What `add_weight_grads` needs of a state of which only some images moved.
+
+        The images in ``moved`` (bool ``(n,)``) are taken from ``new``, the others from
+        ``current``; both are given up.
+        """
+        ...
+
+    def release(self, evaluation: Evaluation) -> None:
+        """Give up an evaluation, so that its memory serves the next."""
+        ...
+
+
+class ExplicitEvaluator:
+    """For an `MLP` decoder: weight-gradient products are done only for what is kept.
+
+    Evaluations that are given up leave their buffers for the next, so a chain of any length holds
+    those of two. ``precision`` is of the data-backward's products; see
+    `lae_fast.train.precision`.
+    """
+
+    def __init__(self, decoder: MLP, likelihood: Likelihood, precision: str = "float32") -> None:
+        self.decoder, self.likelihood = decoder, likelihood
+        self.product = DRIFT_PRODUCTS[precision]
+        self.description = "explicit MLP backward"
+        if precision != "float32":
+            self.description += f", drift in {precision}"
+        self._free: list[Saved] = []
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, z: Tensor) -> Evaluation:
+        """See `Evaluator.evaluate`."""
+        decoder, saved = self.decoder, self._buffers(z)
+        assert decoder.last is not None
+        assert saved.output is not None
+        decoder.forward_saved(z, saved)
+        values, by_scale = self.likelihood.fused_grad_(saved.output, decoder.last.bias, x)
+        decoder.backward_data(saved, self.product)
+        return Evaluation(values, decoder.grad_input(saved), (saved, by_scale))
+
+    def _buffers(self, z: Tensor) -> Saved:
+        """Buffers given up by an evaluation of as many images, or new ones."""
+        while self._free:
+            saved = self._free.pop()
+            if saved.input.shape == z.shape and saved.input.dtype == z.dtype:
+                return saved
+        return self.decoder.new_saved(len(z))
+
+    @torch.no_grad()
+    def add_weight_grads(self, evaluation: Evaluation, weight: float) -> None:
+        """See `Evaluator.add_weight_grads`."""
+        saved, by_scale = evaluation.kept
+        self.decoder.add_weight_grads(saved, weight)
+        self.likelihood.add_scale_grad(by_scale, weight)
+
+    def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
+        """See `Evaluator.merge`."""
+        (old, old_scale), (saved, by_scale) = current.kept, new.kept
+        into, source = saved.rows(), old.rows()
+        if by_scale is not None:
+            into, source = [*into, by_scale], [*source, old_scale]
+        # Most images move, so the fewer rows are those that stay.
+        copy_rows_(into, source, moved, where=False)
+        self.release(current)
+        return new
+
+    def release(self, evaluation: Evaluation) -> None:
+        """See `Evaluator.release`."""
+        self._free.append(evaluation.kept[0])
+        evaluation.kept = None
+
+
+class AutogradEvaluator:
+    """For any decoder module."""
+
+    description = "autograd"
+
+    def __init__(self, decoder: nn.Module, likelihood: Likelihood) -> None:
+        self.decoder, self.likelihood = decoder, likelihood
+        self.parameters = [
+            p for module in (decoder, likelihood) for p in module.parameters() if p.requires_grad
+        ]
+
+    def evaluate(self, x: Tensor, z: Tensor) -> Evaluation:
+        """See `Evaluator.evaluate`."""
+        with torch.enable_grad():
+            point = z.detach().requires_grad_()
+            values = self.likelihood.nll(self.decoder(point), x).double()
+            (grad_z,) = torch.autograd.grad(values.sum(), point)
+        return Evaluation(values.detach(), grad_z, (x, z.clone()))
+
+    def add_weight_grads(self, evaluation: Evaluation, weight: float) -> None:
+        """See `Evaluator.add_weight_grads`."""
+        x, z = evaluation.kept
+        with torch.enable_grad():
+            value = self.likelihood.nll(self.decoder(z.detach()), x).sum()
+            grads = torch.autograd.grad(weight * value, self.parameters, allow_unused=True)
+        for parameter, grad in zip(self.parameters, grads, strict=True):
+            if grad is not None:
+                grad_of(parameter).add_(grad)
+
+    def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
+        """See `Evaluator.merge`."""
+        (_, old), (x, z) = current.kept, new.kept
+        return Evaluation(new.values, new.grad_z, (x, torch.where(moved[:, None], z, old)))
+
+    def release(self, evaluation: Evaluation) -> None:
+        """See `Evaluator.release`."""
+
+
+class Encoder(Protocol):
+    """Computes a batch's features and takes their gradient back into the weights."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """g(x), ``(n, d_h)``; good until the next call."""
+        ...
+
+    def backward(self, grad: Tensor) -> None:
+        """Add the weight gradients, given that of the latest features."""
+        ...
+
+
+class ExplicitEncoder:
+    """For an `MLP` without a last Linear, on images of which no gradient is wanted."""
+
+    def __init__(self, mlp: MLP) -> None:
+        self.mlp = mlp
+        self._saved: Saved | None = None
+
+    def features(self, x: Tensor) -> Tensor:
+        """See `Encoder.features`."""
+        if self._saved is None or len(self._saved.input) != len(x):
+            self._saved = self.mlp.new_saved(len(x))
+        self.mlp.forward_saved(x, self._saved)
+        return self._saved.features
+
+    @torch.no_grad()
+    def backward(self, grad: Tensor) -> None:
+        """See `Encoder.backward`."""
+        assert self._saved is not None
+        self._saved.blocks[-1].grad_norm.copy_(grad)
+        self.mlp.backward_data(self._saved)
+        self.mlp.add_weight_grads(self._saved, 1.0)
+
+
+class AutogradEncoder:
+    """For any encoder module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self._features: Tensor | None = None
+
+    def features(self, x: Tensor) -> Tensor:
+        """See `Encoder.features`."""
+        with torch.enable_grad():
+            self._features = self.module(x)
+        return self._features.detach()
+
+    def backward(self, grad: Tensor) -> None:
+        """See `Encoder.backward`."""
+        assert self._features is not None
+        self._features.backward(grad)  # type: ignore[no-untyped-call]
+        self._features = None
+
+
+def make_encoder(encoder: nn.Module) -> Encoder:
+    """The explicit encoder where it is exactly an `MLP` body, autograd elsewhere."""
+    if type(encoder) is MLP and encoder.last is None:
+        return ExplicitEncoder(encoder)
+    return AutogradEncoder(encoder)
+
+
+def make_evaluator(
+    decoder: nn.Module, likelihood: Likelihood, precision: str = "float32"
+) -> Evaluator:
+    """The explicit evaluator where decoder and likelihood are of the library, else autograd.
+
+    Raises:
+        ValueError: a precision other than float32 where autograd would run.
+    """
+    if type(decoder) is MLP and type(likelihood) in FUSED:
+        return ExplicitEvaluator(decoder, likelihood, precision)
+    if precision != "float32":
+        raise ValueError(f"precision {precision} needs a fully connected decoder")
+    return AutogradEvaluator(decoder, likelihood)

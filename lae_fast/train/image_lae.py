@@ -1,0 +1,144 @@
+"""Algorithm 2 with a decision for every image: whitened Langevin dynamics in data coordinates.
+
+With K = h h^T the Gram matrix of a batch's features, the move of phi that takes the latents from
+``z`` to ``z + dz`` at least cost is ``dphi = dz^T K^-1 h``, and ``K^-1/2`` whitens the features. In
+the coordinates z the potential is a sum of one term an image, so each image's block of the chain
+may be proposed, accepted and rejected on its own: an exact Metropolis-within-Gibbs sweep, whose
+step size does not shrink as the batch grows. When h has full row rank this is amortized Langevin
+dynamics on phi, and the law of z is the product of the posteriors.
+
+K is damped, ``K + lambda I``, when the chain's displacement is handed to phi: the noise of a batch
+would otherwise be fitted along features that it barely determines, and blow up on the next batch.
+What the damping leaves out, ``z - phi h``, lives as long as the batch. See docs/sampler.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lae_fast import langevin
+from lae_fast.models.lae import LAE
+from lae_fast.train.errors import TrainingError
+from lae_fast.train.evaluators import Evaluation, Evaluator, make_encoder, make_evaluator
+from lae_fast.train.iteration import REMEDY, IterationStats, checked_grad_norm
+from lae_fast.whitening import ridge_map
+
+
+@dataclass
+class ImageLAETrainer:
+    """Attributes are those of `lae_fast.train.lae.LAETrainer`; ``damping`` is required."""
+
+    model: LAE
+    optimizer: torch.optim.Optimizer
+    rng: Tensor
+    steps: int
+    step_size: float
+    damping: float
+    mh: bool = True
+    temperature: float = 1.0
+    prior: bool = True
+    evaluator: Evaluator | None = None
+
+    def __post_init__(self) -> None:
+        if self.evaluator is None:
+            self.evaluator = make_evaluator(self.model.decoder, self.model.likelihood)
+        self.encoder = make_encoder(self.model.encoder)
+
+    @property
+    def description(self) -> str:
+        """How the decoder is differentiated."""
+        assert self.evaluator is not None
+        return f"{self.evaluator.description}, accept per image"
+
+    def iteration(self, x: Tensor) -> IterationStats:
+        """See `lae_fast.train.iteration.Trainer.iteration`."""
+        assert self.evaluator is not None
+        self.optimizer.zero_grad(set_to_none=False)
+        features = self.encoder.features(x)
+        try:
+            with torch.no_grad():
+                start = features @ self.model.phi.T
+                ridge = ridge_map(features, self.damping)
+                states = RetainedImages(self.evaluator, x, start, self.prior, self.steps)
+                chain = self._run_chain(states, start.clone())
+        except ValueError as error:
+            raise TrainingError(f"{error}; {REMEDY}") from error
+        # sum_t g_t phi_t / T with phi_t = phi + (z_t - z_0)^T ridge.
+        self.encoder.backward(states.grad @ self.model.phi + states.grad_move @ ridge)
+        grad_norm = checked_grad_norm(self.optimizer)
+        self.optimizer.step()
+        self.model.phi.addmm_((chain.x - start).T, ridge)
+        return IterationStats(
+            images=len(x),
+            loss=float(states.mean_potential) / len(x),
+            grad_norm=grad_norm,
+            accept_rate=chain.info.accepted_sum / self.steps,
+            accept_prob=chain.info.accept_prob_sum / self.steps,
+        )
+
+    def _run_chain(self, states: RetainedImages, z: Tensor) -> langevin.State:
+        step_sizes = torch.full(z.shape[1:], self.step_size, dtype=torch.float64, device=z.device)
+        chain = langevin.init(z, states.potential, self.rng, step_sizes, self.temperature)
+        states.begin()
+        for _ in range(self.steps):
+            langevin.step(chain, states.potential, mh=self.mh)
+            states.retain(chain)
+        states.close()
+        return chain
+
+
+class RetainedImages:
+    """Accumulates the gradients of ``1/T sum_t V_t`` over the states that the chains pass through.
+
+    Args:
+        evaluator: differentiates the decoder.
+        x: images, ``(n, d_x)``.
+        start: z at the batch's start, ``(n, d_z)``.
+        prior: whether V includes ``||z||^2 / 2``.
+        steps: T.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, x: Tensor, start: Tensor, prior: bool, steps: int
+    ) -> None:
+        self.evaluator, self.x, self.start, self.prior = evaluator, x, start, prior
+        self.share = 1 / steps
+        self.grad = torch.zeros_like(start)
+        """``1/T sum_t dV_t/dz``, ``(n, d_z)``."""
+        self.grad_move = start.new_zeros(len(start), len(start))
+        """``1/T sum_t dV_t/dz (z_t - z_0)^T``, ``(n, n)``."""
+        self.mean_potential = torch.zeros((), dtype=torch.float64, device=x.device)
+        self._pending: Evaluation | None = None
+        self._current: Evaluation | None = None
+
+    def potential(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """V of every image, ``(n,)`` float64, and its gradient, ``(n, d_z)``."""
+        self._pending = self.evaluator.evaluate(self.x, z)
+        values, grad = self._pending.values, self._pending.grad_z
+        if self.prior:
+            return values + 0.5 * z.square().sum(1, dtype=torch.float64), grad + z
+        return values, grad
+
+    def begin(self) -> None:
+        """The evaluation at the chains' start is the current one."""
+        self._current, self._pending = self._pending, None
+
+    def retain(self, chain: langevin.State) -> None:
+        """Take over the rows that moved, and add the gradients of the state after this step."""
+        assert self._current is not None
+        assert self._pending is not None
+        self._current = self.evaluator.merge(self._current, self._pending, chain.accepted)
+        self._pending = None
+        self.evaluator.add_weight_grads(self._current, self.share)
+        self.grad.add_(chain.grad, alpha=self.share)
+        self.grad_move.addmm_(chain.grad, (chain.x - self.start).T, alpha=self.share)
+        self.mean_potential.add_(chain.potential.sum(), alpha=self.share)
+
+    def close(self) -> None:
+        """Give up the current evaluation."""
+        assert self._current is not None
+        self.evaluator.release(self._current)
+        self._current = None

@@ -1,0 +1,65 @@
+"""What every trainer shares: the statistics of an iteration, and gradients checked before use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lae_fast.train.errors import TrainingError
+
+REMEDY = "try a lower --learning-rate or --step-size"
+
+
+@dataclass(frozen=True)
+class IterationStats:
+    """What one iteration did. Losses are nats an image; acceptance is NaN without a chain."""
+
+    images: int
+    loss: float
+    grad_norm: float
+    accept_rate: float = math.nan
+    accept_prob: float = math.nan
+
+
+class Trainer(Protocol):
+    """One iteration at a time; ``step_size`` may be changed between iterations."""
+
+    step_size: float
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def description(self) -> str:
+        """Which path computes an iteration."""
+        ...
+
+    def iteration(self, x: Tensor) -> IterationStats:
+        """Learn from images ``(n, d_x)`` in [0, 1].
+
+        Raises:
+            TrainingError: potential or gradient not finite; the weights are left as they were.
+        """
+        ...
+
+
+def checked_grad_norm(optimizer: torch.optim.Optimizer) -> float:
+    """Euclidean norm of all gradients that the optimiser is about to follow.
+
+    Raises:
+        TrainingError: it is not finite.
+    """
+    grads = [
+        parameter.grad
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None
+    ]
+    norm = float(torch.nn.utils.get_total_norm(grads))
+    if not math.isfinite(norm):
+        raise TrainingError(
+            f"the gradient is not finite; the weights were left as they were; {REMEDY}"
+        )
+    return norm

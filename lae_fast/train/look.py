@@ -1,0 +1,59 @@
+"""A closer look at a run now and then: pictures on the disk, and how the chain mixes."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from torch import Tensor
+
+from lae_fast.models import LAE
+from lae_fast.train.chain_check import ChainCheck, check_chain
+from lae_fast.train.session import Session
+from lae_fast.train.snapshot import write_snapshot
+
+EVERY = 2.0
+SHARE = 0.02
+"""Least seconds between two looks, and the least share of the run so far: neither short epochs
+nor long runs flood the disk."""
+CHECK_COST = 0.02
+"""Most of the run's time that checks of the chain may take."""
+
+
+class Looks:
+    """Decides when a look is due, and takes it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._last = -math.inf
+        self._check_seconds = 0.0
+
+    def take(self, latents: Tensor, *, now: bool) -> tuple[str | None, ChainCheck | None]:
+        """The snapshot's path inside the run folder and the chain's check; None where not due.
+
+        Args:
+            latents: of the validation images, ``(n, d_z)``.
+            now: whether to look even if it is not time.
+        """
+        session, config = self.session, self.session.config
+        elapsed = session.meter.elapsed
+        if not now and elapsed - self._last < max(EVERY, SHARE * elapsed):
+            return None, None
+        self._last = elapsed
+        name = f"snapshots/{session.meter.epoch:06d}.npz"
+        model, images = session.model, session.validation_set
+        write_snapshot(session.run / name, model, images, latents, seed=config.seed)
+        if not now and self._check_seconds > CHECK_COST * elapsed:
+            return name, None
+        return name, self._check()
+
+    def _check(self) -> ChainCheck | None:
+        session, model = self.session, self.session.model
+        if session.config.model != "lae" or not isinstance(model, LAE):
+            return None
+        began = time.perf_counter()
+        check = check_chain(
+            session.config, model, session.validation_set, session.trainer.step_size
+        )
+        self._check_seconds += time.perf_counter() - began
+        return check

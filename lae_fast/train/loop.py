@@ -1,0 +1,282 @@
+"""The training loop: one generator that trains, writes the run folder, and yields its events."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lae_fast import checkpoint, data, runs
+from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.events import Evaluated, Event, Message, RunFinished, RunStarted
+from lae_fast.models import LAE
+from lae_fast.train import resume as saved_state
+from lae_fast.train.build import check_networks
+from lae_fast.train.commands import CommandTaker
+from lae_fast.train.errors import TrainingError
+from lae_fast.train.look import Looks
+from lae_fast.train.session import Session
+from lae_fast.train.validate import validate
+
+MOST_RESTARTS = 3
+
+
+@dataclass
+class StopRequest:
+    """Asks a running `train` to end after the current iteration, weights saved."""
+
+    reason: str | None = None
+
+    def request(self, reason: str = "interrupted") -> None:
+        """``reason`` becomes the status of the run."""
+        self.reason = reason
+
+
+def train(
+    config: TrainConfig, stop: StopRequest | None = None, *, resume: Path | None = None
+) -> Iterator[Event]:
+    """Train the model of a configuration; every event is on disk before it is yielded.
+
+    The first event is `RunStarted`, whose ``run`` is the path of the run folder; the last is
+    `RunFinished`.
+
+    Args:
+        config: what to train; when resuming, the run's own settings (`resumed_config`).
+        stop: asks for an early end.
+        resume: a run folder to continue from its last saved state, or from the start if it has
+            none yet. On the same machine with the
+            same number of threads the result is, bit for bit, that of a run never interrupted.
+
+    Raises:
+        DataError, RunError, ConfigError, CheckpointError: before anything is written.
+        TrainingError: numerical failure, after `RunFinished` with status ``failed``.
+    """
+    device = pick_device(config.device)
+    splits = data.load(
+        config.dataset,
+        config.data_dir,
+        download=config.download,
+        validation=config.validation,
+        validation_fraction=config.validation_fraction,
+    )
+    check_networks(config, splits.train.image_shape, len(splits.train.class_names))
+    state = saved_state.load(resume) if resume is not None else None
+    weights = initial_weights(config)
+    if resume is None:
+        run = runs.create(config.run_root, config.name, config.dataset, config.model)
+        runs.write_config(run, config)
+    else:
+        run = resume
+    with runs.RunWriter(run) as log:
+        session = Session(config, splits, device, run, weights)
+        if state is not None:
+            session.restore(state)
+        training = _Training(session, stop or StopRequest())
+        for event in training.events():
+            log.append(event)
+            yield event
+    if training.failure is not None:
+        raise training.failure
+
+
+def initial_weights(config: TrainConfig) -> dict[str, torch.Tensor] | None:
+    """The weights that ``init_from`` names.
+
+    Raises:
+        RunError, CheckpointError: no such run, or no weights in it.
+    """
+    if config.init_from is None:
+        return None
+    return checkpoint.read(runs.find(config.run_root, config.init_from), "best")[0]
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a configuration means; ``auto`` is CUDA where there is one.
+
+    Raises:
+        ConfigError: CUDA was asked for and is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device is available; use --device cpu, or see `lae doctor`")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+class _Training:
+    """One run as a stream of events."""
+
+    def __init__(self, session: Session, stop: StopRequest) -> None:
+        self.session, self.stop = session, stop
+        self.config, self.meter, self.keeper = session.config, session.meter, session.keeper
+        self.commands = CommandTaker(session.run, session.keeper, session.control)
+        self.looks = Looks(session)
+        self.failure: TrainingError | None = None
+        self.status: str | None = None
+        self.restarts = 0
+
+    def events(self) -> Iterator[Event]:
+        """Everything that happens, from `RunStarted` to `RunFinished`."""
+        yield self._started()
+        if self.meter.iteration and self.session.between_epochs:
+            self.status = self._verdict()
+        try:
+            while self.status is None:
+                try:
+                    yield from self._epoch()
+                    yield from self._evaluate()
+                except TrainingError as error:
+                    yield self._after_failure(error)
+        finally:
+            # Also when the consumer goes away: what was learned is never lost.
+            self.keeper.flush()
+        yield self._finished()
+
+    def _after_failure(self, error: TrainingError) -> Message:
+        """Restart from the last saved state where that was asked for and helps; else give up."""
+        wanted = self.config.on_divergence == "restart" and self.restarts < MOST_RESTARTS
+        if wanted and self.session.go_back():
+            self.restarts += 1
+            return _warning(
+                f"{error}; restarted from iteration {self.meter.iteration} with step size "
+                f"{self.session.control.step_size:.3g}"
+            )
+        self.failure, self.status = error, "failed"
+        return Message(time=time.time(), level="error", text=str(error))
+
+    def _epoch(self) -> Iterator[Event]:
+        session, config, meter = self.session, self.config, self.meter
+        if session.between_epochs:
+            meter.start_epoch()
+        order = data.batch_indices(
+            len(session.train_set), config.batch_size, seed=config.seed, epoch=meter.epoch,
+            device=session.device,
+        )  # fmt: skip
+        for index in itertools.islice(order, session.batches_done, None):
+            stats = session.iteration(index)
+            yield from map(_warning, session.watch.iteration(stats))
+            if meter.due():
+                yield meter.progress(session.control.step_size)
+            yield from self.commands.poll(lambda: self.stop.reason is not None)
+            session.trainer.step_size = session.control.step_size
+            self.status = self._stop_reason()
+            session.save(if_due=self.status is None and not self.commands.save_now)
+            self.commands.save_now = False
+            if self.status is not None:
+                break
+        if meter.recent.iterations:
+            yield meter.progress(session.trainer.step_size)
+
+    def _stop_reason(self) -> str | None:
+        if self.stop.reason is not None:
+            return self.stop.reason
+        if self.commands.stop_now:
+            return "stopped"
+        limit = self.config.max_time
+        return "time-limit" if limit is not None and self.meter.elapsed >= limit else None
+
+    def _evaluate(self) -> Iterator[Event]:
+        session, config, meter = self.session, self.config, self.meter
+        result = validate(session.model, session.validation_set, seed=config.seed)
+        val_loss = result.reconstruction + (result.prior if config.prior else 0.0)
+        train_loss = meter.over_epoch.of("loss")
+        warnings = list(session.watch.evaluation(train_loss, result.latent_gain))
+        best = self._record(val_loss)
+        snapshot, check = self.looks.take(result.latents, now=self.status is not None)
+        yield Evaluated(
+            time=time.time(),
+            epoch=meter.epoch,
+            iteration=meter.iteration,
+            train_loss=train_loss,
+            val_loss=val_loss,
+            val_reconstruction=result.reconstruction,
+            val_prior=result.prior,
+            accept_rate=meter.over_epoch.of("accept_rate"),
+            accept_prob=meter.over_epoch.of("accept_prob"),
+            step_size=session.trainer.step_size,
+            latent_std=tuple(result.latents.std(0, correction=0).tolist()),
+            best=best,
+            elapsed=meter.elapsed,
+            ess_per_step=None if check is None else check.ess_per_step,
+            split_rhat=None if check is None else check.split_rhat,
+            snapshot=snapshot,
+        )
+        yield from map(_warning, warnings)
+
+    def _record(self, val_loss: float) -> bool:
+        """Take in an epoch's loss, see whether it was the last; whether it is the best so far.
+
+        An epoch cut short is evaluated for the reader, but is no part of what a resumed run builds
+        on; its weights are the best only where there are no others.
+        """
+        if self.session.batches_done < self.session.per_epoch:
+            return math.isnan(self.keeper.best_loss) and self.keeper.record(
+                self.meter.epoch, val_loss
+            )
+        best = self.keeper.record(self.meter.epoch, val_loss)
+        if self.status is None:
+            self.status = self._verdict()
+        self.session.save(if_due=self.status is None)
+        return best
+
+    def _verdict(self) -> str | None:
+        """Why training ends with this epoch, if it does."""
+        if self.commands.stop_after_epoch:
+            return "stopped"
+        if self.meter.epoch >= self.config.epochs:
+            return "finished"
+        patience = self.config.patience
+        return "stopped-early" if patience and self.keeper.stale >= patience else None
+
+    def _started(self) -> RunStarted:
+        session, model = self.session, self.session.model
+        phi = model.phi.numel() if isinstance(model, LAE) else 0
+        return RunStarted(
+            time=time.time(),
+            run=str(session.run),
+            model=self.config.model,
+            pid=os.getpid(),
+            host=platform.node(),
+            device=_device_name(session.device),
+            engine=session.trainer.description,
+            train_images=len(session.train_set),
+            validation_images=len(session.validation_set),
+            iterations_per_epoch=session.per_epoch,
+            parameters=sum(p.numel() for p in model.parameters()) + phi,
+            max_epochs=self.config.epochs,
+            iteration=self.meter.iteration,
+        )
+
+    def _finished(self) -> RunFinished:
+        means = self.meter.over_epoch
+        return RunFinished(
+            time=time.time(),
+            status=self.status or "failed",
+            epochs=self.meter.epoch,
+            iterations=self.meter.iteration,
+            train_loss=means.of("loss"),
+            val_loss=self.keeper.best_loss,
+            best_epoch=self.keeper.best_epoch,
+            accept_rate=means.of("accept_rate"),
+            step_size=self.session.trainer.step_size,
+            images_per_second=self.meter.images_per_second,
+            elapsed=self.meter.elapsed,
+        )
+
+
+def _warning(text: str) -> Message:
+    return Message(time=time.time(), level="warning", text=text)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'s' if threads > 1 else ''})"

@@ -1,0 +1,112 @@
+"""The whole state of a training on disk, so that a run continues bit for bit.
+
+One safetensors file holds the model, the optimiser's moments, and the generators; its metadata
+holds, as JSON, everything that is a number: counters, means, step-size control, early stopping.
+The order of the data and the noise are functions of the seed and those counters. The file is
+replaced atomically and the one before it is kept, so a crash at any moment leaves one to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lae_fast import checkpoint
+from lae_fast.checkpoint import CheckpointError
+from lae_fast.train.iteration import Trainer
+
+STATE, PREVIOUS = _NAMES = "state", "state-previous"
+
+
+@dataclass(frozen=True)
+class State:
+    """What `save` wrote: ``tensors`` by name, ``facts`` as plain values."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def save(run: Path, model: nn.Module, trainer: Trainer, facts: Mapping[str, Any]) -> None:
+    """Write the state of a training between two iterations."""
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    tensors |= _optimizer_tensors(trainer) | _generator_tensors(trainer)
+    checkpoint.write_state(run, STATE, PREVIOUS, tensors, dict(facts))
+
+
+def load(run: Path) -> State | None:
+    """The newest state of a run that can be read; None when none was written yet.
+
+    Raises:
+        CheckpointError: none can be read; the message says what is wrong with the newest.
+    """
+    if not any((run / "checkpoints" / f"{name}.safetensors").exists() for name in _NAMES):
+        return None
+    try:
+        return State(*checkpoint.read_state(run, STATE))
+    except CheckpointError as error:
+        try:
+            return State(*checkpoint.read_state(run, PREVIOUS))
+        except CheckpointError:
+            raise error from None
+
+
+def restore(state: State, model: nn.Module, trainer: Trainer) -> None:
+    """Put a state back into a model and trainer of the same configuration.
+
+    Raises:
+        CheckpointError: it does not fit them.
+    """
+    try:
+        weights = {k.removeprefix("model/"): v for k, v in _under(state, "model/").items()}
+        model.load_state_dict(weights)
+        _restore_optimizer(state, trainer)
+        for name, value in _under(state, "generator/").items():
+            generator = getattr(trainer, name.removeprefix("generator/"))
+            if isinstance(generator, torch.Generator):
+                generator.set_state(value)
+            else:
+                generator.copy_(value)
+    except (RuntimeError, AttributeError, KeyError, ValueError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"the saved state does not fit the run's settings: {reason}"
+        ) from error
+
+
+def _under(state: State, prefix: str) -> dict[str, Tensor]:
+    return {name: value for name, value in state.tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    moments = trainer.optimizer.state_dict()["state"]
+    return {
+        f"optimizer/{index}/{name}": value
+        for index, values in moments.items()
+        for name, value in values.items()
+    }
+
+
+def _restore_optimizer(state: State, trainer: Trainer) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
+    for path, value in _under(state, "optimizer/").items():
+        _, index, name = path.split("/")
+        moments.setdefault(int(index), {})[name] = value
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _generator_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """A trainer's ``rng`` (counter-based, on its device) and ``generator`` (PyTorch's)."""
+    found: dict[str, Tensor] = {}
+    for name in ("rng", "generator"):
+        value = getattr(trainer, name, None)
+        if isinstance(value, torch.Generator):
+            found[f"generator/{name}"] = value.get_state()
+        elif value is not None:
+            found[f"generator/{name}"] = value
+    return found

@@ -1,0 +1,77 @@
+"""Pictures of what was learned: latents, reconstructions, samples, interpolation, traversals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lae_fast.data import ImageSet
+from lae_fast.models import Model
+from lae_fast.models.conditional import condition
+
+LATENTS = 2000
+IMAGES = 16
+STRIP = 8
+"""Images along an interpolation or a traversal."""
+TRAVERSED = 8
+"""Most latent dimensions that are traversed."""
+REACH = 2.5
+"""A traversal goes from -REACH to REACH prior standard deviations."""
+
+
+@torch.no_grad()
+def write_snapshot(
+    path: Path, model: Model, images: ImageSet, latents: Tensor, *, seed: int = 0
+) -> None:
+    """Write an ``.npz`` for viewers. ``latents`` are those of ``images``, ``(n, d_z)``.
+
+    Arrays: ``latents`` (m, d_z) float32, ``labels`` (m,) int64, and pictures as uint8
+    (k, c, h, w): ``originals``, ``reconstructions``, ``prior_samples`` (the same draws of z for
+    the same seed, so that epochs can be compared), ``interpolation`` (between the first two
+    images); ``traversal`` (dimensions, k, c, h, w) varies one latent around 0.
+    """
+    originals = images.images[:IMAGES]
+    shape = originals.shape[1:]
+    z = latents[: len(originals)].to(originals.device)
+
+    def decode(points: Tensor) -> np.ndarray:
+        pixels = (model.decode(points.to(z)) * 255).round().to(torch.uint8)
+        return pixels.view(-1, *shape).cpu().numpy()
+
+    condition(model, images.labels[:IMAGES])
+    decoded: dict[str, Any] = {
+        "reconstructions": decode(z),
+        "prior_samples": decode(prior_draws(IMAGES, latents.shape[1], seed)),
+    }
+    condition(model, images.labels[:1])
+    path.parent.mkdir(exist_ok=True)
+    np.savez_compressed(
+        path,
+        latents=latents[:LATENTS].float().numpy(),
+        labels=images.labels[:LATENTS].cpu().numpy(),
+        originals=originals.cpu().numpy(),
+        interpolation=decode(line(z[0], z[-1 if len(z) == 1 else 1])),
+        traversal=np.stack([decode(points) for points in traversals(latents.shape[1])]),
+        **decoded,
+    )
+
+
+def prior_draws(count: int, latent_dim: int, seed: int) -> Tensor:
+    """Standard normal latents ``(count, latent_dim)``; a function of the seed."""
+    return torch.randn(count, latent_dim, generator=torch.Generator().manual_seed(seed))
+
+
+def line(start: Tensor, end: Tensor) -> Tensor:
+    """`STRIP` points from one latent to another, ``(STRIP, d_z)``."""
+    return torch.lerp(start, end, torch.linspace(0, 1, STRIP, device=start.device)[:, None])
+
+
+def traversals(latent_dim: int) -> list[Tensor]:
+    """For each of the first dimensions, points that vary it alone, ``(STRIP, d_z)``."""
+    values = torch.linspace(-REACH, REACH, STRIP)
+    eye = torch.eye(latent_dim)[:TRAVERSED]
+    return [values[:, None] * axis for axis in eye]
