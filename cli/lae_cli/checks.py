@@ -1,0 +1,175 @@
+"""The checks of ``lae doctor``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from lae_fast.runs import printable
+
+LEAST_PYTHON = (3, 11)
+LEAST_TORCH = (2, 10)
+_BUILD = "pip install --no-build-isolation -e ."
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: ``level`` is ok, warn or fail; ``remedy`` is empty when all is well."""
+
+    name: str
+    level: str
+    detail: str
+    remedy: str = ""
+
+
+def run_checks() -> list[Check]:
+    """All findings; a check that breaks is a failure, not a traceback."""
+    named: dict[str, Callable[[], Check]] = {
+        "python": check_python,
+        "torch": check_torch,
+        "threads": check_threads,
+        "cuda": check_cuda,
+        "extension": check_extension,
+        "kernel": check_kernel,
+        "cuda kernel": check_cuda_kernel,
+        "data": check_data,
+        "terminal": check_terminal,
+    }
+    return [_guarded(name, check) for name, check in named.items()]
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as error:  # anything may be broken: that is what is being asked
+        text = printable(" ".join(f"{type(error).__name__}: {error}".split()))
+        return Check(name, "fail", text, _remedy(name))
+
+
+def _remedy(name: str) -> str:
+    if name in ("extension", "kernel", "cuda kernel"):
+        return f"build it again: {_BUILD}"
+    if name in ("torch", "threads", "cuda"):
+        return "install PyTorch 2.10 or later: https://pytorch.org/get-started/locally"
+    return "install the package again: pip install -e ."
+
+
+def check_python() -> Check:
+    """The interpreter is recent enough."""
+    detail = f"{platform.python_version()} ({sys.executable}), {platform.platform(terse=True)}"
+    if sys.version_info < LEAST_PYTHON:
+        return Check("python", "fail", detail, "use Python 3.11 or later")
+    return Check("python", "ok", detail)
+
+
+def check_torch() -> Check:
+    """PyTorch imports, and speaks the stable ABI that the kernels are built for."""
+    import torch
+
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < LEAST_TORCH:
+        return Check("torch", "fail", torch.__version__, _remedy("torch"))
+    return Check("torch", "ok", torch.__version__)
+
+
+def check_threads() -> Check:
+    """PyTorch uses the processors that this process may use."""
+    import torch
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = torch.get_num_threads()
+    detail = f"{threads} of {usable} processors"
+    if usable is not None and threads > usable:
+        return Check("threads", "warn", detail, f"set OMP_NUM_THREADS={usable}")
+    return Check("threads", "ok", detail)
+
+
+def check_cuda() -> Check:
+    """A GPU is a gain, not a need."""
+    import torch
+
+    if torch.version.cuda is None:
+        return Check("cuda", "ok", "none: this PyTorch is a CPU build; training runs on the CPU")
+    if not torch.cuda.is_available():
+        return Check("cuda", "ok", "no GPU is visible; training runs on the CPU")
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return Check("cuda", "ok", f"CUDA {torch.version.cuda}: {', '.join(names)}")
+
+
+def check_extension() -> Check:
+    """The compiled kernels load; say what they were built for."""
+    try:
+        from lae_fast import ops
+    except ImportError as error:
+        return Check("extension", "fail", printable(str(error)), _remedy("extension"))
+    parts = [f"{key.replace('_', ' ')} {_plain(v)}" for key, v in dict(ops.build_info()).items()]
+    return Check("extension", "ok", ", ".join(parts))
+
+
+def _plain(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value or "none")
+
+
+def check_kernel() -> Check:
+    """The kernel draws what the reference draws."""
+    return _compare("kernel", "cpu")
+
+
+def check_cuda_kernel() -> Check:
+    """The same on the GPU, where there is one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Check("cuda kernel", "ok", "not needed without a GPU")
+    from lae_fast import ops
+
+    if not ops.has_cuda_kernels():
+        remedy = f"build with CUDA: LAE_BUILD_CUDA=1 {_BUILD}"
+        return Check("cuda kernel", "warn", "GPU runs use the slow reference", remedy)
+    return _compare("cuda kernel", "cuda")
+
+
+def _compare(name: str, device: str) -> Check:
+    import torch
+
+    from lae_fast import ops, reference
+
+    phi = torch.linspace(-1.0, 1.0, 24, device=device).reshape(3, 8)
+    rng = torch.tensor([7, 3], dtype=torch.int64, device=device)
+    ours, _ = ops.propose(phi, phi.cos(), rng, 0.01, 1.0)
+    theirs, _ = reference.ald_propose(phi, phi.cos(), rng, 0.01, 1.0)
+    worst = float((ours - theirs).abs().max())
+    if not worst < 1e-5:
+        return Check(name, "fail", f"differs from the reference by {worst:.1e}", _remedy(name))
+    return Check(name, "ok", f"agrees with the reference (within {worst:.1e})")
+
+
+def check_data() -> Check:
+    """What the built-in data sets need is installed."""
+    missing = [name for name in ("sklearn", "torchvision", "PIL") if find_spec(name) is None]
+    if missing:
+        return Check("data", "fail", f"missing: {', '.join(missing)}", _remedy("data"))
+    return Check("data", "ok", "digits is bundled; the others download through torchvision")
+
+
+def check_terminal() -> Check:
+    """Size, colours and characters for the live display."""
+    from lae_cli.console import can_update, has_colour, has_unicode, make_console
+
+    console = make_console(stderr=True)
+    if not console.is_terminal:
+        return Check("terminal", "ok", "stderr is no terminal: training prints plain lines")
+    size = shutil.get_terminal_size()
+    colours = console.color_system if has_colour(console) else "none"
+    characters = "Unicode" if has_unicode(sys.stderr) else "ASCII"
+    detail = f"{size.columns}x{size.lines}, colours: {colours}, characters: {characters}"
+    if not can_update(console):
+        return Check("terminal", "warn", detail, "TERM=dumb: training prints plain lines")
+    if size.columns < 80 or size.lines < 24:
+        return Check("terminal", "warn", detail, "80x24 or more shows the whole picture")
+    return Check("terminal", "ok", detail)

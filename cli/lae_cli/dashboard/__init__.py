@@ -1,0 +1,1 @@
+"""The Textual application behind ``lae dashboard``: reads run folders, never torch."""

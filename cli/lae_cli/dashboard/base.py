@@ -1,0 +1,96 @@
+"""What the application remembers: which runs, which moment, what was asked of whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from textual.app import App
+from textual.widgets import ContentSwitcher
+
+from lae_cli.dashboard.control import Pending
+from lae_cli.dashboard.replay import Replay
+from lae_cli.dashboard.shown import Glyphs, Shown, View
+from lae_cli.dashboard.story import Frame
+from lae_cli.dashboard.watcher import News, Watcher
+
+TABS = ("live", "charts", "latents", "pictures", "runs", "compare")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the dashboard is opened."""
+
+    root: Path
+    """Folder of run folders."""
+    paths: tuple[Path, ...] = ()
+    """Runs to open: the first in front, the others marked. The newest when there are none."""
+    readonly: bool = False
+    ascii_only: bool = False
+    theme: str | None = None
+
+
+class Base(App[None]):
+    """The state that views and actions share."""
+
+    def __init__(self, start: Start) -> None:
+        super().__init__()
+        self.begun = start
+        self.ascii_only = start.ascii_only
+        self.glyphs = Glyphs(unicode=not start.ascii_only, colour=not self.no_color)
+        self.opened: Path | None = start.paths[0] if start.paths else None
+        self.marked: tuple[Path, ...] = start.paths[1:]
+        self.news = News({}, ())
+        self.evaluation: int | None = None
+        """The evaluation with a snapshot that is looked at; None is the newest."""
+        self.playing = False
+        """Whether the evaluations play by themselves."""
+        self.replaying: Replay | None = None
+        self.pending: Pending | None = None
+        elsewhere = tuple(path for path in start.paths if path.parent != start.root)
+        self.watcher = Watcher(start.root, elsewhere, self.post)
+
+    def post(self, news: News) -> None:
+        """Take the watcher's news, from its thread."""
+        raise NotImplementedError
+
+    def draw(self) -> None:
+        """Draw the status and the view in front."""
+        raise NotImplementedError
+
+    def follow(self) -> None:
+        """Tell the watcher which runs are on the screen."""
+        opened = (self.opened,) if self.opened else ()
+        self.watcher.follow(tuple(dict.fromkeys((*opened, *self.marked))))
+
+    def open_run(self, path: Path) -> None:
+        """Show another run."""
+        self.opened, self.evaluation, self.replaying, self.playing = path, None, None, False
+        self.follow()
+
+    @property
+    def frame(self) -> Frame | None:
+        """The open run as it is now."""
+        return self.news.frames.get(self.opened) if self.opened else None
+
+    @property
+    def view_name(self) -> str:
+        """The tab in front."""
+        return self.query_one(ContentSwitcher).current or "live"
+
+    @property
+    def view(self) -> View:
+        """The view in front."""
+        return cast(View, self.query_one(f"#{self.view_name}"))
+
+    def shown(self) -> Shown:
+        """What there is to draw now."""
+        frame = self.frame
+        if frame is not None and self.replaying is not None:
+            frame = self.replaying.frame(frame)
+        overlay = [self.news.frames.get(path) for path in self.marked if path != self.opened]
+        return Shown(
+            frame, tuple(f for f in overlay if f), self.news.summaries, self.marked,
+            self.evaluation, self.glyphs, self.news.problem,
+        )  # fmt: skip

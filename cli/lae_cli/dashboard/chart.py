@@ -1,0 +1,289 @@
+"""A chart of `Series` on textual-plot: log axes, smoothing, envelopes, zoom, read-out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Static
+from textual_hires_canvas import HiResMode
+from textual_plot import PlotWidget
+
+from lae_cli import vocabulary
+from lae_cli.dashboard.columns import Floats
+from lae_cli.dashboard.series import WINDOWS, Series, drawable, envelope, nearest, smooth
+from lae_cli.dashboard.ticks import Ticks
+
+LEAST_WAIT, LONGEST_WAIT = 1.0, 10.0
+"""Seconds between two drawings of a chart that grows."""
+
+Number = Callable[[float], str]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """What a chart shows: what the title says, and the lines."""
+
+    title: str
+    x_label: str
+    series: Sequence[Series]
+    number: Number = vocabulary.figure
+    log_y: bool = False
+    """Whether the y axis begins logarithmic."""
+    y_range: tuple[float, float] | None = None
+    """A fixed range of y, such as 0 to 1 for a rate."""
+
+
+class Chart(PlotWidget):
+    """The plot itself; `ChartPanel` adds its title and read-out."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("plus,equals_sign", "zoom_in", "Zoom in", show=False),
+        Binding("minus", "zoom_out", "Zoom out", show=False),
+        Binding("shift+right", "zoom_x_in", "Zoom in along x", show=False),
+        Binding("shift+left", "zoom_x_out", "Zoom out along x", show=False),
+        Binding("shift+up", "zoom_y_in", "Zoom in along y", show=False),
+        Binding("shift+down", "zoom_y_out", "Zoom out along y", show=False),
+        Binding("r,0", "reset_scales", "Whole range", show=False),
+        Binding("comma", "cursor(-1)", "Cursor left", show=False),
+        Binding("full_stop", "cursor(1)", "Cursor right", show=False),
+    ]
+    DEFAULT_CSS = """
+    Chart { height: 1fr; }
+    Chart > .plot--axis { color: $foreground 35%; }
+    Chart:focus > .plot--axis { color: $primary; }
+    Chart > .plot--tick { color: $foreground 70%; text-style: none; }
+    """
+
+    class Read(Message):
+        """The cursor moved: x in the chart's own coordinates; None when it left."""
+
+        def __init__(self, at: float | None) -> None:
+            super().__init__()
+            self.at = at
+
+    def __init__(self) -> None:
+        super().__init__(invert_mouse_wheel=True)  # up is closer, as with the latents
+        self.log_x, self.log_y, self.window = False, False, WINDOWS[0]
+        self.zoomed = False
+        self.cursor: float | None = None
+        self._drawing: Drawing | None = None
+        self._lines: list[tuple[Series, Floats, Floats]] = []
+        self._x_ticks_made, self._y_ticks_made = Ticks(), Ticks()
+
+    def on_mount(self) -> None:
+        """Use our own ticks, and as little room around the plot as they need."""
+        self.margin_top, self.margin_left, self.margin_bottom = 0, 9, 1
+        super().on_mount()
+        self.set_x_formatter(self._x_ticks_made)
+        self.set_y_formatter(self._y_ticks_made)
+
+    def draw(self, drawing: Drawing) -> None:
+        """Show something else, or the same with more points; the zoom stays."""
+        self._drawing = drawing
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw again, at the resolution that there is."""
+        if self._drawing is None or not self.is_attached:
+            return
+        self._lines = [
+            (line, *drawable(line, log_x=self.log_x, log_y=self.log_y))
+            for line in self._drawing.series
+        ]
+        if not self.zoomed:
+            self._fit()
+        self._plot()
+
+    def _fit(self) -> None:
+        """Limits that hold all lines."""
+        counted = [(x, y) for line, x, y in self._lines if line.in_range and len(x)]
+        if not counted:
+            counted = [(x, y) for _, x, y in self._lines if len(x)]
+        # Half a column, or the last point would fall on the frame.
+        half = 0.5 / max(8, self.size.width - 11)
+        low, high = _limits([x for x, _ in counted], margin=half)
+        self.set_xlimits(low, high)
+        fixed = self._drawing.y_range if self._drawing and not self.log_y else None
+        self.set_ylimits(*(fixed or _limits([y for _, y in counted], margin=0.05)))
+
+    def _plot(self) -> None:
+        size = self.size
+        self._x_ticks_made.count = max(2, (size.width - 10) // 12)
+        self._y_ticks_made.count = max(2, (size.height - 3) // 3)
+        self._x_ticks_made.log, self._y_ticks_made.log = self.log_x, self.log_y
+        self.clear()
+        columns = max(8, size.width - 11)
+        for line, x, y in sorted(self._lines, key=lambda entry: not entry[0].faint):
+            smoothed = self.window > 1 and not line.faint and len(x) > 2
+            style = _style(line)
+            raw_style = f"dim {line.colour}" if smoothed or line.faint else style
+            self._line(*envelope(x, y, self._x_min, self._x_max, columns), raw_style)
+            if smoothed:
+                soft = smooth(x, y, self.window)
+                self._line(*envelope(*soft, self._x_min, self._x_max, columns), style)
+        if self.cursor is not None and self._x_min <= self.cursor <= self._x_max:
+            self.add_v_line(self.cursor, line_style="dim")
+
+    def _line(self, x: Floats, y: Floats, style: str) -> None:
+        mode = None if getattr(self.app, "ascii_only", False) else HiResMode.BRAILLE
+        if len(x) == 1:
+            self.scatter(x, y, marker="*", marker_style=style)
+        elif len(x):
+            self.plot(x, y, line_style=style, hires_mode=mode)
+
+    def read(self, at: float) -> tuple[float, list[tuple[Series, float | None]]]:
+        """The values under the cursor: x, and y of each line, all in data units."""
+        values = []
+        for line, x, y in self._lines:
+            if not line.faint:
+                value = nearest(x, y, at)
+                values.append((line, 10.0**value if value is not None and self.log_y else value))
+        return (10.0**at if self.log_x else at), values
+
+    @on(PlotWidget.ScaleChanged)
+    def _scaled(self, event: PlotWidget.ScaleChanged) -> None:
+        self.zoomed = True
+        for low, high in ((event.x_min, event.x_max), (event.y_min, event.y_max)):
+            size = max(abs(low), abs(high), 1e-300)
+            if not (1e-12 * size < high - low < 1e101):  # too far: a chart of nothing
+                self.action_reset_scales()
+                return
+        self._plot()
+
+    def action_reset_scales(self) -> None:
+        """Show everything again."""
+        self.zoomed = False
+        self.redraw()
+
+    def action_cursor(self, step: int) -> None:
+        """Move the read-out by one column."""
+        middle = (self._x_min + self._x_max) / 2
+        at = self.cursor if self.cursor is not None else middle
+        at += step * (self._x_max - self._x_min) / max(8, self.size.width - 11)
+        self._point(min(max(at, self._x_min), self._x_max))
+
+    @on(events.MouseMove)
+    def _hover(self, event: events.MouseMove) -> None:
+        if event.button == 0 and self._lines:
+            at, _ = self.get_coordinate_from_pixel(
+                event.screen_x - self.region.x - self.margin_left, 1
+            )
+            self._point(at if self._x_min <= at <= self._x_max else None)
+
+    @on(events.Leave)
+    def _left(self) -> None:
+        if not self.is_mouse_over:
+            self._point(None)
+
+    def _point(self, at: float | None) -> None:
+        if at != self.cursor:
+            self.cursor = at
+            self._plot()
+            self.post_message(self.Read(at))
+
+    def on_resize(self) -> None:
+        """More or fewer columns: other envelopes."""
+        self.call_after_refresh(self.redraw)
+
+
+def _style(line: Series) -> str:
+    return f"dim {line.colour}" if line.dim else line.colour
+
+
+def _limits(arrays: Sequence[Floats], *, margin: float) -> tuple[float, float]:
+    """A range that holds all values and is never empty."""
+    full = [values for values in arrays if len(values)]
+    if not full:
+        return 0.0, 1.0
+    low, high = min(float(v.min()) for v in full), max(float(v.max()) for v in full)
+    pad = margin * (high - low)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        pad = 0.05 * abs(high) or 0.5
+    return low - pad, high + pad
+
+
+class ChartPanel(Vertical):
+    """A chart under one line that names its lines, or reads them out under the cursor."""
+
+    DEFAULT_CSS = """
+    ChartPanel > Static { height: 1; padding: 0 1; }
+    """
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.chart = Chart()
+        self._title = Static(markup=False)
+        self._drawing: Drawing | None = None
+        self._key: object = None
+        self._points, self._drawn_at = 0, 0.0
+
+    def compose(self) -> ComposeResult:
+        """The line, and the chart."""
+        yield self._title
+        yield self.chart
+
+    def keep_up(self, key: object, points: int, make: Callable[[], Drawing]) -> None:
+        """Draw what is new: at once when ``key`` changes, and growth once it can be seen.
+
+        Charts are the dearest thing on the screen, and a hundredth more points is half a column.
+        """
+        if key == self._key:
+            grown, waited = points - self._points, time.monotonic() - self._drawn_at
+            seen = grown >= max(1, self._points // 128) and waited >= LEAST_WAIT
+            if not (seen or (grown > 0 and waited >= LONGEST_WAIT)):
+                return
+        self._key, self._points, self._drawn_at = key, points, time.monotonic()
+        self.draw(make())
+
+    def draw(self, drawing: Drawing) -> None:
+        """Show a drawing; another quantity begins with its own axes, unzoomed."""
+        if self._drawing is None or self._drawing.title != drawing.title:
+            self.chart.log_y, self.chart.zoomed = drawing.log_y, False
+        self._drawing = drawing
+        self.chart.draw(drawing)
+        self._caption(self.chart.cursor)
+
+    @on(Chart.Read)
+    def _read(self, event: Chart.Read) -> None:
+        event.stop()
+        self._caption(event.at)
+
+    def _caption(self, at: float | None) -> None:
+        drawing = self._drawing
+        if drawing is None:
+            return
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(drawing.title, style="bold")
+        if at is None:
+            text.append(self._marks(), style="dim")
+            for line in drawing.series:
+                if not line.faint and line.label:
+                    text.append(f"  {line.label}", style=_style(line))
+        else:
+            x, values = self.chart.read(at)
+            text.append(f"  {drawing.x_label} {x:.6g}")
+            for line, value in values:
+                text.append(f"  {line.label} ", style=_style(line))
+                text.append("-" if value is None else drawing.number(value), style="bold")
+        self._title.update(text, layout=False)
+
+    def _marks(self) -> str:
+        """What is done to the axes and the lines, in words."""
+        chart = self.chart
+        marks = [
+            name
+            for name, on in (
+                ("log y", chart.log_y), ("log x", chart.log_x),
+                (f"mean of {chart.window}", chart.window > 1), ("zoomed", chart.zoomed),
+            ) if on
+        ]  # fmt: skip
+        return f" ({', '.join(marks)})" if marks else ""

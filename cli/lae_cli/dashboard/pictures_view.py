@@ -1,0 +1,129 @@
+"""The picture view: reconstructions, prior samples, interpolation, traversals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+from rich.color import Color
+from rich.style import Style
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Static
+
+from lae_cli import images
+from lae_cli.dashboard import snapshots
+from lae_cli.dashboard.shown import Glyphs, Shown
+from lae_cli.images import Pixels
+from lae_cli.snapshot import Snapshot
+
+SIZES = (8, 12, 16, 20, 28, 40, 56)
+"""Pixels, up and down, that an image may have on the screen."""
+_SHADES, _ASCII = " ░▒▓█", " .:-=+*#%@"
+
+
+class PicturesView(VerticalScroll):
+    """Strips of images, one kind under the other."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("plus,equals_sign", "size(1)", "Larger"),
+        Binding("minus", "size(-1)", "Smaller"),
+    ]
+    DEFAULT_CSS = "PicturesView > Static { height: auto; padding: 0 1; }"
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.step: int | None = None
+        self._shown: Shown | None = None
+        self._drawn: tuple[object, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """One page of text."""
+        yield Static(id="page", markup=False)
+
+    def focus_target(self) -> Widget | None:
+        """The page scrolls with the keys."""
+        return self
+
+    def on_resize(self) -> None:
+        """More or fewer images fit."""
+        if self._shown is not None:
+            self.call_after_refresh(self.show, self._shown)
+
+    def action_size(self, step: int) -> None:
+        """Draw the images larger or smaller."""
+        self.step = min(len(SIZES) - 1, max(0, self._step() + step))
+        if self._shown is not None:
+            self.show(self._shown)
+
+    def _step(self) -> int:
+        """The size asked for, or one at which a pair of strips fits."""
+        if self.step is not None:
+            return self.step
+        room = self.size.height - 4
+        return max((i for i, size in enumerate(SIZES) if size <= min(room, 28)), default=0)
+
+    def show(self, shown: Shown) -> None:
+        """Draw the chosen evaluation's pictures."""
+        self._shown = shown
+        frame = shown.frame
+        pick = snapshots.chosen(frame, shown.evaluation) if frame else None
+        width, size = self.size.width - 4, SIZES[self._step()]
+        key = (frame.path if frame else None, pick[1].time if pick else None, width, size)
+        if key == self._drawn:
+            return
+        self._drawn = key
+        self.query_one("#page", Static).update(self._page(shown, width, size))
+
+    def _page(self, shown: Shown, width: int, size: int) -> Text:
+        frame = shown.frame
+        pick = snapshots.chosen(frame, shown.evaluation) if frame else None
+        if frame is None or pick is None:
+            return Text("the pictures appear after the first evaluation", style="dim")
+        snapshot = snapshots.load(frame.path, pick[1])
+        if snapshot is None:
+            line = f"epoch {pick[1].epoch}: the snapshot is missing or damaged"
+            return Text(line, style="dim")
+        many = len(snapshots.with_pictures(frame))
+        text = Text(f"epoch {pick[1].epoch} ({pick[0] + 1} of {many})\n", style="dim")
+        for heading, rows in _sections(snapshot):
+            text.append(f"\n{heading}\n" if len(text) > 30 else f"{heading}\n", style="bold")
+            for row in rows:
+                _draw(text, images.strip(row, width, size), shown.glyphs)
+        return text
+
+
+def _sections(snapshot: Snapshot) -> Iterator[tuple[str, list[Pixels]]]:
+    """What there is to show, and a word where a trainer did not draw it."""
+    missing = "  (not drawn by this trainer)"
+    rows = [snapshot.originals, snapshot.reconstructions] if len(snapshot.originals) else []
+    yield "images above, their reconstructions below" + ("" if rows else missing), rows
+    rows = [snapshot.prior_samples] if len(snapshot.prior_samples) else []
+    yield "samples of the prior" + ("" if rows else missing), rows
+    rows = [snapshot.interpolation] if len(snapshot.interpolation) else []
+    yield "from one image to another" + ("" if rows else missing), rows
+    rows = list(snapshot.traversal)
+    note = ", a latent a row" if rows else missing
+    yield f"one latent varied{note}", rows
+
+
+def _draw(text: Text, pixels: Pixels, glyphs: Glyphs) -> None:
+    """Half blocks where there is colour, shades of characters where there is none."""
+    if not pixels.size:
+        text.append("too narrow for an image\n", style="dim")
+        return
+    if not (glyphs.unicode and glyphs.colour):
+        ramp = _SHADES if glyphs.unicode else _ASCII
+        text.append("\n".join(images.shades(pixels, ramp)) + "\n\n")
+        return
+    if pixels.shape[0] % 2:
+        pixels = np.pad(pixels, ((0, 1), (0, 0), (0, 0)))
+    for top, bottom in zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True):
+        for upper, lower in zip(top, bottom, strict=True):
+            style = Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))
+            text.append(images.HALF_BLOCK, style)
+        text.append("\n")

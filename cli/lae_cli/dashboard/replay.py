@@ -1,0 +1,66 @@
+"""A finished run seen again: a clock that runs through its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lae_cli import vocabulary
+from lae_cli.dashboard.shown import Glyphs
+from lae_cli.dashboard.story import Frame, rewound
+
+SPEEDS = (1, 2, 5, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000)
+"""Seconds of training a second."""
+WHOLE = 30.0
+"""Seconds that the whole run should take at the speed it begins with."""
+
+
+@dataclass
+class Replay:
+    """Where a replay has got to. Times are Unix seconds of the run."""
+
+    begin: float
+    end: float
+    at: float
+    speed: int
+    playing: bool = True
+
+    @classmethod
+    def of(cls, frame: Frame) -> Replay | None:
+        """From a run's first event to its last; None when there is nothing between them."""
+        times = frame.history.column("time")
+        if len(times) < 2:
+            return None
+        begin = frame.started.time if frame.started else float(times[0])
+        end = max(float(times[-1]), frame.last_event or 0.0)
+        wish = (end - begin) / WHOLE
+        return cls(begin, end, begin, min(SPEEDS, key=lambda speed: abs(speed - wish)))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; it stops at the end."""
+        if self.playing:
+            self.at = min(self.end, self.at + seconds * self.speed)
+            self.playing = self.at < self.end
+
+    def toggle(self) -> None:
+        """Play or hold; at the end, from the beginning."""
+        self.at = self.begin if self.at >= self.end else self.at
+        self.playing = not self.playing
+
+    def faster(self, steps: int) -> None:
+        """The next speed, or the one before."""
+        place = min(max(SPEEDS.index(self.speed) + steps, 0), len(SPEEDS) - 1)
+        self.speed = SPEEDS[place]
+
+    def skip(self, share: float) -> None:
+        """Forward or back by a share of the whole."""
+        self.at = min(self.end, max(self.begin, self.at + share * (self.end - self.begin)))
+
+    def frame(self, frame: Frame) -> Frame:
+        """The run as it was then."""
+        return rewound(frame, self.at)
+
+    def words(self, glyphs: Glyphs) -> str:
+        """One phrase for the status line."""
+        sign = ("▶" if glyphs.unicode else ">") if self.playing else "held"
+        at = vocabulary.duration(self.at - self.begin)
+        return f"replay {sign} {self.speed}x  {at} of {vocabulary.duration(self.end - self.begin)}"

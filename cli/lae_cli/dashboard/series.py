@@ -1,0 +1,93 @@
+"""Long histories made short enough for a screen without losing their extremes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lae_cli.dashboard.columns import Floats
+
+LARGEST = 1e100
+"""Absolute values above this count as infinite: their differences overflow on a chart."""
+WINDOWS = (1, 5, 20, 100, 500)
+"""Points that smoothing averages over; 1 is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A line of a chart. x and y are (n,), of any values; x need not be sorted."""
+
+    label: str
+    x: Floats
+    y: Floats
+    colour: str
+    faint: bool = False
+    """Drawn behind the others, never smoothed, not in the read-out."""
+    dim: bool = False
+    """Drawn darker, for the lesser of two lines in one colour."""
+    in_range: bool = True
+    """Whether the axes make room for it."""
+
+
+def drawable(series: Series, *, log_x: bool, log_y: bool) -> tuple[Floats, Floats]:
+    """The points that can be drawn, in order of x, in the axes' own coordinates (log10)."""
+    x, y = series.x, series.y
+    keep = (np.abs(x) < LARGEST) & (np.abs(y) < LARGEST)
+    if log_x:
+        keep &= x > 0
+    if log_y:
+        keep &= y > 0
+    x, y = x[keep], y[keep]
+    if len(x) > 1 and (np.diff(x) < 0).any():  # a resumed run counts on from its checkpoint
+        order = np.argsort(x, kind="stable")
+        x, y = x[order], y[order]
+    return (np.log10(x) if log_x else x), (np.log10(y) if log_y else y)
+
+
+def smooth(x: Floats, y: Floats, window: int) -> tuple[Floats, Floats]:
+    """Moving average over ``window`` points, centred and shorter at the ends.
+
+    Long windows average short blocks first, so the cost does not grow with the window. Sums stay
+    inside a window: one huge value cannot spoil the rest, as it would in a running sum.
+    """
+    block = max(1, window // 20)
+    if block > 1:
+        starts = np.arange(0, len(x), block)
+        sizes = np.diff(np.append(starts, len(x)))
+        x, y = np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
+    width = min(max(1, window // block), len(y))
+    if width <= 1:
+        return x, y
+    ones = np.ones(width)
+    counts = np.convolve(np.ones(len(y)), ones, mode="same")
+    return x, np.convolve(y, ones, mode="same") / counts
+
+
+def envelope(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tuple[Floats, Floats]:
+    """At most two points a bucket of [low, high]: its extremes in their order, ends included.
+
+    One point beyond each end is kept, so that a line leaves the chart where it should.
+    """
+    first = max(0, int(np.searchsorted(x, low, side="left")) - 1)
+    last = int(np.searchsorted(x, high, side="right")) + 1
+    x, y = x[first:last], y[first:last]
+    if len(x) <= 2 * buckets or not high > low:
+        return x, y
+    bucket = np.clip(((x - low) / (high - low) * buckets).astype(np.int64), -1, buckets)
+    starts = np.flatnonzero(np.diff(bucket, prepend=bucket[0] - 1))
+    order = np.lexsort((y, bucket))  # within a bucket by value: extremes are first and last
+    ends = np.append(starts[1:], len(x)) - 1
+    picked = np.unique(np.concatenate([order[starts], order[ends], [0, len(x) - 1]]))
+    return x[picked], y[picked]
+
+
+def nearest(x: Floats, y: Floats, at: float) -> float | None:
+    """The value at the point closest to ``at`` on a sorted axis."""
+    if not len(x):
+        return None
+    index = int(np.searchsorted(x, at))
+    index = min(max(index, 0), len(x) - 1)
+    if index > 0 and at - x[index - 1] < x[index] - at:
+        index -= 1
+    return float(y[index])

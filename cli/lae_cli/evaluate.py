@@ -1,0 +1,58 @@
+"""What `lae eval` and `lae diagnose` share: their options, and the report they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lae_cli.console import make_console, plain
+from lae_fast import config as settings
+from lae_fast import runs
+
+if TYPE_CHECKING:
+    from lae_fast.config import TrainConfig
+    from lae_fast.report import Report
+
+_OPTIONS = (
+    click.argument("run", default="latest"),
+    click.option("--run-root", metavar="DIR", help="Folder of run folders.  [default: runs]"),
+    click.option("--data-dir", metavar="DIR", help="Where the data set lies, if it has moved."),
+    click.option(
+        "--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True,
+        help="Which weights.",
+    ),
+    click.option(
+        "--images", type=click.IntRange(min=2), default=1000, show_default=True,
+        help="Held-out images to evaluate.",
+    ),
+    click.option(
+        "--samples", type=click.IntRange(min=1), default=1000, show_default=True,
+        help="Importance samples an image.",
+    ),
+    click.option(
+        "--ais", "ais_images", type=click.IntRange(min=0), default=0, show_default=True,
+        metavar="N", help="Also run annealed importance sampling on N images.",
+    ),
+)  # fmt: skip
+
+
+def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument RUN and the options of an evaluation."""
+    for decorate in reversed(_OPTIONS):
+        command = decorate(command)
+    return command
+
+
+def run_report(run: str, run_root: str | None, **options: Any) -> tuple[Path, Report, TrainConfig]:
+    """Evaluate the run that the options name; say on stderr that this takes a moment."""
+    root = run_root or settings.TrainConfig().run_root
+    path = runs.find(root, run)
+    make_console(stderr=True).print(plain(f"evaluating {path.name}; this takes a minute"))
+    from lae_fast.report import evaluate_run
+    from lae_fast.saved import load_model
+
+    report = evaluate_run(path, **options)
+    return path, report, load_model(path, options["checkpoint"])[0]

@@ -1,0 +1,85 @@
+"""Exit codes, and the one line that each known error becomes."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from lae_fast.config import ConfigError
+from lae_fast.runs import RunError, printable
+
+OK, FAILED, BAD_INPUT, SYSTEM, INTERNAL = 0, 1, 2, 3, 70
+HANGUP, INTERRUPTED, BROKEN_PIPE, TERMINATED = 129, 130, 141, 143
+
+MEANINGS = {
+    OK: "Done.",
+    FAILED: "Training failed numerically, or `lae doctor` or `lae diagnose` found a failure.",
+    BAD_INPUT: "Bad input: an option, a setting, a data set or a run that cannot be used.",
+    SYSTEM: "The machine refused: no memory, no disk space, no permission.",
+    INTERNAL: "A defect; LAE_DEBUG=1 shows the traceback.",
+    INTERRUPTED: "Interrupted (Ctrl-C, or stopped by a viewer); the weights are saved.",
+    BROKEN_PIPE: "The reader of the output went away.",
+    TERMINATED: "Terminated (SIGTERM; 129 for SIGHUP); the weights are saved.",
+}
+
+# Classes that live beside torch are looked up only where their module was imported already.
+_LATE = (
+    ("lae_fast.data", "DataError", BAD_INPUT),
+    ("lae_fast.checkpoint", "CheckpointError", BAD_INPUT),
+    ("lae_fast.train", "TrainingError", FAILED),
+    ("torch", "OutOfMemoryError", SYSTEM),
+)
+_NO_MEMORY = "out of memory; try a smaller --batch-size, --hidden or --steps"
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code and the line for ``error``."""
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, click.UsageError):
+        return BAD_INPUT, _usage(error)
+    if isinstance(error, click.ClickException):
+        return BAD_INPUT, _line(error.format_message())
+    code = _known(error)
+    if _is_out_of_memory(error):
+        return SYSTEM, _NO_MEMORY
+    if code is not None:
+        return code, _line(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return SYSTEM, _line(f"{error.strerror}{where}")
+    return INTERNAL, (
+        f"internal error: {_line(f'{type(error).__name__}: {error}')} "
+        "(run again with LAE_DEBUG=1 for the traceback)"
+    )
+
+
+def _known(error: BaseException) -> int | None:
+    if isinstance(error, ConfigError | RunError):
+        return BAD_INPUT
+    for module, name, code in _LATE:
+        kind = getattr(sys.modules.get(module), name, None)
+        if isinstance(kind, type) and isinstance(error, kind):
+            return code
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    out_of_memory = getattr(sys.modules.get("torch"), "OutOfMemoryError", None)
+    if isinstance(out_of_memory, type) and isinstance(error, out_of_memory):
+        return True
+    # torch's CPU allocator raises a plain RuntimeError.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _usage(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx is not None else "lae"
+    return f"{_line(error.format_message()).rstrip('.')} (see `{path} --help`)"
+
+
+def _line(text: str) -> str:
+    """One printable line."""
+    return printable(" ".join(text.split()))

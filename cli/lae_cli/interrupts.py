@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM: first a request to stop after the iteration, then an abort."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+from lae_cli import exits
+
+_EXIT_CODES = {
+    signal.SIGINT: exits.INTERRUPTED,
+    signal.SIGTERM: exits.TERMINATED,
+    signal.SIGHUP: exits.HANGUP,
+}
+
+
+class Interrupts:
+    """While entered, signals call ``request("interrupted")``; a second one raises.
+
+    ``exit_code`` is that of the first signal, or 0. Handlers only set flags: printing from one can
+    deadlock on the lock of the stream that it interrupted.
+    """
+
+    def __init__(self, request: Callable[[str], None], note: Callable[[str], None]) -> None:
+        self.exit_code = exits.OK
+        self._request, self._note = request, note
+        self._before: dict[signal.Signals, Any] = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.exit_code != exits.OK:
+            raise KeyboardInterrupt
+        self.exit_code = _EXIT_CODES[signal.Signals(number)]
+        self._request("interrupted")
+        self._note("stopping after this iteration, weights are kept; once more aborts")
+
+    def __enter__(self) -> Interrupts:
+        for number in _EXIT_CODES:
+            before = signal.getsignal(number)
+            if number == signal.SIGHUP and before == signal.SIG_IGN:  # under nohup
+                continue
+            self._before[number] = before
+            signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before if before is not None else signal.SIG_DFL)

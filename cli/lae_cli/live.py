@@ -1,0 +1,53 @@
+"""The live picture on a terminal: redrawn in place, at once, and afresh after a resize."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import RenderableType
+from rich.live import Live
+
+from lae_cli.console import has_colour, has_unicode, make_console
+from lae_cli.display import Look, picture
+from lae_cli.view import RunView
+
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
+_CLEAR = "\x1b[2J\x1b[H"
+
+
+class SteadyLive(Live):
+    """A `Live` whose frames appear whole: Rich erases the old one first, which would flicker.
+
+    Synchronised output (DEC mode 2026) is ignored by terminals that do not know it.
+    """
+
+    def refresh(self) -> None:
+        """Redraw between the marks of one synchronised update."""
+        with self._lock:
+            self.console.file.write(_BEGIN)
+            super().refresh()
+            self.console.file.write(_END)
+            self.console.file.flush()
+
+
+def live_picture(view: RunView) -> Live:
+    """The picture of ``view`` on stderr, three times a second once started."""
+    console = make_console(stderr=True)
+    unicode, colour = has_unicode(sys.stderr), has_colour(console)
+    size = console.size
+
+    def draw() -> RenderableType:
+        nonlocal size
+        if console.size != size:  # the terminal reflowed the old picture: begin on a clean page
+            size = console.size
+            console.file.write(_CLEAR)
+        # One line less than the screen: a full one scrolls.
+        return picture(view, Look(size.width, max(3, size.height - 1), unicode, colour))
+
+    return SteadyLive(
+        console=console,
+        get_renderable=draw,
+        refresh_per_second=3,
+        vertical_overflow="crop",
+        redirect_stdout=False,
+    )

@@ -1,0 +1,119 @@
+"""Options of ``lae train``, made from the fields of `TrainConfig`: one place for every setting."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from lae_fast import config as settings
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    _ParamType = click.ParamType[Any]
+else:  # older versions of click have no parameter there
+    _ParamType = click.ParamType
+
+
+class SettingType(_ParamType):
+    """Converts and checks one setting with the library's own rules."""
+
+    def __init__(self, field: dataclasses.Field[Any], flag: str) -> None:
+        self._field, self._flag = field, flag
+        self.name = _metavar(field)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value in the setting's type; raises `lae_fast.config.ConfigError`."""
+        return settings.parse(self._field.name, value, label=self._flag)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete choices and data set names; leave paths to the shell."""
+        from click.shell_completion import CompletionItem
+
+        choices = self._field.metadata["choices"] or ()
+        if self._field.name == "dataset":
+            choices = settings.DATASETS
+        return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
+
+
+class GroupedOption(click.Option):
+    """An option that belongs to a section of the help."""
+
+    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command that prints its options in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One section a group, in the order in which the groups appear."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(param, "group", "Output"), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(f"{group} options"):
+                formatter.write_dl(records)
+
+
+def setting_options() -> list[click.Parameter]:
+    """One option a field of `TrainConfig`."""
+    return [_option(field) for field in dataclasses.fields(settings.TrainConfig)]
+
+
+def given_settings(ctx: click.Context) -> dict[str, Any]:
+    """The settings that stand on the command line, so that files and environment rank below."""
+    names = settings.field_types()
+    return {
+        name: value
+        for name, value in ctx.params.items()
+        if name in names and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting: ``--latent-dim`` for ``latent_dim``."""
+    return "--" + name.replace("_", "-")
+
+
+def _option(field: dataclasses.Field[Any]) -> GroupedOption:
+    flag, group = flag_of(field.name), field.metadata["group"]
+    text = _help(field)
+    if settings.field_types()[field.name] is bool:
+        both = f"{flag}/--no-{flag.removeprefix('--')}"
+        return GroupedOption([both, field.name], default=None, help=text, group=group)
+    return GroupedOption(
+        [flag, field.name],
+        type=SettingType(field, flag),
+        metavar=_metavar(field),
+        default=None,
+        help=text,
+        group=group,
+    )
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    default = field.default
+    if default is None:
+        return str(field.metadata["help"])
+    if isinstance(default, bool):
+        name = field.name.replace("_", "-")
+        default = name if default else f"no-{name}"
+    return f"{field.metadata['help']}  [default: {default}]"
+
+
+def _metavar(field: dataclasses.Field[Any]) -> str:
+    if field.metadata["metavar"]:
+        return str(field.metadata["metavar"])
+    if field.metadata["choices"]:
+        return "|".join(field.metadata["choices"])
+    text = str(field.type)
+    return {"int": "INT", "float": "FLOAT"}.get(text.removesuffix(" | None"), "TEXT")

@@ -1,0 +1,68 @@
+"""Rows of images on the terminal: colour half-blocks, or characters where there is no colour."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.style import Style
+
+from lae_cli import images
+from lae_cli.console import has_colour, has_unicode, make_console, plain
+from lae_cli.images import Pixels
+
+RAMP = " .:-=+*#%@"
+MOST_HEIGHT = 28
+"""Pixel rows of one image; more is a screenful."""
+Row = tuple[str, Pixels]
+"""A caption, and images (k, c, h, w)."""
+
+
+def show_rows(rows: Sequence[Row], *, console: Console | None = None) -> None:
+    """Print each row's caption and its images, all of one size; a long row is wrapped."""
+    console = console or make_console()
+    longest = max(len(pixels) for _, pixels in rows)
+    height = _height(rows[0][1], longest, console.width)
+    for caption, pixels in rows:
+        if caption:
+            console.print(plain(caption, "bright_black"))
+        _show(console, pixels, height)
+
+
+def _height(pixels: Pixels, longest: int, width: int) -> int:
+    """Pixel rows of an image, so that a row of them fits the terminal where that is legible."""
+    _, _, h, w = pixels.shape
+    room: int = (width + 1) // max(1, longest) - 1
+    fitting = room * h // w // 2 * 2
+    return int(max(images.LEAST_HEIGHT, min(fitting, MOST_HEIGHT, max(h, images.LEAST_HEIGHT))))
+
+
+def _show(console: Console, pixels: Pixels, height: int) -> None:
+    rest = pixels
+    while len(rest):
+        picture = images.strip(rest, console.width, height)
+        if not picture.size:
+            console.print(plain("(an image does not fit this terminal's width)"))
+            return
+        each = images.strip(rest[:1], console.width, height).shape[1] + 1
+        rest = rest[(picture.shape[1] + 1) // each :]
+        _draw(console, picture)
+
+
+def _draw(console: Console, picture: Pixels) -> None:
+    if not (has_colour(console) and has_unicode(sys.stdout)):
+        for line in images.shades(picture, RAMP):
+            console.print(plain(line.rstrip()), no_wrap=True, crop=True)
+        return
+    for upper, lower in zip(picture[::2].tolist(), picture[1::2].tolist(), strict=True):
+        cells = [
+            Segment(images.HALF_BLOCK, Style.parse(f"rgb({_rgb(a)}) on rgb({_rgb(b)})"))
+            for a, b in zip(upper, lower, strict=True)
+        ]
+        console.print(Segments([*cells, Segment.line()]), end="")
+
+
+def _rgb(pixel: list[int]) -> str:
+    return ",".join(map(str, pixel))
