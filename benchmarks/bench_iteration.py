@@ -1,0 +1,35 @@
+"""One training iteration of Algorithm 2: the trainers against straightforward PyTorch, and against
+the bare matrix products of the same shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import iterations as it
+import pytest
+from iterations import Setting
+
+SETTINGS = [Setting(2), Setting(50), Setting(2, batch=100, hidden=1024)]
+VARIANTS: dict[str, Callable[[Setting, str], it.Run]] = {
+    "naive": it.naive,
+    "carried state": it.carried,
+    "carried state, torch.compile": lambda s, d: it.carried(s, d, compiled=True),
+    "fused, a decision a batch": it.fused,
+    "fused, a decision an image": it.per_image,
+    "products of the former": lambda s, d: it.products(s, d, it.retained_states(s, d)),
+    "products of the latter": lambda s, d: it.products(s, d, s.steps),
+}
+FLOORS = {
+    "fused, a decision a batch": "products of the former",
+    "fused, a decision an image": "products of the latter",
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_iteration(benchmark: Any, setting: Setting, device: str, variant: str) -> None:
+    benchmark.group = f"iteration, {setting}, {device}"
+    benchmark.extra_info |= {"variant": variant, "baseline": "naive", "floor": FLOORS.get(variant)}
+    run = it.waiting(VARIANTS[variant](setting, device), device)
+    benchmark.pedantic(run, rounds=3 if setting.steps > 10 else 15, warmup_rounds=1)

@@ -1,0 +1,167 @@
+"""One training iteration of Algorithm 2 in several ways, all the same mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from baselines import synchronise
+from torch import Tensor
+
+from lae_fast import ald
+from lae_fast.models.lae import LAE, mlp_lae
+from lae_fast.models.likelihoods import Bernoulli
+from lae_fast.train.evaluators import AutogradEncoder, AutogradEvaluator
+from lae_fast.train.image_lae import ImageLAETrainer
+from lae_fast.train.lae import LAETrainer
+from lae_fast.train.naive import naive_gradients
+
+STEP_SIZE, IMAGE_STEP_SIZE, DAMPING = 1e-3, 0.05, 0.1
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of an iteration; images are random, weights as initialised."""
+
+    steps: int
+    batch: int = 512
+    hidden: int = 256
+    latents: int = 8
+    pixels: int = 784
+    mh: bool = True
+
+    def __str__(self) -> str:
+        mh = "MH" if self.mh else "no MH"
+        return f"batch {self.batch}, hidden {self.hidden}, T={self.steps}, {mh}"
+
+    def model(self, device: str) -> LAE:
+        torch.manual_seed(0)
+        return mlp_lae(self.pixels, self.latents, self.hidden, Bernoulli()).to(device)
+
+    def images(self, device: str) -> Tensor:
+        return torch.rand(self.batch, self.pixels, device=device)
+
+
+def naive(setting: Setting, device: str) -> Run:
+    """V and its gradient at phi and at phi' every step, T graphs held."""
+    model, x = setting.model(device), setting.images(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        phi, *_ = naive_gradients(
+            model, x, steps=setting.steps, step_size=STEP_SIZE, damping=DAMPING, mh=setting.mh
+        )
+        optimizer.step()
+        model.phi.copy_(phi)
+
+    return run
+
+
+def carried(setting: Setting, device: str, *, compiled: bool = False) -> Run:
+    """Autograd with one evaluation a step, the state's value and gradient carried along."""
+    model = setting.model(device)
+    decoder = torch.compile(model.decoder, dynamic=False) if compiled else model.decoder
+    trainer = _batch_trainer(setting, model, device)
+    trainer.evaluator = AutogradEvaluator(decoder, model.likelihood)
+    trainer.encoder = AutogradEncoder(model.encoder)
+    x = setting.images(device)
+    return lambda: trainer.iteration(x)
+
+
+def fused(setting: Setting, device: str) -> Run:
+    """The trainer with one decision a batch."""
+    trainer = _batch_trainer(setting, setting.model(device), device)
+    x = setting.images(device)
+    return lambda: trainer.iteration(x)
+
+
+def per_image(setting: Setting, device: str) -> Run:
+    """The trainer with a decision an image: what ``lae train`` runs."""
+    model, x = setting.model(device), setting.images(device)
+    trainer = ImageLAETrainer(
+        model, torch.optim.Adam(model.parameters(), lr=1e-4, fused=True), ald.make_rng(0, device),
+        setting.steps, IMAGE_STEP_SIZE, DAMPING, mh=setting.mh,
+    )  # fmt: skip
+    return lambda: trainer.iteration(x)
+
+
+def _batch_trainer(setting: Setting, model: LAE, device: str) -> LAETrainer:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+    return LAETrainer(
+        model, optimizer, ald.make_rng(0, device), setting.steps, STEP_SIZE, damping=DAMPING,
+        mh=setting.mh,
+    )  # fmt: skip
+
+
+def retained_states(setting: Setting, device: str, iterations: int = 4) -> int:
+    """Weight-gradient products that an iteration of `fused` needs, on average, rounded."""
+    trainer = _batch_trainer(setting, setting.model(device), device)
+    add, count = trainer.evaluator.add_weight_grads, 0
+
+    def counted(*args: object) -> None:
+        nonlocal count
+        count += 1
+        add(*args)
+
+    trainer.evaluator.add_weight_grads = counted
+    x = setting.images(device)
+    for _ in range(iterations):
+        trainer.iteration(x)
+    return round(count / iterations)
+
+
+def products(setting: Setting, device: str, retained: int) -> Run:
+    """The bare matrix products of an iteration: the floor.
+
+    Encoder forward, backward and weights once; decoder forward and data-backward for the start and
+    every step; its weight products for the retained states.
+    """
+    h, n = setting.hidden, setting.batch
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(shape, device=device)
+
+    x, a = rand(n, setting.pixels), rand(n, h)
+    encoder = [(rand(h, setting.pixels), x), (rand(h, h), a), (rand(h, h), a)]
+    decoder = [(rand(h, setting.latents), rand(n, setting.latents)), (rand(h, h), a)]
+    decoder += [(rand(h, h), a), (rand(setting.pixels, h), a)]
+    outs = {len(w): rand(n, len(w)) for w, _ in encoder + decoder}
+    backs = {w.shape[1]: rand(n, w.shape[1]) for w, _ in encoder + decoder}
+    grads = {id(w): torch.zeros_like(w) for w, _ in encoder + decoder}
+
+    def forward(layers: list[tuple[Tensor, Tensor]]) -> None:
+        for w, i in layers:
+            torch.mm(i, w.T, out=outs[len(w)])
+
+    def backward(layers: list[tuple[Tensor, Tensor]]) -> None:
+        for w, _ in layers:
+            torch.mm(outs[len(w)], w, out=backs[w.shape[1]])
+
+    def weights(layers: list[tuple[Tensor, Tensor]]) -> None:
+        for w, i in layers:
+            grads[id(w)].addmm_(outs[len(w)].T, i, alpha=1e-9)
+
+    def run() -> None:
+        forward(encoder)
+        for _ in range(setting.steps + 1):
+            forward(decoder)
+            backward(decoder)
+        for _ in range(retained):
+            weights(decoder)
+        backward(encoder[1:])
+        weights(encoder)
+
+    return run
+
+
+def waiting(run: Run, device: str) -> Run:
+    """``run``, and the device's end of it."""
+
+    def whole() -> None:
+        run()
+        synchronise(device)
+
+    return whole
