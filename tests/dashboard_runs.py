@@ -1,0 +1,206 @@
+"""Run folders that look like real ones, written without a trainer, always the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from textual.pilot import Pilot
+
+from lae_cli.dashboard.app import Dashboard
+from lae_cli.dashboard.base import Start
+from lae_fast import runs
+from lae_fast.config import TrainConfig
+from lae_fast.events import (
+    CommandTaken,
+    Evaluated,
+    Event,
+    Message,
+    Progress,
+    RunFinished,
+    RunStarted,
+)
+
+NOW = 1_700_000_000.0
+"""What time it is in these stories: 2023-11-14 22:13 UTC."""
+PER_EPOCH = 20
+
+
+def write_run(
+    root: Path,
+    name: str,
+    *,
+    status: str | None = "finished",
+    model: str = "lae",
+    epochs: int = 6,
+    began: float = NOW - 7200,
+    seed: int = 0,
+    host: str = "elsewhere",
+    pid: int = 1,
+    **settings: Any,
+) -> Path:
+    """A run of ``epochs`` epochs, a second an iteration; still going on when ``status`` is None."""
+    config = TrainConfig(name=name, model=model, seed=seed, **({"latent_dim": 2} | settings))
+    run = root / name
+    run.mkdir(parents=True)
+    runs.write_config(run, config)
+    with runs.RunWriter(run) as log:
+        log.append(started(name, model, began, epochs if status else 2 * epochs, host, pid))
+        for event in _events(run, config, epochs, began):
+            log.append(event)
+        if status is not None:
+            end = finished(began, epochs, status)
+            chain = model == "lae"
+            log.append(end if chain else replace(end, accept_rate=math.nan, step_size=math.nan))
+    return run
+
+
+def started(
+    name: str, model: str, began: float, most: int, host: str = "elsewhere", pid: int = 1
+) -> RunStarted:
+    return RunStarted(
+        time=began, run=name, model=model, pid=pid, host=host, device="cpu (2 threads)",
+        engine="explicit MLP backward", train_images=54000, validation_images=6000,
+        iterations_per_epoch=PER_EPOCH, parameters=669_712, max_epochs=most,
+    )  # fmt: skip
+
+
+def finished(began: float, epochs: int, status: str = "finished") -> RunFinished:
+    count = epochs * PER_EPOCH
+    return RunFinished(
+        time=began + count + 1, status=status, epochs=epochs, iterations=count,
+        train_loss=_loss(count), val_loss=_loss(count) + 2, best_epoch=epochs, accept_rate=0.61,
+        step_size=9.1e-4, images_per_second=8123.0, elapsed=count + 1.0,
+    )  # fmt: skip
+
+
+def progress(iteration: int, began: float, *, chain: bool = True, seed: int = 0) -> Progress:
+    wobble = math.sin(iteration * 1.7 + seed)
+    accept = 0.574 + 0.4 * math.exp(-iteration / 30) * math.cos(iteration / 7) + 0.03 * wobble
+    return Progress(
+        time=began + iteration, epoch=(iteration - 1) // PER_EPOCH + 1, iteration=iteration,
+        train_loss=_loss(iteration, seed) + 2 * wobble,
+        accept_rate=accept if chain else math.nan, accept_prob=accept if chain else math.nan,
+        step_size=1e-3 * (1 + 0.5 * math.cos(iteration / 25)), grad_norm=40 + 4 * wobble,
+        images_per_second=8000 + 300 * wobble, steps_per_second=780 + 30 * wobble, eta=600.0,
+        elapsed=float(iteration), memory_bytes=512 << 20,
+    )  # fmt: skip
+
+
+def evaluated(epoch: int, config: TrainConfig, began: float, snapshot: str | None) -> Evaluated:
+    iteration = epoch * PER_EPOCH
+    now = progress(iteration, began, chain=config.model == "lae", seed=config.seed)
+    return Evaluated(
+        time=now.time + 0.5, epoch=epoch, iteration=iteration, train_loss=now.train_loss,
+        val_loss=_loss(iteration, config.seed) + 2, val_reconstruction=_loss(iteration) - 3,
+        val_prior=5.0, accept_rate=now.accept_rate, accept_prob=now.accept_prob,
+        step_size=now.step_size, latent_std=(1.0,) * config.latent_dim, best=True,
+        elapsed=now.elapsed, ess_per_step=0.02 * epoch if config.model == "lae" else None,
+        split_rhat=1 + 0.3 / epoch if config.model == "lae" else None, snapshot=snapshot,
+    )  # fmt: skip
+
+
+def _events(run: Path, config: TrainConfig, epochs: int, began: float) -> list[Event]:
+    chain = config.model == "lae"
+    events: list[Event] = [Message(time=began + 1, level="info", text="54000 images")]
+    for epoch in range(1, epochs + 1):
+        first = (epoch - 1) * PER_EPOCH + 1
+        events += [
+            progress(first + step, began, chain=chain, seed=config.seed)
+            for step in range(PER_EPOCH)
+        ]
+        name = f"snapshots/{epoch:06}.npz"
+        write_snapshot(run / name, epoch, config.latent_dim, config.seed)
+        events.append(evaluated(epoch, config, began, name))
+    return events
+
+
+def _loss(iteration: int, seed: int = 0) -> float:
+    return 95 + 5 * seed + 450 * math.exp(-iteration / 18)
+
+
+def write_snapshot(path: Path, epoch: int, dim: int, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(exist_ok=True)
+    labels = rng.integers(0, 10, 600)
+    centres = 1.5 * rng.normal(size=(10, dim))
+    latents = centres[labels] * min(1.0, epoch / 5) + 0.35 * rng.normal(size=(600, dim))
+    images = np.stack([_digit(place) for place in range(8)])
+    np.savez(
+        path, latents=latents.astype(np.float32), labels=labels, originals=images,
+        reconstructions=images // 2 + 20, prior_samples=images[::-1], interpolation=images,
+        traversal=np.stack([images] * min(dim, 3)),
+    )  # fmt: skip
+
+
+def _digit(place: int) -> Any:
+    """A bright ring, thicker from one to the next, (1, 28, 28) uint8."""
+    y, x = np.mgrid[-1:1:28j, -1:1:28j]
+    ring = np.exp(-(((np.hypot(x, y) - 0.6) / (0.06 + 0.03 * place)) ** 2))
+    return (255 * ring[None]).astype(np.uint8)
+
+
+def answer(run: Path, command: str, text: str, *, accepted: bool = True) -> None:
+    """What a trainer says when it has taken a command."""
+    with runs.RunWriter(run) as log:
+        log.append(CommandTaken(time=time.time(), command=command, accepted=accepted, text=text))
+
+
+def say(run: Path, *events: Event) -> None:
+    """More events in a run's log."""
+    with runs.RunWriter(run) as log:
+        for event in events:
+            log.append(event)
+
+
+def edit_config(run: Path, **values: Any) -> None:
+    """Other settings in a run's config.json, whether or not they make sense."""
+    file = run / runs.CONFIG_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def dashboard(root: Path, *paths: Path, **options: Any) -> Dashboard:
+    return Dashboard(replace(Start(root), paths=paths, **options))
+
+
+async def settle(pilot: Pilot[None], app: Dashboard) -> None:
+    """Wait until the runs on the screen have been read to their ends, and draw them."""
+    before = app.news
+    for _ in range(3000):
+        await pilot.pause(0.01)
+        wanted = {path for path in (app.opened, *app.marked) if path is not None}
+        frames = [app.news.frames.get(path) for path in wanted]
+        if app.news is not before and all(frame and frame.share_read == 1 for frame in frames):
+            break
+    else:
+        raise AssertionError("the watcher has nothing to say")
+    app.draw()
+    await pilot.pause()
+
+
+def drive(
+    app: Dashboard,
+    story: Callable[[Pilot[None]], Awaitable[None]],
+    size: tuple[int, int] = (100, 30),
+) -> None:
+    """Run the application without a terminal, and a story of keys in it."""
+
+    async def run() -> None:
+        async with app.run_test(size=size) as pilot:
+            await settle(pilot, app)
+            await story(pilot)
+
+    asyncio.run(run())
+
+
+def screen_text(app: Dashboard) -> str:
+    """What the screen says, line by line."""
+    lines = app.screen._compositor.render_strips()
+    return "\n".join(strip.text for strip in lines)

@@ -1,0 +1,186 @@
+"""Charts, number formats and the scatter of latents."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lae_cli import images, scatter, vocabulary
+from lae_cli.console import has_unicode
+from lae_cli.snapshot import load_snapshot
+from lae_cli.sparkline import bar, sparkline
+
+ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
+
+
+def test_sparkline_rises_with_the_series() -> None:
+    assert sparkline([1, 2, 3, 4, 5, 6, 7, 8], 8) == "▁▂▃▄▅▆▇█"
+    assert sparkline([0, 0, 8, 8], 2) == "▁█"
+    assert sparkline([0.5], 5, low=0, high=1, unicode=False) == "="
+    assert sparkline([float("nan"), 1.0], 5)[0] == "!"
+
+
+@given(st.lists(ANY_FLOAT, max_size=50), st.integers(-1, 30), st.booleans())
+def test_sparkline_fits(values: list[float], width: int, unicode: bool) -> None:
+    line = sparkline(values, width, unicode=unicode)
+    assert len(line) == max(0, min(width, len(values)))
+    assert unicode or line.isascii()
+
+
+@given(ANY_FLOAT.filter(np.isfinite), st.integers(0, 50))
+def test_bar_fills_its_width(share: float, width: int) -> None:
+    done, rest = bar(max(-1e6, min(1e6, share)), width)
+    assert len(done + rest) == width
+
+
+@pytest.mark.parametrize(
+    ("rate", "word"),
+    [(0.0, "low"), (0.42, "low"), (0.43, "in band"), (0.72, "in band"), (0.9, "high")],
+)
+def test_acceptance_band(rate: float, word: str) -> None:
+    assert vocabulary.judge_acceptance(rate, 0.574).word == word
+
+
+@given(ANY_FLOAT)
+def test_formats_are_short(value: float) -> None:
+    forms = (
+        vocabulary.loss, vocabulary.scientific, vocabulary.figure, vocabulary.per_second,
+        vocabulary.duration,
+    )  # fmt: skip
+    for form in forms:
+        assert 0 < len(form(value)) <= 16
+
+
+def test_formats() -> None:
+    assert [vocabulary.duration(s) for s in (7, 754, 3723, 90061)] == [
+        "0:07", "12:34", "1:02:03", "1d 01:01:01",
+    ]  # fmt: skip
+    assert vocabulary.duration(59.7) == "1:00"
+    assert [vocabulary.per_second(v) for v in (3.14159, 950, 12345, 4.56e6)] == [
+        "3.1", "950", "12.3k", "4.56M",
+    ]  # fmt: skip
+    assert vocabulary.size(3 * 2**29) == "1.5 GiB"
+    assert vocabulary.age(7300) == "2 h"
+
+
+class TestScatter:
+    def test_braille_dot_for_dot(self) -> None:
+        # One point in each corner of one cell: dots 1, 4, 7, 8.
+        points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        rows = scatter.draw(points, np.zeros(4, int), 1, 1, braille=True, colour=True)
+        assert rows[0][0].marker  # the class's letter stands on its middle
+        rows = scatter.draw(points, np.arange(4), 3, 3, braille=True, colour=True)
+        text = ["".join(cell.text for cell in row) for row in rows]
+        assert text == ["2 3", "   ", "0 1"]
+
+    def test_letters_without_colour(self) -> None:
+        points = np.array([[0.0, 0.0]] * 3 + [[1.0, 1.0]])
+        rows = scatter.draw(points, np.array([5, 5, 7, 10]), 5, 3, braille=True, colour=False)
+        assert rows[2][0].text == "5"
+        assert rows[0][4].text == "A"
+
+    @given(
+        st.integers(0, 40), st.integers(1, 12), st.integers(0, 20), st.integers(0, 9),
+        st.booleans(), st.booleans(), st.sampled_from([0.0, 1.0, 1e30]),
+    )  # fmt: skip
+    def test_any_points_fill_the_grid(
+        self,
+        count: int,
+        dim: int,
+        width: int,
+        height: int,
+        braille: bool,
+        colour: bool,
+        size: float,
+    ) -> None:
+        rng = np.random.default_rng(count)
+        latents = size * rng.normal(size=(count, dim))
+        points = scatter.Projector()(latents)
+        assert points.shape == (count, 2)
+        rows = scatter.draw(
+            points, rng.integers(-3, 99, count), width, height, braille=braille, colour=colour
+        )
+        assert [len(row) for row in rows] == [width] * height
+        if not braille:
+            assert all(cell.text.isascii() for row in rows for cell in row)
+
+    def test_projection_keeps_its_orientation(self) -> None:
+        """Principal axes of slightly moved points are rotated back onto the former ones."""
+        rng = np.random.default_rng(0)
+        latents = rng.normal(size=(500, 6)) * np.array([3.0, 2.9, 1.0, 0.5, 0.5, 0.5])
+        for _ in range(20):
+            project = scatter.Projector()
+            first = project(latents)
+            turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]  # the picture ignores the frame
+            second = project((latents + 0.01 * rng.normal(size=latents.shape)) @ turn)
+            assert np.abs(first - second).max() < 0.5
+
+    def test_snapshot_round_trip(self, tmp_path: Path) -> None:
+        latents = np.arange(12, dtype=np.float32).reshape(6, 2)
+        latents[3, 1] = np.nan
+        np.savez(tmp_path / "s.npz", latents=latents, labels=np.arange(6))
+        snapshot = load_snapshot(tmp_path / "s.npz")
+        assert snapshot is not None
+        assert snapshot.labels.tolist() == [0, 1, 2, 4, 5]
+
+    def test_broken_snapshots_are_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "s.npz"
+        assert load_snapshot(path) is None
+        contents: list[dict[str, object]] = [
+            {"latents": np.zeros(3), "labels": np.zeros(3)},
+            {"latents": np.zeros((3, 2)), "labels": np.zeros(4)},
+            {"latents": np.zeros((3, 0)), "labels": np.zeros(3)},
+            {"latents": np.zeros((3, 2))},
+            {"latents": np.array([[{}]], dtype=object), "labels": np.zeros(1)},
+            {"latents": np.array([["a", "b"]]), "labels": np.zeros(1)},
+        ]
+        for arrays in contents:
+            np.savez(path, **arrays)  # type: ignore[arg-type]
+            assert load_snapshot(path) is None
+        np.savez_compressed(path, latents=np.ones((500, 2)), labels=np.zeros(500))
+        whole = path.read_bytes()
+        for cut in (0, 10, len(whole) // 2):
+            path.write_bytes(whole[:cut])
+            assert load_snapshot(path) is None
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("latents.npy", b"not an array")
+        assert load_snapshot(path) is None
+
+
+def test_unicode_is_asked_of_stream_and_locale() -> None:
+    utf8 = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    assert has_unicode(utf8, {})
+    assert not has_unicode(latin, {})
+    assert not has_unicode(utf8, {"LC_ALL": "C"})
+    assert not has_unicode(utf8, {"TERM": "linux"})
+
+
+@given(
+    st.integers(0, 4), st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40),
+    st.integers(0, 60), st.integers(-3, 20),
+)  # fmt: skip
+def test_strips_fit(count: int, channels: int, h: int, w: int, width: int, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    batch = rng.integers(0, 256, (count, channels, h, w)).astype(np.uint8)
+    pair = images.strips(batch, batch, width, rows)
+    assert len(pair) in (0, 2)
+    for picture in pair:
+        assert picture.shape[0] % 2 == 0
+        assert picture.shape[0] // 2 * 2 <= rows
+        assert picture.shape[1] <= width
+
+
+def test_strips_show_the_images() -> None:
+    batch = np.zeros((2, 1, 16, 16), np.uint8)
+    batch[1, :, :8] = 200
+    picture = images.strips(batch, batch, 40, 8)[0]
+    assert picture.shape == (8, 17, 3)
+    assert (picture[:4, 9:] == 200).all()
+    assert picture[4:].max() == picture[:, :9].max() == 0

@@ -1,0 +1,204 @@
+"""The studies' framework, their parts with known answers, and the short ones as a whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_cli_main import run as run_cli
+
+from lae_fast import runs
+from lae_fast.config import ConfigError
+from lae_fast.events import Evaluated
+from lae_fast.experiments import STUDIES, exactness, find_study, lab, results, square, uniform
+from lae_fast.experiments.lab import Lab, NotTrainedError
+from lae_fast.experiments.outcome import Outcome, Stat, Table, cell_text, load, save, stat
+from lae_fast.experiments.targets import conjugate, exact_draws, neural, total_variation
+from lae_fast.train import StopRequest, train
+
+Capsys = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def small_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setitem(lab.QUICK, "epochs", 1)
+    monkeypatch.setitem(lab.QUICK, "hidden", 16)
+    return Lab(True, tmp_path / "runs", "data", tmp_path / "out")
+
+
+class TestOutcome:
+    def test_statistics_over_seeds(self) -> None:
+        assert stat([1.0, 2.0, 3.0]) == Stat(2.0, 1.0, 3)
+        assert stat([4.0]) == Stat(4.0, None, 1)
+
+    def test_cells(self) -> None:
+        cells = [None, "not run", 0.5, 3, Stat(0.5, None, 1), Stat(0.5, 0.25, 3)]
+        texts = [cell_text(cell, ".2f") for cell in cells]
+        assert texts == ["-", "not run", "0.50", "3.00", "0.50", "0.50 ± 0.25"]
+
+    def test_it_comes_back(self, tmp_path: Path) -> None:
+        table = Table("t", {"a": "", "b": ".1f"}, [["x", Stat(1.0, None, 1)], ["y", None]], "note")
+        found = Outcome("probe", "T", "s", [table], {"p.png": "c"}, True, 1.5, False)
+        assert load(tmp_path / "none.json") is None
+        save(found, tmp_path / "o.json")
+        assert load(tmp_path / "o.json") == found
+        (tmp_path / "o.json").write_text((tmp_path / "o.json").read_text()[:50])
+        assert load(tmp_path / "o.json") is None
+
+    def test_markdown(self) -> None:
+        table = Table("Title", {"a": "", "b": ".1f"}, [["x", 1.0]], "Note.")
+        lines = results.markdown(Outcome("probe", "T", "s", [table], {"p.png": "c"}, quick=True))
+        assert "| a | b |" in lines
+        assert "| --- | ---: |" in lines
+        assert "| x | 1.0 |" in lines
+        assert "![c](p.png)" in lines
+        assert any("lae experiment probe --quick" in line for line in lines)
+
+
+class TestLab:
+    def test_a_finished_run_is_used_again(self, small_lab: Lab) -> None:
+        first = small_lab.trained(model="vae", latent_dim=2)
+        assert small_lab.trained(model="vae", latent_dim=2).path == first.path
+        assert small_lab.trained(model="vae", latent_dim=3).path != first.path
+        elsewhere = Lab(True, small_lab.run_root, "other", small_lab.out, train=False)
+        assert elsewhere.trained(model="vae", latent_dim=2).path == first.path
+
+    def test_an_unfinished_one_is_finished(self, small_lab: Lab) -> None:
+        settings = small_lab.config(model="vae", latent_dim=2, epochs=3)
+        stop = StopRequest()
+        for event in train(settings, stop):
+            if isinstance(event, Evaluated):
+                stop.request()
+        (begun,) = small_lab.run_root.iterdir()
+        summary = runs.summarise(begun)
+        assert summary.status not in lab.DONE
+        small_lab.train = False
+        assert small_lab.trained(model="vae", latent_dim=2, epochs=3).path == begun
+        assert "seed 0 (epoch" in small_lab.outcome("probe", "", "", [], {}).setting
+        small_lab.train = True
+        found = small_lab.trained(model="vae", latent_dim=2, epochs=3)
+        assert found.path == begun
+        assert runs.summarise(begun).epochs == 3
+
+    def test_missing_models_leave_rows_out(self, small_lab: Lab) -> None:
+        small_lab.train = False
+        with pytest.raises(NotTrainedError, match="digits vae z=2"):
+            small_lab.trained(model="vae", latent_dim=2)
+        found = find_study("reconstruction")(small_lab)
+        assert not found.complete
+        assert all(row[2] == "not run" for row in found.tables[0].rows)
+
+    def test_seeds(self, small_lab: Lab) -> None:
+        small_lab.seed_count = 2
+        found = small_lab.measure(
+            {"model": "vae", "latent_dim": 2}, lambda run: {"seed": float(run.config.seed)}
+        )
+        assert found == {"seed": stat([0.0, 1.0])}
+
+
+def test_every_study_is_there() -> None:
+    for name in STUDIES:
+        assert callable(find_study(name))
+    with pytest.raises(ConfigError, match="did you mean 'probe'"):
+        find_study("prob")
+
+
+class TestTargets:
+    def test_the_grid_has_the_conjugate_posterior(self) -> None:
+        """Moments over the cells against the closed form."""
+        target = conjugate(n=3)
+        weight, bias = target.decoder.weight, target.decoder.bias
+        cov = torch.linalg.inv(torch.eye(2) + weight.T @ weight / target.noise**2)
+        mean = (target.x - bias) @ weight @ cov / target.noise**2
+        masses = target.cell_masses()
+        width = 10 / 25
+        axis = -5 + width * (torch.arange(25, dtype=torch.float64) + 0.5)
+        z = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).view(-1, 2)
+        torch.testing.assert_close(masses @ z, mean, atol=0.01, rtol=0)
+        second = torch.einsum("nc,ci,cj->nij", masses, z, z) - mean[:, :, None] * mean[:, None]
+        # Rounding to the middle of a cell adds width^2 / 12 (Sheppard).
+        expected = cov + width**2 / 12 * torch.eye(2)
+        torch.testing.assert_close(second, expected.expand(3, 2, 2), atol=0.01, rtol=0)
+
+    def test_total_variation(self) -> None:
+        masses = neural(n=2).cell_masses()
+        assert masses.sum(1).tolist() == pytest.approx([1, 1])
+        point = torch.zeros(1, 2, 625, dtype=torch.float64)
+        draws = torch.full((10, 2, 2), 4.9, dtype=torch.float64)
+        assert total_variation(draws, masses) == pytest.approx(1, abs=0.01)
+        assert point.shape[-1] == masses.shape[1]
+        assert exact_draws(masses, 100_000, 0) < exact_draws(masses, 100, 0) / 5
+
+
+@pytest.mark.slow
+def test_exact_samplers_are_exact_and_others_are_not() -> None:
+    """Metropolis-Hastings comes near the floor; leaving it out, or a Gaussian, does not."""
+    target = neural()
+    masses = target.cell_masses()
+    distance = {}
+    for name, sampler in exactness.SAMPLERS.items():
+        found = sampler(target, 2000, 0)
+        distance[name] = total_variation(found.values, masses)
+    assert distance["Langevin per point"] < 0.12
+    assert distance["ALD"] < 0.15
+    assert distance["Langevin per point without MH"] > 2 * distance["Langevin per point"]
+    assert distance["amortised Gaussian"] > 1.5 * distance["Langevin per point"]
+
+
+class TestSquare:
+    def test_the_loss_is_the_written_out_one(self) -> None:
+        model = square.SquareVAE(2)
+        x = torch.rand(50, 2)
+        mean, log_std = model.posterior(x)
+        z = mean + log_std.exp() * torch.randn(50, 2, generator=torch.Generator().manual_seed(3))
+        normal = torch.distributions.Normal(mean, log_std.exp())
+        kl = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0, 1))
+        weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
+        count = sum(w.numel() for w in weights)
+        penalty = sum(w.square().sum() for w in weights) / count
+        expected = ((model.decode(z) - x) ** 2).sum(1).mean() + 0.3 * kl.sum(1).mean()
+        found = square.loss(model, x, 0.3, 0.7, torch.Generator().manual_seed(3))
+        torch.testing.assert_close(found, expected + 0.7 * penalty)
+
+    def test_more_kl_is_more_normal_and_reconstructs_less(self) -> None:
+        found = [
+            uniform.statistics_of(square.train_square(2, beta, 0.0, iterations=800))
+            for beta in (0.001, 0.1)
+        ]
+        assert found[1]["z"] < 0.5 * found[0]["z"]
+        assert found[1]["mse"] > 5 * found[0]["mse"]
+
+    def test_quadrants(self) -> None:
+        x = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9], [0.9, 0.9]])
+        assert uniform.quadrants(x).tolist() == [0, 1, 2, 3]
+
+
+class TestCommands:
+    @pytest.fixture
+    def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        monkeypatch.setattr(uniform, "_iterations", lambda lab: 20)
+        return ["--out", str(tmp_path / "out"), "--run-root", str(tmp_path / "runs")]
+
+    def test_experiment_and_reproduce_share_results(
+        self, place: list[str], tmp_path: Path, capsys: Capsys
+    ) -> None:
+        code, out, err = run_cli(capsys, "experiment", "uniform", *place)
+        assert code == 0
+        assert "Gaussian" in out
+        page = (tmp_path / "out" / "results.md").read_text()
+        assert "results/uniform-latents-2.png" in page
+        assert (tmp_path / "out" / "results" / "uniform-latents-2.png").stat().st_size > 1000
+        code, out, err = run_cli(capsys, "reproduce", "--only", "uniform", *place, "--json")
+        assert code == 0
+        assert "found its result" in err
+        values: dict[str, Any] = json.loads(out)
+        assert values["studies"][0]["name"] == "uniform"
+
+    def test_bad_name(self, place: list[str], capsys: Capsys) -> None:
+        code, out, err = run_cli(capsys, "experiment", "unifrom", *place)
+        assert (code, out) == (2, "")
+        assert "did you mean 'uniform'" in err
+        assert err.count("\n") == 1

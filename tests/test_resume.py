@@ -1,0 +1,289 @@
+"""A run that was killed and resumed ends with the bytes of a run that was not."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lae_fast import checkpoint, runs
+from lae_fast.checkpoint import CheckpointError
+from lae_fast.config import ConfigError, TrainConfig, resumed
+from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
+from lae_fast.run_files import RunError
+from lae_fast.train import StopRequest, TrainingError, train
+from lae_fast.train.image_lae import ImageLAETrainer
+from lae_fast.train.iteration import IterationStats
+
+MOMENTS = 20
+"""There are as many events in the runs below: every one of them."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data set small enough to train on twenty times."""
+    path = tmp_path_factory.mktemp("data") / "images.npy"
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 5, 5), dtype=np.uint8)
+    np.save(path, pixels)
+    return str(path)
+
+
+def config(root: Path, images: str, **settings: object) -> TrainConfig:
+    base = {
+        "dataset": images, "hidden": 16, "latent_dim": 2, "steps": 2, "batch_size": 16,
+        "epochs": 4, "device": "cpu", "run_root": str(root), "name": "run",
+        "checkpoint_interval": 0.0, "learning_rate": 1e-2, "binarize": True,
+    }  # fmt: skip
+    return TrainConfig(**base | settings)
+
+
+def files(run: Path) -> dict[str, bytes]:
+    folder = run / "checkpoints"
+    return {name: (folder / f"{name}.safetensors").read_bytes() for name in ("last", "best")}
+
+
+def finish(settings: TrainConfig, run: Path) -> list[Event]:
+    return list(train(dataclasses.replace(settings, run_root=str(run.parent)), resume=run))
+
+
+@pytest.fixture(autouse=True)
+def every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event each, and short checks of the chain."""
+    monkeypatch.setattr("lae_fast.train.progress.EVERY", 0.0)
+    monkeypatch.setattr("lae_fast.train.chain_check.DRAWS", 4)
+
+
+@pytest.mark.parametrize("model", ["lae", "lae-batch", "vae", "frozen", "hoffman"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_killed_at_any_moment_and_resumed(
+    tmp_path: Path, images: str, model: str, threads: int
+) -> None:
+    """What is on the disk at a random moment is what kill -9 leaves."""
+    if threads == 2 and model not in ("lae", "vae"):
+        pytest.skip("one threaded model of each kind is enough")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    accept = "batch" if model == "lae-batch" else "auto"
+    settings = config(tmp_path, images, model=model.removesuffix("-batch"), accept=accept)
+    try:
+        moments: list[Path] = []
+        for event in train(settings):
+            if isinstance(event, Progress | Evaluated):
+                copy = tmp_path / f"killed-{len(moments)}" / "run"
+                shutil.copytree(tmp_path / "run", copy)
+                moments.append(copy)
+        want = files(tmp_path / "run")
+        for run in random.Random(model).sample(moments, MOMENTS if model == "lae" else 4):
+            events = finish(settings, run)
+            assert isinstance(events[-1], RunFinished)
+            assert events[-1].status == "finished"
+            assert files(run) == want
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_kill_9(tmp_path: Path, images: str, threads: str) -> None:
+    """Twenty real kills of one run, resumed each time, against a run left alone."""
+    settings = config(tmp_path, images, epochs=300, patience=0)
+    flags = [
+        text for name in ("dataset", "hidden", "latent_dim", "steps", "batch_size", "learning_rate")
+        for text in (f"--{name.replace('_', '-')}", str(getattr(settings, name)))
+    ]  # fmt: skip
+    lae = [sys.executable, "-m", "lae_cli", "train", "--quiet", "--run-root", str(tmp_path)]
+    env = os.environ | {"OMP_NUM_THREADS": threads}
+    start = [*lae, "--epochs", "300", "--patience", "0", "--checkpoint-interval", "0", *flags]
+    subprocess.run([*start, "--name", "reference"], check=True, env=env)
+    moments = random.Random(0)
+    command, kills = [*start, "--name", "killed"], 0
+    while kills < 20:
+        process = subprocess.Popen(command, env=env)
+        if _wait_for_state(tmp_path / "killed", process):
+            time.sleep(moments.uniform(0, 0.3))
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        if process.wait() == 0:
+            break
+        command = [*lae, "--resume", "killed"]
+    subprocess.run([*lae, "--resume", "killed"], check=True, env=env)
+    assert kills > 3
+    assert files(tmp_path / "killed") == files(tmp_path / "reference")
+
+
+def _wait_for_state(run: Path, process: subprocess.Popen[bytes]) -> bool:
+    state = run / "checkpoints" / "state.safetensors"
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    while process.poll() is None:
+        if state.exists() and state.stat().st_mtime_ns != before:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_an_interrupted_run_resumes_to_the_same_end(tmp_path: Path, images: str) -> None:
+    settings = config(tmp_path, images, name="whole")
+    list(train(settings))
+    stop = StopRequest()
+    cut = dataclasses.replace(settings, name="cut", checkpoint_interval=1e9)
+    for event in train(cut, stop):
+        if isinstance(event, Evaluated) and event.epoch == 2:
+            stop.request()
+    assert runs.read_config(tmp_path / "cut")["name"] == "cut"
+    events = finish(cut, tmp_path / "cut")
+    assert isinstance(events[0], RunStarted)
+    assert 8 <= events[0].iteration < 16
+    whole, resumed_run = (files(tmp_path / name) for name in ("whole", "cut"))
+    tensors = [checkpoint.read(tmp_path / name, "last")[0] for name in ("whole", "cut")]
+    assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
+    assert whole == resumed_run
+
+
+def test_a_finished_run_goes_on_when_it_may(tmp_path: Path, images: str) -> None:
+    settings = config(tmp_path, images, epochs=2)
+    list(train(settings))
+    assert finish(settings, tmp_path / "run")[-1].epochs == 2
+    longer = resumed(runs.read_config(tmp_path / "run"), {"epochs": 4})
+    assert finish(longer, tmp_path / "run")[-1].epochs == 4
+    list(train(config(tmp_path, images, name="whole")))
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+
+def test_other_settings_cannot_change() -> None:
+    saved = TrainConfig().to_dict()
+    with pytest.raises(ConfigError, match="--steps cannot change"):
+        resumed(saved, {"steps": 3})
+    with pytest.raises(ConfigError, match=r"config\.json cannot be read"):
+        resumed({}, {})
+
+
+def test_two_trainers_on_one_folder_are_refused(tmp_path: Path, images: str) -> None:
+    settings = config(tmp_path, images)
+    first = train(settings)
+    for event in itertools.islice(first, 8):
+        last = event
+    assert last is not None
+    with pytest.raises(RunError, match="another process"):
+        next(train(settings, resume=tmp_path / "run"))
+    first.close()
+    assert finish(settings, tmp_path / "run")[-1].status == "finished"
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, images: str) -> None:
+    settings = config(tmp_path, images)
+    list(train(settings))
+    want = files(tmp_path / "run")
+    state = tmp_path / "run" / "checkpoints" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:200])
+    finish(settings, tmp_path / "run")
+    assert files(tmp_path / "run") == want
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x80\x04pickle", b"{}"])
+def test_no_state_that_can_be_read_is_refused(tmp_path: Path, images: str, content: bytes) -> None:
+    settings = config(tmp_path, images, epochs=1)
+    list(train(settings))
+    for name in ("state", "state-previous"):
+        (tmp_path / "run" / "checkpoints" / f"{name}.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot read the saved state"):
+        next(train(settings, resume=tmp_path / "run"))
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path: Path, images: str) -> None:
+    settings = config(tmp_path, images, epochs=1)
+    list(train(settings))
+    other = dataclasses.replace(settings, hidden=24)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        next(train(other, resume=tmp_path / "run"))
+
+
+def test_starting_from_the_weights_of_another_run(tmp_path: Path, images: str) -> None:
+    list(train(config(tmp_path, images)))
+    first = next(train(config(tmp_path, images, name="next", init_from="run", steps=5)))
+    assert isinstance(first, RunStarted)
+    assert first.iteration == 0
+    with pytest.raises(ConfigError, match="do not fit"):
+        next(train(config(tmp_path, images, name="third", init_from="run", hidden=8)))
+    with pytest.raises(RunError):
+        next(train(config(tmp_path, images, name="fourth", init_from="nothing")))
+
+
+class TestDivergence:
+    """An iteration that fails leaves the weights alone; what follows is the user's choice."""
+
+    @pytest.fixture
+    def fails_at(self, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+        """Calls of the trainer's iteration that raise."""
+        failing: set[int] = set()
+        calls = itertools.count(1)
+        iteration = ImageLAETrainer.iteration
+
+        def flaky(self: ImageLAETrainer, x: torch.Tensor) -> IterationStats:
+            if next(calls) in failing:
+                raise TrainingError("the potential is not finite")
+            return iteration(self, x)
+
+        monkeypatch.setattr(ImageLAETrainer, "iteration", flaky)
+        return failing
+
+    def test_restart_goes_on_with_half_the_step(
+        self, tmp_path: Path, images: str, fails_at: set[int]
+    ) -> None:
+        fails_at.update({6, 9})
+        events = list(train(config(tmp_path, images, on_divergence="restart")))
+        said = [e.text for e in events if isinstance(e, Message)]
+        assert [text for text in said if "restarted from iteration 5" in text]
+        assert isinstance(events[-1], RunFinished)
+        assert events[-1].status == "finished"
+        assert events[-1].iterations == 16
+        assert events[-1].step_size == pytest.approx(2.5e-4)
+
+    def test_three_restarts_are_enough(
+        self, tmp_path: Path, images: str, fails_at: set[int]
+    ) -> None:
+        fails_at.update(range(6, 100))
+        with pytest.raises(TrainingError, match="not finite"):
+            list(train(config(tmp_path, images, on_divergence="restart")))
+        events = runs.EventReader(tmp_path / "run").poll()
+        assert sum("restarted" in e.text for e in events if isinstance(e, Message)) == 3
+
+    def test_stop_keeps_the_last_good_state(
+        self, tmp_path: Path, images: str, fails_at: set[int]
+    ) -> None:
+        settings = config(tmp_path, images)
+        list(train(dataclasses.replace(settings, name="whole")))
+        fails_at.add(16 + 7)
+        with pytest.raises(TrainingError):
+            list(train(settings))
+        assert finish(settings, tmp_path / "run")[-1].status == "finished"
+        assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+
+def test_a_viewer_forgets_what_is_done_again(tmp_path: Path) -> None:
+    from lae_cli.dashboard.columns import Columns
+
+    columns = Columns(("iteration", "train_loss"))
+    columns.append([IterationPoint(k, 10.0 - k) for k in range(6)])
+    before = columns.table()
+    columns.cut("iteration", 3)
+    columns.append([IterationPoint(4, 0.5)])
+    assert columns.table().column("iteration").tolist() == [0, 1, 2, 3, 4]
+    assert columns.table().column("train_loss").tolist()[-1] == 0.5
+    assert before.column("train_loss").tolist() == [10, 9, 8, 7, 6, 5]
+
+
+@dataclasses.dataclass
+class IterationPoint:
+    iteration: float
+    train_loss: float

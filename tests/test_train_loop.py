@@ -1,0 +1,209 @@
+"""The training loop: events, run folder, early stopping, stop requests, failures."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lae_fast import checkpoint, runs
+from lae_fast.config import AUTO, ConfigError, TrainConfig
+from lae_fast.events import (
+    CommandTaken,
+    Evaluated,
+    Event,
+    Heartbeat,
+    Message,
+    Progress,
+    RunFinished,
+    RunStarted,
+)
+from lae_fast.train import StopRequest, TrainingError, train
+from lae_fast.train.build import build_model
+from lae_fast.train.loop import pick_device
+from lae_fast.train.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, StepSizeControl
+
+
+def config(tmp_path: Path, **settings: object) -> TrainConfig:
+    defaults = {
+        "run_root": str(tmp_path), "epochs": 3, "steps": 2, "hidden": 32, "latent_dim": 2,
+        "device": "cpu", "learning_rate": 1e-3,
+    }  # fmt: skip
+    return TrainConfig.from_dict({**defaults, **settings})
+
+
+def test_a_run_tells_its_story_in_events_and_on_disk(tmp_path: Path) -> None:
+    events = list(train(config(tmp_path)))
+    started, finished = events[0], events[-1]
+    assert isinstance(started, RunStarted)
+    assert isinstance(finished, RunFinished)
+    evaluated = [e for e in events if isinstance(e, Evaluated)]
+    assert [e.epoch for e in evaluated] == [1, 2, 3]
+    assert any(isinstance(e, Progress) for e in events)
+    assert finished.status == "finished"
+    assert finished.val_loss == min(e.val_loss for e in evaluated)
+    assert finished.iterations == 3 * started.iterations_per_epoch
+    run = Path(started.run)
+    assert runs.EventReader(run).poll() == events
+    assert json.loads((run / "config.json").read_text())["hidden"] == 32
+    with np.load(run / evaluated[-1].snapshot) as snapshot:
+        assert snapshot["latents"].shape[1] == 2
+        assert snapshot["originals"].shape == snapshot["reconstructions"].shape
+
+
+def test_training_learns_with_a_chain_that_moves(tmp_path: Path) -> None:
+    events = list(train(config(tmp_path, epochs=25, steps=5, hidden=64)))
+    evaluated = [e for e in events if isinstance(e, Evaluated)]
+    assert evaluated[-1].val_loss < evaluated[0].val_loss - 5
+    assert all(0.2 < e.accept_rate <= 1 for e in evaluated)
+    assert all(s > 0.05 for s in evaluated[-1].latent_std)
+
+
+def test_the_best_and_last_weights_are_kept_and_load(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    events = list(train(settings))
+    run, finished = Path(events[0].run), events[-1]
+    tensors, about = checkpoint.read(run, "best")
+    assert about["val_loss"] == finished.val_loss
+    assert about["epoch"] == finished.best_epoch
+    build_model(settings, (1, 8, 8)).load_state_dict(tensors)
+    assert checkpoint.read(run, "last")[1]["epoch"] == 3
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path: Path) -> None:
+    def phi(seed: int) -> torch.Tensor:
+        events = list(train(config(tmp_path, seed=seed, epochs=2)))
+        return checkpoint.read(Path(events[0].run), "last")[0]["phi"]
+
+    first = phi(1)
+    assert torch.equal(first, phi(1))
+    assert not torch.equal(first, phi(2))
+
+
+def test_early_stopping_waits_for_patience(tmp_path: Path) -> None:
+    # A learning rate this small cannot improve on noise for long.
+    events = list(train(config(tmp_path, epochs=500, patience=2, learning_rate=1e-12)))
+    finished = events[-1]
+    assert finished.status == "stopped-early"
+    assert finished.epochs == finished.best_epoch + 2
+
+
+def test_a_stop_request_ends_the_run_with_weights_saved(tmp_path: Path) -> None:
+    stop = StopRequest()
+    stream = train(config(tmp_path, epochs=1000, patience=0), stop)
+    events = list(itertools.islice(stream, 6))
+    stop.request()
+    events += list(stream)
+    assert events[-1].status == "interrupted"
+    assert math.isfinite(events[-1].val_loss)
+    checkpoint.read(Path(events[0].run), "last")
+
+
+def test_a_consumer_that_goes_away_loses_nothing(tmp_path: Path) -> None:
+    stream = train(config(tmp_path, epochs=1000, patience=0))
+    events = list(itertools.islice(stream, 6))
+    stream.close()
+    checkpoint.read(Path(events[0].run), "last")
+    checkpoint.read(Path(events[0].run), "best")
+
+
+def test_max_time_ends_the_run(tmp_path: Path) -> None:
+    events = list(train(config(tmp_path, epochs=100_000, patience=0, max_time=0.5)))
+    assert events[-1].status == "time-limit"
+    assert 0.5 <= events[-1].elapsed < 5
+
+
+def test_a_numerical_failure_is_said_with_its_remedy(tmp_path: Path) -> None:
+    stream = train(config(tmp_path, epochs=50, learning_rate=1e30))
+    events = []
+    with pytest.raises(TrainingError, match="try a lower"):  # noqa: PT012
+        for event in stream:
+            events.append(event)  # noqa: PERF402 - the events before the error are wanted
+    assert events[-1].status == "failed"
+    assert isinstance(events[-2], Message)
+    assert "not finite" in events[-2].text
+
+
+def test_asking_for_a_gpu_that_is_not_there_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        pick_device("cuda")
+    assert pick_device("auto").type == "cpu"
+
+
+class TestStepSizeControl:
+    def test_a_fixed_step_size_stays(self, tmp_path: Path) -> None:
+        control = StepSizeControl(config(tmp_path, step_size=0.02))
+        assert {control.update(p / 500) for p in range(500)} == {0.02}
+
+    @pytest.mark.parametrize(("accept", "cap"), [("image", IMAGE_CAP), ("batch", BATCH_CAP)])
+    def test_auto_starts_late_follows_slowly_and_never_passes_its_cap(
+        self, tmp_path: Path, accept: str, cap: float
+    ) -> None:
+        control = StepSizeControl(config(tmp_path, step_size=AUTO, accept=accept))
+        start = control.step_size
+        assert all(control.update(1.0) == start for _ in range(LATE_START))
+        for _ in range(2000):
+            assert control.update(1.0) <= cap
+        assert control.step_size == cap
+        assert control.update(0.0) > 0.9 * cap
+
+    def test_there_is_none_without_a_chain(self, tmp_path: Path) -> None:
+        control = StepSizeControl(config(tmp_path, step_size=AUTO, model="vae"))
+        assert math.isnan(control.update(math.nan))
+
+    def test_plain_coordinates_warm_up_by_dual_averaging(self, tmp_path: Path) -> None:
+        control = StepSizeControl(config(tmp_path, step_size=AUTO, whiten=False))
+        for _ in range(2000):  # acceptance 0.574 at a step of 1.1e-5
+            control.update(math.exp(-control.step_size / 2e-5))
+        assert math.exp(-control.step_size / 2e-5) == pytest.approx(0.574, abs=0.05)
+
+
+class TestCommands:
+    """What a viewer leaves in the run folder is carried out and answered."""
+
+    def start(self, tmp_path: Path) -> tuple[Iterator[Event], Path]:
+        stream = train(config(tmp_path, epochs=100_000, patience=0))
+        return stream, Path(next(stream).run)
+
+    def answer(self, stream: Iterator[Event], command: str) -> CommandTaken:
+        return next(e for e in stream if isinstance(e, CommandTaken) and e.command == command)
+
+    def test_pause_shows_life_and_resume_goes_on(self, tmp_path: Path) -> None:
+        stream, run = self.start(tmp_path)
+        runs.send_command(run, "pause")
+        assert self.answer(stream, "pause").accepted
+        assert isinstance(next(stream), Heartbeat)
+        runs.send_command(run, "resume")
+        assert self.answer(stream, "resume").accepted
+        assert any(isinstance(e, Evaluated) for e in itertools.islice(stream, 5))
+
+    def test_stop_ends_the_run_now_or_after_the_epoch(self, tmp_path: Path) -> None:
+        for args in ({}, {"after": "epoch"}):
+            stream, run = self.start(tmp_path)
+            runs.send_command(run, "stop", **args)
+            events = list(stream)
+            assert events[-1].status == "stopped"
+            checkpoint.read(run, "best")
+
+    def test_checkpoint_writes_the_weights(self, tmp_path: Path) -> None:
+        stream, run = self.start(tmp_path)
+        runs.send_command(run, "checkpoint")
+        assert self.answer(stream, "checkpoint").accepted
+        checkpoint.read(run, "last")
+
+    def test_a_stop_request_ends_a_pause(self, tmp_path: Path) -> None:
+        stop = StopRequest()
+        stream = train(config(tmp_path, epochs=100_000), stop)
+        runs.send_command(Path(next(stream).run), "pause")
+        self.answer(stream, "pause")
+        stop.request()
+        assert list(stream)[-1].status == "interrupted"
