@@ -6,10 +6,10 @@ STAMP  := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check lint bench doctor clean
+.PHONY: help train test test-slow check lint bench doctor wheel wheel-test clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The extension is compiled against the torch that is installed, so torch comes first.
 $(STAMP): $(SOURCES)
@@ -40,6 +40,13 @@ bench: $(STAMP) ## Compare the fused kernels with plain PyTorch
 
 doctor: $(STAMP) ## Say what is installed and whether it works
 	$(BIN)/lae doctor
+
+wheel: $(STAMP) ## Build an sdist, and from it a wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+wheel-test: wheel ## Test the wheel with another torch (TORCH="torch==2.10.*") and no compiler
+	tests/wheel.sh dist/*.whl build/wheel-test
 
 clean: ## Remove what was built (not .venv, data or runs)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
