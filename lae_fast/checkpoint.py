@@ -13,10 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lae_fast.errors import InputError
+from lae_fast.run_files import own_folder
+
 FORMAT_VERSION = 1
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that cannot be used; the message is one line that says why."""
 
 
@@ -26,13 +29,11 @@ def write(run: Path, name: str, tensors: Mapping[str, Tensor], about: Mapping[st
     Each file is written under a temporary name, flushed to the disk and renamed, so a reader
     sees the old file or the new one.
     """
-    folder = run / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.safetensors"
+    path = own_folder(run, "checkpoints") / f"{name}.safetensors"
     plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
-    _replace(path, save(plain))
+    replace_file(path, save(plain))
     description = {"format": FORMAT_VERSION, **about}
-    _replace(path.with_suffix(".json"), json.dumps(description, indent=2).encode())
+    replace_file(path.with_suffix(".json"), json.dumps(description, indent=2).encode())
     return path
 
 
@@ -62,9 +63,7 @@ def write_state(
 
     The file that bore the name before becomes ``previous``.
     """
-    folder = run / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.safetensors"
+    path = own_folder(run, "checkpoints") / f"{name}.safetensors"
     plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
     metadata = {"format": str(FORMAT_VERSION), "facts": json.dumps(facts)}
     temporary = _write_beside(path, save(plain, metadata))
@@ -96,7 +95,8 @@ def read_state(run: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]
     return tensors, facts
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that readers see the old one or the new one, whole."""
     os.replace(_write_beside(path, content), path)
 
 
@@ -104,7 +104,8 @@ def _write_beside(path: Path, content: bytes) -> Path:
     """Write to a temporary file on the same disk, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # left by a crash, or a link to who knows where
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from lae_fast.models import Model
 from lae_fast.models.classifier import ConvClassifier
 from lae_fast.models.conditional import condition
 from lae_fast.probe import latent_law, require_labels
+from lae_fast.run_files import own_folder
 from lae_fast.saved import SavedRun, held_out_images, load_splits
 
 CHUNK = 2048
@@ -233,9 +234,7 @@ def _keep(images: ImageSet, counts: list[int], seed: int) -> ImageSet:
 
 def save_classifier(run: Path, name: str, model: ConvClassifier, about: dict[str, Any]) -> None:
     """Keep a classifier in a run folder, as ``classifiers/NAME``."""
-    folder = run / "classifiers"
-    folder.mkdir(exist_ok=True)
-    checkpoint.write(folder, name, model.state_dict(), about)
+    checkpoint.write(own_folder(run, "classifiers"), name, model.state_dict(), about)
 
 
 def load_classifier(run: Path, name: str) -> tuple[ConvClassifier, dict[str, Any]] | None:

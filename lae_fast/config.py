@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lae_fast.errors import InputError
+
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")
 MODELS = ("lae", "vae", "frozen", "hoffman")
@@ -37,9 +39,11 @@ PRECISIONS = ("float32", "tf32", "bf16")
 VALIDATION_SETS = ("split", "test")
 AUTO = "auto"
 ENV_PREFIX = "LAE_"
+LARGEST_FILE = 1 << 20
+"""Bytes of a file of settings."""
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """A setting that cannot be used; the message is one line that says what to do."""
 
 
@@ -404,18 +408,27 @@ def parse(name: str, value: Any, *, label: str) -> Any:
 def load_json(path: Path) -> TrainConfig:
     """Read the resolved configuration that a run folder stores."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        values = json.loads(_read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a JSON object of settings")
     return TrainConfig.from_dict(values, source=str(path))
 
 
+def _read_text(path: Path) -> str:
+    """The text of a file of settings, which is never long; it may be a pipe."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"it is larger than {LARGEST_FILE >> 20} MiB")
+    return content.decode("utf-8")
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(_read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
     known: dict[str, Any] = {}
     for key, value in values.items():

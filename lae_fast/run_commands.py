@@ -91,8 +91,9 @@ def take_command(run: Path) -> Command | None:
         os.rename(path, mine)
     except OSError:  # another taker was quicker
         return None
+    text = None
     with open_regular(mine) as file:
-        text = file.read(BLOCK) if file is not None else b""
+        text = file.read(BLOCK) if file is not None else None
     with contextlib.suppress(OSError):
         mine.unlink()
     return _parse_command(text or b"")

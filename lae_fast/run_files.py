@@ -6,6 +6,7 @@ Part of `lae_fast.runs`, where the public names are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from lae_fast.errors import InputError
+
 CONFIG_FILE = "config.json"
 EVENTS_FILE = "events.jsonl"
 COMMAND_FILE = "command"
@@ -22,7 +25,7 @@ BLOCK = 1 << 20
 """Bytes read at once."""
 
 
-class RunError(ValueError):
+class RunError(InputError):
     """A run folder that cannot be made, found or used; one line that says what to do."""
 
 
@@ -45,9 +48,44 @@ def write_atomically(path: Path, text: str) -> None:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
+def own_folder(run: Path, name: str) -> Path:
+    """A folder inside a run folder to write to, made when missing.
+
+    Raises:
+        RunError: a link stands there, or something else: what is written would land elsewhere.
+    """
+    path = run / name
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+    if path.is_symlink() or not path.is_dir():
+        raise RunError(f"{path} is not a folder of the run's own; take it away")
+    return path
+
+
+def open_own(path: Path) -> IO[bytes]:
+    """Open a file of a run folder for reading and appending, made when missing.
+
+    Raises:
+        RunError: a link, a pipe or something else stands there, or it cannot be written.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise RunError(f"cannot write {path}: {reason}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RunError(f"cannot write {path}: it is not a regular file")
+    return open(descriptor, "ab+", buffering=0)
+
+
 @contextlib.contextmanager
 def open_regular(path: Path) -> Iterator[IO[bytes] | None]:
-    """The file, or None when it is missing, unreadable or not a regular file (a FIFO hangs)."""
+    """The file, or None when it is missing, unreadable or not a regular file (a FIFO hangs).
+
+    An error of the disk while it is read ends the block, as if the file ended there.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError):
@@ -57,7 +95,7 @@ def open_regular(path: Path) -> Iterator[IO[bytes] | None]:
         os.close(descriptor)
         yield None
         return
-    with open(descriptor, "rb", buffering=0) as file:
+    with contextlib.suppress(OSError), open(descriptor, "rb", buffering=0) as file:
         yield file
 
 

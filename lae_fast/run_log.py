@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO
 
 from lae_fast.events import Event, decode_many, encode
-from lae_fast.run_files import BLOCK, EVENTS_FILE, RunError, open_regular
+from lae_fast.run_files import BLOCK, EVENTS_FILE, RunError, open_own, open_regular
 
 _LONGEST_LINE = 1 << 20
 _HEAD = 128
@@ -27,7 +27,7 @@ class RunWriter:
     def __init__(self, run: Path) -> None:
         self._path = run / EVENTS_FILE
         try:
-            self._file = open(self._path, "ab+", buffering=0)  # noqa: SIM115
+            self._file = open_own(self._path)
             self._lock()
             end = self._file.seek(0, os.SEEK_END)
             self._torn = end > 0 and os.pread(self._file.fileno(), 1, end - 1) != b"\n"

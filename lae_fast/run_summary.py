@@ -161,8 +161,9 @@ def read_ends(run: Path) -> list[Event]:
         head = _complete(os.pread(file.fileno(), _TAIL, 0))
         if size <= _TAIL:
             return _decoded(head)
-        tail = _complete(os.pread(file.fileno(), size, size - _TAIL))
+        tail = _complete(os.pread(file.fileno(), _TAIL, size - _TAIL))
         return _decoded(head[:1] + tail[1:])
+    return []
 
 
 def _decoded(lines: list[bytes]) -> list[Event]:

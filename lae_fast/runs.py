@@ -168,7 +168,7 @@ def find(root: str | os.PathLike[str], text: str) -> Path:
         return found[text]
     if text == "latest":
         return _latest(Path(root))
-    if (os.sep in text or text in (".", "..")) and Path(text).is_dir():
+    if (os.sep in text or text in (".", "..")) and os.path.isdir(text):
         return Path(os.path.normpath(text))
     fitting = sorted(name for name in found if text and name.startswith(text))
     if len(fitting) == 1:

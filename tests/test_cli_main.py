@@ -105,7 +105,11 @@ def test_no_arguments_is_help(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (ConfigError("--steps must be\nmore\x1b[31m"), exits.BAD_INPUT, "--steps must be more[31m"),
+        (
+            ConfigError("--steps must be\nmore\x1b[31m"),
+            exits.BAD_INPUT,
+            "--steps must be more\\x1b[31m",
+        ),
         (RunError("no run 'x'"), exits.BAD_INPUT, "no run 'x'"),
         (MemoryError(), exits.SYSTEM, "smaller --batch-size"),
         (RuntimeError("[enforce fail] can't allocate memory: 8 bytes"), exits.SYSTEM, "memory"),

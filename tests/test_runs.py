@@ -165,9 +165,10 @@ class TestWriterAndReader:
     def test_full_disk_is_one_line(self, tmp_path: Path) -> None:
         if not os.path.exists("/dev/full"):
             pytest.skip("no /dev/full here")
-        (tmp_path / runs.EVENTS_FILE).symlink_to("/dev/full")
-        with pytest.raises(runs.RunError, match="No space left"):
-            runs.RunWriter(tmp_path).append(progress(1))
+        with runs.RunWriter(tmp_path) as log, open("/dev/full", "ab+", buffering=0) as full:
+            log._file = full
+            with pytest.raises(runs.RunError, match="No space left"):
+                log.append(progress(1))
 
 
 class TestSummaries:

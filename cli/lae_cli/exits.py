@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import click
@@ -30,6 +31,10 @@ _LATE = (
     ("lae_fast.train", "TrainingError", FAILED),
     ("torch", "OutOfMemoryError", SYSTEM),
 )
+# The machine's fault, whatever was being read or written.
+_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
+)
 _NO_MEMORY = "out of memory; try a smaller --batch-size, --hidden or --steps"
 
 
@@ -56,6 +61,9 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 
 def _known(error: BaseException) -> int | None:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _MACHINE:
+        return SYSTEM
     if isinstance(error, ConfigError | RunError):
         return BAD_INPUT
     for module, name, code in _LATE:

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lae_fast.errors import InputError
+
 # Deflate cannot do better than 1032 to 1: more is a size that the file does not hold.
 DEFLATE_LIMIT = 1032
 
@@ -29,7 +31,7 @@ class Reader(Protocol):
         ...
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """A data set that cannot be used; the message is one line: what was wrong, what to do."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lae_fast.checkpoint import replace_file
 from lae_fast.data import ImageSet
 from lae_fast.models import Model
 from lae_fast.models.conditional import condition
+from lae_fast.run_files import own_folder
 
 LATENTS = 2000
 IMAGES = 16
@@ -48,9 +51,9 @@ def write_snapshot(
         "prior_samples": decode(prior_draws(IMAGES, latents.shape[1], seed)),
     }
     condition(model, images.labels[:1])
-    path.parent.mkdir(exist_ok=True)
+    content = io.BytesIO()
     np.savez_compressed(
-        path,
+        content,
         latents=latents[:LATENTS].float().numpy(),
         labels=images.labels[:LATENTS].cpu().numpy(),
         originals=originals.cpu().numpy(),
@@ -58,6 +61,8 @@ def write_snapshot(
         traversal=np.stack([decode(points) for points in traversals(latents.shape[1])]),
         **decoded,
     )
+    own_folder(path.parent.parent, path.parent.name)
+    replace_file(path, content.getvalue())
 
 
 def prior_draws(count: int, latent_dim: int, seed: int) -> Tensor:
