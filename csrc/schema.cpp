@@ -14,12 +14,12 @@ STABLE_TORCH_LIBRARY(lae_fast, m) {
       " Tensor grad_proposal, Tensor potential_proposal, Tensor(e!) rng, Tensor(f!) info,"
       " float step_size, float temperature, bool mh) -> ()");
   m.def(
-      "ald_propose_rows(Tensor x, Tensor grad, Tensor rng, Tensor step_sizes, float temperature)"
-      " -> Tensor");
+      "ald_propose_rows(Tensor x, Tensor grad, Tensor rng, Tensor step_sizes, float temperature,"
+      " int first_row=0) -> Tensor");
   m.def(
       "ald_step_rows_(Tensor(a!) x, Tensor(b!) grad, Tensor(c!) potential, Tensor(d!) proposal,"
       " Tensor grad_proposal, Tensor potential_proposal, Tensor(e!) rng, Tensor(f!) accepted,"
-      " Tensor(g!) info, Tensor step_sizes, float temperature, bool mh) -> ()");
+      " Tensor(g!) info, Tensor step_sizes, float temperature, bool mh, int first_row=0) -> ()");
   m.def(
       "norm_relu_(Tensor(a!) u, Tensor bias, Tensor gain, Tensor shift, Tensor(b!) y,"
       " Tensor(c!) rstd, float eps) -> ()");

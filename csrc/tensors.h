@@ -181,8 +181,11 @@ struct Call {
   }
 
   void check_propose_rows(const Tensor& grad, const Tensor& rng, const Tensor& step_sizes,
-                          double temperature) const {
+                          double temperature, int64_t first_row) const {
     check_rows();
+    if (first_row < 0 || first_row % 4 != 0) {
+      fail(op, ": first_row must be a multiple of four, 0 or more, not ", first_row, ".");
+    }
     check_like_phi("grad", grad);
     check_rng(rng);
     check_vector("step_sizes", step_sizes, ScalarType::Double, phi.size(1), "one a dimension");
@@ -192,8 +195,8 @@ struct Call {
   void check_step_rows(const Tensor& grad, const Tensor& potential, const Tensor& proposal,
                        const Tensor& grad_proposal, const Tensor& potential_proposal,
                        const Tensor& rng, const Tensor& accepted, const Tensor& info,
-                       const Tensor& step_sizes, double temperature) const {
-    check_propose_rows(grad, rng, step_sizes, temperature);
+                       const Tensor& step_sizes, double temperature, int64_t first_row) const {
+    check_propose_rows(grad, rng, step_sizes, temperature, first_row);
     check_row_potential("potential", potential);
     check_like_phi("proposal", proposal);
     check_like_phi("grad_proposal", grad_proposal);

@@ -64,6 +64,8 @@ class State:
         rng: int64 ``(seed, step)``.
         step_sizes: eta, ``(d,)`` float64.
         temperature: tau.
+        first_row: the first row's place in a larger batch, a multiple of four: the noise is that
+            of the whole.
         accepted: which rows moved at the latest step, ``(n,)`` bool.
         info: statistics.
     """
@@ -75,13 +77,16 @@ class State:
     rng: Tensor
     step_sizes: Tensor
     temperature: float
+    first_row: int
     accepted: Tensor
     info: Info = field(repr=False)
 
     def set_step_sizes(self, step_sizes: Tensor) -> None:
         """Change eta, and draw the pending proposals again with it."""
         self.step_sizes = step_sizes
-        self.proposal = ops.propose_rows(self.x, self.grad, self.rng, step_sizes, self.temperature)
+        self.proposal = ops.propose_rows(
+            self.x, self.grad, self.rng, step_sizes, self.temperature, self.first_row
+        )
 
 
 def init(
@@ -90,6 +95,7 @@ def init(
     rng: Tensor,
     step_sizes: Tensor,
     temperature: float = 1.0,
+    first_row: int = 0,
 ) -> State:
     """Evaluate the potential at ``x`` and draw the first proposals.
 
@@ -101,13 +107,14 @@ def init(
     values, grad = potential(x)
     if not (bool(torch.isfinite(values).all()) and bool(torch.isfinite(grad).all())):
         raise ValueError("the potential or its gradient is not finite at the chains' start")
-    proposal = ops.propose_rows(x, grad, rng, step_sizes, temperature)
+    proposal = ops.propose_rows(x, grad, rng, step_sizes, temperature, first_row)
     accepted = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     info = Info(torch.zeros(4, dtype=torch.float64, device=x.device))
     # Cloned because step overwrites them while the caller may keep the originals.
     return State(
-        x, grad.clone(), values.clone(), proposal, rng, step_sizes, temperature, accepted, info
-    )
+        x, grad.clone(), values.clone(), proposal, rng, step_sizes, temperature, first_row,
+        accepted, info,
+    )  # fmt: skip
 
 
 def step(state: State, potential: RowPotential, *, mh: bool = True) -> Info:
@@ -118,6 +125,6 @@ def step(state: State, potential: RowPotential, *, mh: bool = True) -> Info:
     values, grad = potential(state.proposal)
     ops.step_rows_(
         state.x, state.grad, state.potential, state.proposal, grad, values, state.rng,
-        state.accepted, state.info.values, state.step_sizes, state.temperature, mh,
+        state.accepted, state.info.values, state.step_sizes, state.temperature, mh, state.first_row,
     )  # fmt: skip
     return state.info

@@ -160,15 +160,22 @@ def step_(
 
 
 def propose_rows(
-    x: Tensor, grad: Tensor, rng: Tensor, step_sizes: Tensor, temperature: float = 1.0
+    x: Tensor,
+    grad: Tensor,
+    rng: Tensor,
+    step_sizes: Tensor,
+    temperature: float = 1.0,
+    first_row: int = 0,
 ) -> Tensor:
     """Draw x' = x - eta grad + sqrt(2 eta tau) eps for chains that are the rows of x ``(n, d)``.
 
     ``step_sizes`` is eta, float64 ``(d,)``, positive and finite (on CUDA the values are not
-    checked: looking at them would wait for the device). The noise is that of `propose`.
+    checked: looking at them would wait for the device). The noise is that of `propose`; where x
+    is a part of a larger batch, ``first_row``, a multiple of four, is its first row's place there,
+    and the noise is that of the whole.
     """
     run = reference.ald_propose_rows if needs_reference(x) else _propose_rows
-    result: Tensor = run(x, grad, rng, step_sizes, temperature)
+    result: Tensor = run(x, grad, rng, step_sizes, temperature, first_row)
     return result
 
 
@@ -185,12 +192,13 @@ def step_rows_(
     step_sizes: Tensor,
     temperature: float = 1.0,
     mh: bool = True,
+    first_row: int = 0,
 ) -> None:
     """`step_` for n chains, the rows of x ``(n, d)``, each with its own decision.
 
     Potentials are float64 ``(n,)``; ``accepted`` (bool ``(n,)``) receives the decisions. ``info``
     is float64 [4]: the mean over rows of min(1, exp(log ratio)) and the share accepted, of this
-    step, and the running sums of both.
+    step, and the running sums of both. ``first_row`` is that of `propose_rows`.
     """
     run = reference.ald_step_rows_ if needs_reference(x) else _step_rows_
     run(
@@ -206,6 +214,7 @@ def step_rows_(
         step_sizes,
         temperature,
         mh,
+        first_row,
     )
 
 
@@ -266,7 +275,14 @@ def _(
 
 
 @torch.library.register_fake("lae_fast::ald_propose_rows")  # type: ignore[untyped-decorator]
-def _(x: Tensor, grad: Tensor, rng: Tensor, step_sizes: Tensor, temperature: float) -> Tensor:
+def _(
+    x: Tensor,
+    grad: Tensor,
+    rng: Tensor,
+    step_sizes: Tensor,
+    temperature: float,
+    first_row: int = 0,
+) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
@@ -284,5 +300,6 @@ def _(
     step_sizes: Tensor,
     temperature: float,
     mh: bool,
+    first_row: int = 0,
 ) -> None:
     return None

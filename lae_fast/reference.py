@@ -93,15 +93,17 @@ def normal(
     rng: Tensor,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
+    first_block: int = 0,
 ) -> Tensor:
     """Standard normal noise of ``shape`` at ``rng`` (int64 [2]: seed, step).
 
     The definition is the same in float32 and float64; only its evaluation is as exact as ``dtype``.
-    ``device`` defaults to that of ``rng``.
+    ``device`` defaults to that of ``rng``. Four elements share one of the generator's blocks;
+    ``first_block`` is that of the first four.
     """
     rng = rng.to(device) if device is not None else rng
     count = math.prod(shape)
-    blocks = torch.arange((count + 3) // 4, dtype=torch.int64, device=rng.device)
+    blocks = _blocks(count, first_block, rng)
     w0, w1, w2, w3 = words(rng, blocks, NOISE)
     pairs = (*_normal_pair(w0, w1, dtype), *_normal_pair(w2, w3, dtype))
     return torch.stack(pairs, dim=-1).flatten()[:count].reshape(tuple(shape))
@@ -113,12 +115,17 @@ def uniform(rng: Tensor) -> Tensor:
     return (words(rng, block, ACCEPT)[0].double() + 1) * 2.0**-32
 
 
-def uniforms(count: int, rng: Tensor) -> Tensor:
+def _blocks(count: int, first: int, rng: Tensor) -> Tensor:
+    """The blocks that ``count`` words of a stream take."""
+    return torch.arange(first, first + (count + 3) // 4, dtype=torch.int64, device=rng.device)
+
+
+def uniforms(count: int, rng: Tensor, first_row: int = 0) -> Tensor:
     """The uniforms in (0, 1] that decide ``count`` rows at ``rng``; float64 ``(count,)``.
 
     Row i takes word i % 4 of block i // 4, so row 0's is the one of `uniform`.
     """
-    blocks = torch.arange((count + 3) // 4, dtype=torch.int64, device=rng.device)
+    blocks = _blocks(count, first_row // 4, rng)
     drawn = torch.stack(words(rng, blocks, ACCEPT), dim=-1).flatten()[:count]
     return (drawn.double() + 1) * 2.0**-32
 
@@ -199,11 +206,16 @@ def ald_step_(
 
 
 def ald_propose_rows(
-    x: Tensor, grad: Tensor, rng: Tensor, step_sizes: Tensor, temperature: float = 1.0
+    x: Tensor,
+    grad: Tensor,
+    rng: Tensor,
+    step_sizes: Tensor,
+    temperature: float = 1.0,
+    first_row: int = 0,
 ) -> Tensor:
     """Reference of `lae_fast.ops.propose_rows`."""
-    _check_rows("ald_propose_rows", x, {"grad": grad}, {}, step_sizes, temperature)
-    eps = normal(x.shape, rng, x.dtype)
+    _check_rows("ald_propose_rows", x, {"grad": grad}, {}, step_sizes, temperature, first_row)
+    eps = normal(x.shape, rng, x.dtype, first_block=first_row // 4 * x.shape[1])
     scale = torch.sqrt(2 * step_sizes * temperature).to(x.dtype)
     return x - step_sizes.to(x.dtype) * grad + scale * eps
 
@@ -221,11 +233,12 @@ def ald_step_rows_(
     step_sizes: Tensor,
     temperature: float = 1.0,
     mh: bool = True,
+    first_row: int = 0,
 ) -> None:
     """Reference of `lae_fast.ops.step_rows_`."""
     like_x = {"grad": grad, "proposal": proposal, "grad_proposal": grad_proposal}
     potentials = {"potential": potential, "potential_proposal": potential_proposal}
-    _check_rows("ald_step_rows_", x, like_x, potentials, step_sizes, temperature)
+    _check_rows("ald_step_rows_", x, like_x, potentials, step_sizes, temperature, first_row)
     g0, g1 = grad.double(), grad_proposal.double()
     work = ((proposal.double() - x.double()) * (g0 + g1)).sum(1)
     grad_change = (step_sizes * (g1 - g0) * (g1 + g0)).sum(1)
@@ -238,13 +251,14 @@ def ald_step_rows_(
         proposal.isfinite().all(1) & grad_proposal.isfinite().all(1) & potential_proposal.isfinite()
     )
     ratio = torch.where(finite & ~ratio.isnan(), ratio, -math.inf)
-    accepted.copy_(uniforms(len(x), rng).log() < ratio.clamp(max=0) if mh else finite)
+    log_u = uniforms(len(x), rng, first_row).log()
+    accepted.copy_(log_u < ratio.clamp(max=0) if mh else finite)
     row = accepted.unsqueeze(1)
     x.copy_(torch.where(row, proposal, x))
     grad.copy_(torch.where(row, grad_proposal, grad))
     potential.copy_(torch.where(accepted, potential_proposal, potential))
     rng[1] += 1
-    proposal.copy_(ald_propose_rows(x, grad, rng, step_sizes, temperature))
+    proposal.copy_(ald_propose_rows(x, grad, rng, step_sizes, temperature, first_row))
     rows = max(1, len(x))
     info[0] = ratio.clamp(max=0).exp().sum() / rows
     info[1] = accepted.double().sum() / rows
@@ -293,8 +307,13 @@ def _check_rows(
     potentials: dict[str, Tensor],
     step_sizes: Tensor,
     temperature: float,
+    first_row: int,
 ) -> None:
     _check(op, x, like_x, {}, 1.0, temperature)
+    if first_row < 0 or first_row % 4:
+        raise RuntimeError(
+            f"{op}: first_row must be a multiple of four, 0 or more, not {first_row}."
+        )
     if x.dim() != 2:
         raise RuntimeError(f"{op}: x has shape {list(x.shape)}; it must be (rows, dimensions).")
     vectors = {name: (tensor, x.shape[0]) for name, tensor in potentials.items()}

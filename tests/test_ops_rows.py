@@ -164,6 +164,46 @@ def test_noise_is_that_of_propose(device: str) -> None:
     torch.testing.assert_close(ops.propose_rows(*rows.drift(), 0.5), plain, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d", "cut"), [(40, 3, 16), (2100, 8, 1000), (9, 5, 8), (6, 2, 4)])
+def test_parts_of_a_batch_step_as_the_whole_does(
+    device: str, n: int, d: int, cut: int, dtype: torch.dtype
+) -> None:
+    whole = make_rows((n, d), dtype, device=device, seed=3, step=2**32 - 1)
+    parts = [
+        Rows(
+            *(
+                t[piece].clone() if name not in ("rng", "info", "step_sizes") else t.clone()
+                for name, t in zip(Rows.__dataclass_fields__, whole.tensors(), strict=True)
+            )
+        )
+        for piece in (slice(cut), slice(cut, n))
+    ]
+    drawn = [ops.propose_rows(*p.drift(), 0.7, first_row=f) for p, f in zip(parts, (0, cut))]
+    assert torch.equal(torch.cat(drawn), ops.propose_rows(*whole.drift(), 0.7))
+    for part, first in zip(parts, (0, cut), strict=True):
+        plain = part.clone()
+        ops.step_rows_(*part.tensors(), 0.7, first_row=first)
+        reference.ald_step_rows_(*plain.tensors(), 0.7, first_row=first)
+        assert torch.equal(part.accepted, plain.accepted)
+        tolerance = {"rtol": 0, "atol": 64 * torch.finfo(dtype).eps}
+        torch.testing.assert_close(part.proposal, plain.proposal, **tolerance)
+    ops.step_rows_(*whole.tensors(), 0.7)
+    for name in ("x", "grad", "potential", "proposal", "accepted"):
+        joined = torch.cat([getattr(part, name) for part in parts])
+        assert torch.equal(joined, getattr(whole, name)), name
+
+
+@pytest.mark.parametrize("first", [-4, 2])
+def test_a_first_row_inside_a_block_is_refused(device: str, first: int) -> None:
+    rows = make_rows((3, 4), torch.float32, device=device)
+    for module in (ops, reference):
+        with pytest.raises(RuntimeError, match="first_row must be a multiple of four"):
+            getattr(module, "propose_rows" if module is ops else "ald_propose_rows")(
+                *rows.drift(), 1.0, first
+            )
+
+
 def test_one_row_is_the_chain_of_step(device: str) -> None:
     """With equal step sizes: same noise, same uniform, same ratio."""
     decisions = set()

@@ -14,17 +14,17 @@ RowSums step_rows(const RowDecideArgs<T>& args, T* proposal, int64_t n) {
       rows_a_chunk(args.d));
   const RowLaw<T> law(args.step_sizes, args.d, args.temperature);
   const RngKey next{args.rng.seed, args.rng.step + 1};
-  propose_rows(RowProposeArgs<T>{args.x, args.grad, proposal, law, next}, n);
+  propose_rows(RowProposeArgs<T>{args.x, args.grad, proposal, law, next, args.first_row}, n);
   return sums;
 }
 
 void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
                     const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor rng,
                     Tensor accepted, Tensor info, const Tensor& step_sizes, double temperature,
-                    bool mh) {
+                    bool mh, int64_t first_row) {
   const Call call("ald_step_rows_", x, aoti_torch_device_type_cpu(), "x");
   call.check_step_rows(grad, potential, proposal, grad_proposal, potential_proposal, rng,
-                       accepted, info, step_sizes, temperature);
+                       accepted, info, step_sizes, temperature, first_row);
   const Tensor etas = readable(step_sizes);
   call.check_all_positive("step_sizes", read<double>(etas), x.size(1));
 
@@ -39,7 +39,7 @@ void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
     const RowDecideArgs<T> args{
         write<T>(x_work.work()), write<T>(grad_work.work()), write<double>(potential_work.work()),
         drawn, read<T>(grad_in), read<double>(potential_in), write<bool>(accepted_work.work()),
-        read<double>(etas), x.size(1), temperature, mh, key};
+        read<double>(etas), x.size(1), temperature, mh, key, first_row};
     return step_rows(args, drawn, x.size(0));
   };
   const RowSums sums = call.is_double() ? run(double{}) : run(float{});

@@ -10,8 +10,10 @@ constexpr int64_t kRowLanes = 8;  // dimensions of z are few
 template <class T>
 LAE_INLINE void propose_rows_loop(const RowProposeArgs<T>& args, int64_t begin, int64_t end) {
   alignas(64) T eps[kTile];
+  // Four elements share a Philox block, so four rows fill whole blocks.
+  const auto first_block = static_cast<uint64_t>(args.first_row / 4 * args.law.d);
   for (int64_t base = begin; base < end; base += kTile) {
-    draw_tile(args.rng, static_cast<uint64_t>(base) / 4, eps);
+    draw_tile(args.rng, first_block + static_cast<uint64_t>(base) / 4, eps);
     const int64_t count = end - base < kTile ? end - base : kTile;
     const int64_t first = base % args.law.d;
     const T* const x = args.x + base;
@@ -62,7 +64,7 @@ LAE_INLINE RowSums decide_rows_loop(const RowDecideArgs<T>& args, int64_t begin,
   RowSums total;
   for (int64_t base = begin; base < end; base += kTile) {
     const int64_t count = end - base < kTile ? end - base : kTile;
-    draw_uniform_tile(args.rng, base, count, uniforms);
+    draw_uniform_tile(args.rng, args.first_row + base, count, uniforms);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t row = base + i;
       const Decision decision =

@@ -31,6 +31,7 @@ struct RowProposeArgs {
   T* proposal;
   const RowLaw<T>& law;
   RngKey rng;
+  int64_t first_row;  // whose noise row 0 draws; a multiple of four
 };
 
 template <class T>
@@ -47,6 +48,7 @@ struct RowDecideArgs {
   double temperature;
   bool mh;
   RngKey rng;
+  int64_t first_row;
 };
 
 // Proposals of elements [begin, end); `begin` is a multiple of kTile.

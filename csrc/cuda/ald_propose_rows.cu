@@ -10,9 +10,9 @@ __global__ void propose_rows_kernel(RowProposeArgs<T> args, const int64_t* rng,
 }
 
 Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
-                        const Tensor& step_sizes, double temperature) {
+                        const Tensor& step_sizes, double temperature, int64_t first_row) {
   const Call call("ald_propose_rows", x, aoti_torch_device_type_cuda(), "x");
-  call.check_propose_rows(grad, rng, step_sizes, temperature);
+  call.check_propose_rows(grad, rng, step_sizes, temperature, first_row);
   const Tensor x_in = readable(x), grad_in = readable(grad), etas = readable(step_sizes);
   Tensor proposal = empty_like_phi(call);
   const Launch launch(call);
@@ -20,7 +20,7 @@ Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
   const auto run = [&](auto zero) {
     using T = decltype(zero);
     const RowProposeArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal),
-                                 read<double>(etas), x.size(1), x.numel(), temperature};
+                                 read<double>(etas), x.size(1), x.numel(), temperature, first_row};
     propose_rows_kernel<T><<<grid.blocks, grid.threads, 0, launch.stream()>>>(
         args, read<int64_t>(rng), rng.stride(0));
   };

@@ -26,6 +26,7 @@ struct StepArgs {
   int64_t rows, d;
   double temperature;
   bool mh;
+  int64_t first_row;
 };
 
 // Decides and selects a row with the `width` threads that share it (a power of two, at most a
@@ -47,7 +48,7 @@ __device__ Decision decide_row(const StepArgs<T>& a, RngKey rng, int64_t row, in
     sums.poison += __shfl_xor_sync(0xFFFFFFFFu, sums.poison, offset);
   }
   return decide(sums, a.potential[row], a.potential_proposal[row], 1.0, a.temperature, a.mh,
-                accept_uniform(rng, static_cast<uint64_t>(row)));
+                accept_uniform(rng, static_cast<uint64_t>(a.first_row + row)));
 }
 
 template <class T>
@@ -92,7 +93,7 @@ __global__ void propose_kernel(StepArgs<T> a, int deciders, const Snapshot* snap
                                const RowSums* partials) {
   const RngKey next{snapshot->rng.seed, snapshot->rng.step + 1};
   propose_rows_share(RowProposeArgs<T>{a.x, a.grad, a.proposal, a.step_sizes, a.d, a.rows * a.d,
-                                       a.temperature},
+                                       a.temperature, a.first_row},
                      next);
   if (blockIdx.x != 0) return;
   const RowSums sums = sum_partials(partials, deciders);
@@ -128,10 +129,10 @@ void step_rows(const Call& call, const StepArgs<T>& args) {
 void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
                     const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor rng,
                     Tensor accepted, Tensor info, const Tensor& step_sizes, double temperature,
-                    bool mh) {
+                    bool mh, int64_t first_row) {
   const Call call("ald_step_rows_", x, aoti_torch_device_type_cuda(), "x");
   call.check_step_rows(grad, potential, proposal, grad_proposal, potential_proposal, rng,
-                       accepted, info, step_sizes, temperature);
+                       accepted, info, step_sizes, temperature, first_row);
 
   Updated x_work(x), grad_work(grad), potential_work(potential), proposal_work(proposal),
       rng_work(rng), accepted_work(accepted), info_work(info);
@@ -145,7 +146,7 @@ void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
                                 read<double>(potential_in), write<int64_t>(rng_work.work()),
                                 write<bool>(accepted_work.work()),
                                 write<double>(info_work.work()), read<double>(etas), x.size(0),
-                                x.size(1), temperature, mh});
+                                x.size(1), temperature, mh, first_row});
   };
   if (call.is_double()) run(double{});
   else run(float{});
