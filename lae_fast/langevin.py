@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import lae_fast.ops as ops
+from lae_fast.ranks import Ranks
 
 RowPotential = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps x ``(n, d)`` to V ``(n,)`` float64 and dV_i/dx_i ``(n, d)``."""
@@ -64,10 +66,10 @@ class State:
         rng: int64 ``(seed, step)``.
         step_sizes: eta, ``(d,)`` float64.
         temperature: tau.
-        first_row: the first row's place in a larger batch, a multiple of four: the noise is that
-            of the whole.
         accepted: which rows moved at the latest step, ``(n,)`` bool.
         info: statistics.
+        first_row: the first row's place in a larger batch, a multiple of four: the noise is that
+            of the whole.
     """
 
     x: Tensor
@@ -77,9 +79,9 @@ class State:
     rng: Tensor
     step_sizes: Tensor
     temperature: float
-    first_row: int
     accepted: Tensor
     info: Info = field(repr=False)
+    first_row: int = 0
 
     def set_step_sizes(self, step_sizes: Tensor) -> None:
         """Change eta, and draw the pending proposals again with it."""
@@ -112,9 +114,24 @@ def init(
     info = Info(torch.zeros(4, dtype=torch.float64, device=x.device))
     # Cloned because step overwrites them while the caller may keep the originals.
     return State(
-        x, grad.clone(), values.clone(), proposal, rng, step_sizes, temperature, first_row,
-        accepted, info,
+        x, grad.clone(), values.clone(), proposal, rng, step_sizes, temperature, accepted, info,
+        first_row,
     )  # fmt: skip
+
+
+def init_together(ranks: Ranks, *args: Any) -> State:
+    """`init` on every rank, each with its own rows; where one rank cannot, none goes on.
+
+    Raises:
+        ValueError: some potential or gradient is not finite at the chains' start, on some rank.
+    """
+    try:
+        state = init(*args)
+    except ValueError as error:
+        ranks.agree(error)
+        raise
+    ranks.agree(None)
+    return state
 
 
 def step(state: State, potential: RowPotential, *, mh: bool = True) -> Info:
@@ -125,6 +142,7 @@ def step(state: State, potential: RowPotential, *, mh: bool = True) -> Info:
     values, grad = potential(state.proposal)
     ops.step_rows_(
         state.x, state.grad, state.potential, state.proposal, grad, values, state.rng,
-        state.accepted, state.info.values, state.step_sizes, state.temperature, mh, state.first_row,
+        state.accepted, state.info.values, state.step_sizes, state.temperature, mh,
+        state.first_row,
     )  # fmt: skip
     return state.info

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lae_fast.ranks import ALONE, Ranks
+
 
 class Coordinates(Protocol):
     """The coordinates ``u`` in which a chain runs on one batch of features h."""
@@ -59,13 +61,15 @@ class Whitened:
         features: h, ``(n, d_h)``.
         damping: lambda as a share of the Gram matrix's mean diagonal; it keeps directions that
             the batch does not determine from being blown up.
+        ranks: the processes whose features together are the batch's.
 
     Raises:
         ValueError: the features are not finite, or all zero.
     """
 
-    def __init__(self, features: Tensor, damping: float) -> None:
+    def __init__(self, features: Tensor, damping: float, ranks: Ranks = ALONE) -> None:
         gram = features.T @ features
+        ranks.sum_(gram)
         mean_diagonal = gram.diagonal().mean()
         gram.diagonal().add_(damping * mean_diagonal)
         self.factor, failed = torch.linalg.cholesky_ex(gram)
@@ -89,9 +93,9 @@ class Whitened:
     """The chain rule applies the same inverse: ``(dV/dz) u L^-1 = (dV/dz) phi``."""
 
 
-def make_coordinates(features: Tensor, damping: float | None) -> Coordinates:
+def make_coordinates(features: Tensor, damping: float | None, ranks: Ranks = ALONE) -> Coordinates:
     """Whitened with this damping, or plain when it is None."""
-    return Plain(features) if damping is None else Whitened(features, damping)
+    return Plain(features) if damping is None else Whitened(features, damping, ranks)
 
 
 def ridge_map(features: Tensor, damping: float) -> Tensor:

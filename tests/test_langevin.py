@@ -79,11 +79,11 @@ def test_a_wrong_log_ratio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(
         x: Tensor, grad: Tensor, potential: Tensor, proposal: Tensor, new_grad: Tensor,
         new_potential: Tensor, rng: Tensor, accepted: Tensor, info: Tensor, step_sizes: Tensor,
-        temperature: float, mh: bool,
+        temperature: float, mh: bool, first_row: int = 0,
     ) -> None:  # fmt: skip
         reference.ald_step_rows_(
             x, grad, potential, proposal, -grad, new_potential, rng, accepted, info, step_sizes,
-            temperature, mh,
+            temperature, mh, first_row,
         )  # fmt: skip
         grad.copy_(torch.where(accepted[:, None], new_grad, grad))
 

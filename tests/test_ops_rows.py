@@ -179,7 +179,10 @@ def test_parts_of_a_batch_step_as_the_whole_does(
         )
         for piece in (slice(cut), slice(cut, n))
     ]
-    drawn = [ops.propose_rows(*p.drift(), 0.7, first_row=f) for p, f in zip(parts, (0, cut))]
+    drawn = [
+        ops.propose_rows(*part.drift(), 0.7, first_row=first)
+        for part, first in zip(parts, (0, cut), strict=True)
+    ]
     assert torch.equal(torch.cat(drawn), ops.propose_rows(*whole.drift(), 0.7))
     for part, first in zip(parts, (0, cut), strict=True):
         plain = part.clone()

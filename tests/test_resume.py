@@ -229,10 +229,12 @@ class TestDivergence:
         calls = itertools.count(1)
         iteration = ImageLAETrainer.iteration
 
-        def flaky(self: ImageLAETrainer, x: torch.Tensor) -> IterationStats:
+        def flaky(
+            self: ImageLAETrainer, x: torch.Tensor, images: int | None = None
+        ) -> IterationStats:
             if next(calls) in failing:
                 raise TrainingError("the potential is not finite")
-            return iteration(self, x)
+            return iteration(self, x, images)
 
         monkeypatch.setattr(ImageLAETrainer, "iteration", flaky)
         return failing

@@ -43,8 +43,8 @@ def small_model(likelihood: str, dtype: torch.dtype, scale: float | None = None)
     return model
 
 
-def images(dtype: torch.dtype, n: int = 10) -> Tensor:
-    generator = torch.Generator().manual_seed(2)
+def images(dtype: torch.dtype, n: int = 10, seed: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (n, 20), generator=generator).to(dtype) / 255
 
 
@@ -114,34 +114,32 @@ def test_the_cases_above_contain_rejected_and_accepted_steps() -> None:
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "discretized-logistic"])
 def test_float32_error_is_within_twice_autograds(likelihood: str) -> None:
-    """Against float64 with the same weights; no decision may differ, so a tiny step size."""
-    errors = {}
-    truth = small_model(likelihood, torch.float32).double()
-    naive_gradients(
-        truth,
-        images(torch.float64),
-        steps=STEPS,
-        step_size=1e-5,
-        draw=counter_noise(ald.make_rng(3)),
-        mh=False,
-    )
-    want = gradients(truth)
-    for name in ("naive", "explicit"):
-        model = small_model(likelihood, torch.float32)
-        if name == "naive":
-            naive_gradients(
-                model,
-                images(torch.float32),
-                steps=STEPS,
-                step_size=1e-5,
-                draw=counter_noise(ald.make_rng(3)),
-                mh=False,
-            )
-        else:
-            trainer_for(model, 1e-5, mh=False).iteration(images(torch.float32))
-        got = gradients(model)
-        errors[name] = sum(float((got[k].double() - want[k]).norm() ** 2) for k in want) ** 0.5
-    assert errors["explicit"] <= 2 * errors["naive"]
+    """Against float64 with the same weights; no decision may differ, so a tiny step size.
+
+    In root mean square over several batches: that of one batch is a matter of luck, and of the
+    processor's order of summation.
+    """
+    errors = {"naive": 0.0, "explicit": 0.0}
+    for seed in range(8):
+        truth = small_model(likelihood, torch.float32).double()
+        _naive(truth, images(torch.float64, seed=seed), seed)
+        want = gradients(truth)
+        for name in errors:
+            model, x = small_model(likelihood, torch.float32), images(torch.float32, seed=seed)
+            if name == "naive":
+                _naive(model, x, seed)
+            else:
+                trainer = trainer_for(model, 1e-5, mh=False)
+                trainer.rng.copy_(ald.make_rng(seed))
+                trainer.iteration(x)
+            got = gradients(model)
+            errors[name] += sum(float((got[k].double() - want[k]).norm() ** 2) for k in want)
+    assert errors["explicit"] <= 4 * errors["naive"]
+
+
+def _naive(model: LAE, x: Tensor, seed: int) -> None:
+    draw = counter_noise(ald.make_rng(seed))
+    naive_gradients(model, x, steps=STEPS, step_size=1e-5, draw=draw, mh=False)
 
 
 def test_published_setting_is_a_temperature_without_prior() -> None:

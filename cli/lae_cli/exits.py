@@ -15,7 +15,8 @@ HANGUP, INTERRUPTED, BROKEN_PIPE, TERMINATED = 129, 130, 141, 143
 
 MEANINGS = {
     OK: "Done.",
-    FAILED: "Training failed numerically, or `lae doctor` or `lae diagnose` found a failure.",
+    FAILED: "Training failed numerically or lost a process, or `lae doctor` or `lae diagnose` "
+    "found a failure.",
     BAD_INPUT: "Bad input: an option, a setting, a data set or a run that cannot be used.",
     SYSTEM: "The machine refused: no memory, no disk space, no permission.",
     INTERNAL: "A defect; LAE_DEBUG=1 shows the traceback.",
@@ -29,6 +30,8 @@ _LATE = (
     ("lae_fast.data", "DataError", BAD_INPUT),
     ("lae_fast.checkpoint", "CheckpointError", BAD_INPUT),
     ("lae_fast.train", "TrainingError", FAILED),
+    ("lae_fast.ranks", "RankLostError", FAILED),
+    ("lae_fast.ranks", "OtherRankError", BAD_INPUT),
     ("torch", "OutOfMemoryError", SYSTEM),
 )
 # The machine's fault, whatever was being read or written.

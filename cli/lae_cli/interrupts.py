@@ -17,7 +17,9 @@ _EXIT_CODES = {
 
 
 class Interrupts:
-    """While entered, signals call ``request("interrupted")``; a second one raises.
+    """While entered, signals call ``request("interrupted")``; the same one again raises.
+
+    A different one does not: torchrun answers Ctrl-C with a SIGTERM of its own.
 
     ``exit_code`` is that of the first signal, or 0. Handlers only set flags: printing from one can
     deadlock on the lock of the stream that it interrupted.
@@ -29,9 +31,12 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.exit_code != exits.OK:
+        code = _EXIT_CODES[signal.Signals(number)]
+        if self.exit_code == code:
             raise KeyboardInterrupt
-        self.exit_code = _EXIT_CODES[signal.Signals(number)]
+        if self.exit_code != exits.OK:
+            return
+        self.exit_code = code
         self._request("interrupted")
         self._note("stopping after this iteration, weights are kept; once more aborts")
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from lae_cli import exits
+from lae_cli import exits, torchrun
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("lae_cli.commands.train", "Train a Langevin autoencoder and watch it learn."),
@@ -143,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _report(error: BaseException) -> int:
     """Print one line on stderr for ``error`` and return its exit code."""
     code, line = exits.explain(error)
+    if torchrun.follows() and code in (exits.OK, exits.BAD_INPUT):
+        return code  # the first rank has met it too, and says it
     if code == exits.INTERNAL and os.environ.get("LAE_DEBUG") == "1":
         import traceback
 

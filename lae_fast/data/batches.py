@@ -62,7 +62,13 @@ def to_pixels(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return batch.flatten(1).to(dtype).div_(255)
 
 
-def binarize(x: Tensor, seed: int) -> Tensor:
-    """Each pixel 1 with probability its grey level, else 0: like ``x``, a function of ``seed``."""
+def binarize(x: Tensor, seed: int, *, first: int = 0, images: int | None = None) -> Tensor:
+    """Each pixel 1 with probability its grey level, else 0: like ``x``, a function of ``seed``.
+
+    Where ``x`` is a part of a batch of ``images``, from image ``first`` on, it becomes what it
+    would be in the whole.
+    """
     generator = torch.Generator(x.device).manual_seed(seed)
-    return (torch.rand(x.shape, generator=generator, device=x.device) < x).to(x.dtype)
+    shape = len(x) if images is None else images, *x.shape[1:]
+    drawn = torch.rand(shape, generator=generator, device=x.device)[first : first + len(x)]
+    return (drawn < x).to(x.dtype)

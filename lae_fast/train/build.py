@@ -11,6 +11,7 @@ from lae_fast.models.conv import stage_shapes
 from lae_fast.models.lae import LAE
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.networks import Networks
+from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.evaluators import make_evaluator
 from lae_fast.train.hoffman import HoffmanTrainer
@@ -55,7 +56,9 @@ def check_networks(config: TrainConfig, image_shape: tuple[int, int, int], class
         stage_shapes(image_shape)
 
 
-def build_trainer(config: TrainConfig, model: Model, step_size: float) -> Trainer:
+def build_trainer(
+    config: TrainConfig, model: Model, step_size: float, ranks: Ranks = ALONE
+) -> Trainer:
     """The trainer of a configuration, with Adam over everything but phi.
 
     Raises:
@@ -67,12 +70,12 @@ def build_trainer(config: TrainConfig, model: Model, step_size: float) -> Traine
         rng = ald.make_rng(config.seed, next(model.parameters()).device)
         return HoffmanTrainer(
             model, optimizer, rng, config.steps, step_size,
-            mh=config.mh, temperature=config.temperature, seed=config.seed,
+            mh=config.mh, temperature=config.temperature, seed=config.seed, ranks=ranks,
         )  # fmt: skip
     if isinstance(model, VAE):
-        return VAETrainer(model, optimizer, config.seed)
+        return VAETrainer(model, optimizer, config.seed, ranks)
     if config.model == "frozen":
-        return FrozenTrainer(model, optimizer, config.prior)
+        return FrozenTrainer(model, optimizer, config.prior, ranks)
     rng = ald.make_rng(config.seed, model.phi.device)
     try:
         evaluator = make_evaluator(model.decoder, model.likelihood, config.precision)
@@ -82,9 +85,10 @@ def build_trainer(config: TrainConfig, model: Model, step_size: float) -> Traine
         return ImageLAETrainer(
             model, optimizer, rng, config.steps, step_size, config.damping,
             mh=config.mh, temperature=config.temperature, prior=config.prior, evaluator=evaluator,
+            ranks=ranks,
         )  # fmt: skip
     return LAETrainer(
         model, optimizer, rng, config.steps, step_size,
         mh=config.mh, temperature=config.temperature, prior=config.prior,
-        damping=config.damping if config.whiten else None, evaluator=evaluator,
+        damping=config.damping if config.whiten else None, evaluator=evaluator, ranks=ranks,
     )  # fmt: skip

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lae_fast.models.lae import LAE
 from lae_fast.models.vae import VAE
-from lae_fast.train.iteration import IterationStats, checked_grad_norm
+from lae_fast.ranks import ALONE, Ranks
+from lae_fast.train.iteration import IterationStats, summed_grad_norm
 
 
 class VAETrainer:
@@ -19,22 +20,25 @@ class VAETrainer:
         model: the VAE.
         optimizer: over all its parameters.
         seed: of the samples' noise.
+        ranks: the processes that share the batch.
     """
 
     description = "autograd"
 
-    def __init__(self, model: VAE, optimizer: torch.optim.Optimizer, seed: int) -> None:
-        self.model, self.optimizer = model, optimizer
+    def __init__(
+        self, model: VAE, optimizer: torch.optim.Optimizer, seed: int, ranks: Ranks = ALONE
+    ) -> None:
+        self.model, self.optimizer, self.ranks = model, optimizer, ranks
         device = next(model.parameters()).device
         self.generator = torch.Generator(device).manual_seed(seed)
         self.step_size = math.nan
 
-    def iteration(self, x: Tensor) -> IterationStats:
+    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
         """See `Trainer.iteration`; the loss is the negative evidence lower bound."""
-        shape = len(x), self.model.latent_dim
-        noise = torch.randn(shape, generator=self.generator, device=x.device, dtype=x.dtype)
+        images = len(x) if images is None else images
+        noise = shared_noise(x, images, self.model.latent_dim, self.generator, self.ranks)
         nll, kl = self.model.terms(x, noise)
-        return _descend(self.optimizer, (nll + kl).sum(), len(x))
+        return _descend(self.optimizer, (nll + kl).sum(), images, self.ranks)
 
 
 class FrozenTrainer:
@@ -45,22 +49,36 @@ class FrozenTrainer:
 
     description = "autograd"
 
-    def __init__(self, model: LAE, optimizer: torch.optim.Optimizer, prior: bool) -> None:
-        self.model, self.optimizer, self.prior = model, optimizer, prior
+    def __init__(
+        self, model: LAE, optimizer: torch.optim.Optimizer, prior: bool, ranks: Ranks = ALONE
+    ) -> None:
+        self.model, self.optimizer, self.prior, self.ranks = model, optimizer, prior, ranks
         self.step_size = math.nan
 
-    def iteration(self, x: Tensor) -> IterationStats:
+    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
         """See `Trainer.iteration`."""
         z = self.model.encode(x)
         value = self.model.likelihood.nll(self.model.decoder(z), x).sum()
         if self.prior:
             value = value + 0.5 * z.square().sum()
-        return _descend(self.optimizer, value, len(x))
+        return _descend(self.optimizer, value, len(x) if images is None else images, self.ranks)
 
 
-def _descend(optimizer: torch.optim.Optimizer, value: Tensor, images: int) -> IterationStats:
+def shared_noise(
+    x: Tensor, images: int, latents: int, generator: torch.Generator, ranks: Ranks
+) -> Tensor:
+    """Standard normal noise for this rank's images ``x``: its rows of that of the whole batch."""
+    shape = images, latents
+    whole = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
+    return whole[ranks.share(images)]
+
+
+def _descend(
+    optimizer: torch.optim.Optimizer, value: Tensor, images: int, ranks: Ranks
+) -> IterationStats:
     optimizer.zero_grad(set_to_none=False)
     value.backward()  # type: ignore[no-untyped-call]
-    norm = checked_grad_norm(optimizer)
+    total = value.detach().clone()
+    norm = summed_grad_norm(optimizer, ranks, total)
     optimizer.step()
-    return IterationStats(images, float(value.detach()) / images, norm)
+    return IterationStats(images, float(total) / images, norm)

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from lae_fast import langevin
 from lae_fast.models.vae import VAE
+from lae_fast.ranks import ALONE, Ranks
+from lae_fast.train.controls import shared_noise
 from lae_fast.train.errors import TrainingError
-from lae_fast.train.iteration import REMEDY, IterationStats, checked_grad_norm
+from lae_fast.train.iteration import REMEDY, IterationStats, summed_grad_norm
 
 
 @dataclass
@@ -31,34 +33,30 @@ class HoffmanTrainer:
     mh: bool = True
     temperature: float = 1.0
     seed: int = 0
+    ranks: Ranks = ALONE
 
     description = "autograd, a chain an image"
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator(self.rng.device).manual_seed(self.seed)
 
-    def iteration(self, x: Tensor) -> IterationStats:
+    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
         """See `lae_fast.train.iteration.Trainer.iteration`; the loss is the chains' potential."""
+        images = len(x) if images is None else images
         self.optimizer.zero_grad(set_to_none=True)
-        start = self._encoder_gradient(x)
+        start = self._encoder_gradient(x, images)
         try:
-            potential, chain = self._decoder_gradient(x, start)
+            sums = self._decoder_gradient(x, start, self.ranks.share(images).start)
         except ValueError as error:
             raise TrainingError(f"{error}; {REMEDY}") from error
-        grad_norm = checked_grad_norm(self.optimizer)
+        grad_norm = summed_grad_norm(self.optimizer, self.ranks, sums)
         self.optimizer.step()
-        return IterationStats(
-            images=len(x),
-            loss=potential / len(x),
-            grad_norm=grad_norm,
-            accept_rate=chain.info.accepted_sum / self.steps,
-            accept_prob=chain.info.accept_prob_sum / self.steps,
-        )
+        loss, accept_prob, accept_rate = (sums / images).tolist()
+        return IterationStats(images, loss, grad_norm, accept_rate, accept_prob)
 
-    def _encoder_gradient(self, x: Tensor) -> Tensor:
+    def _encoder_gradient(self, x: Tensor, images: int) -> Tensor:
         """Leave the bound's gradient on the encoder; a draw from its Gaussian, ``(n, d_z)``."""
-        shape = len(x), self.model.latent_dim
-        noise = torch.randn(shape, generator=self.generator, device=x.device, dtype=x.dtype)
+        noise = shared_noise(x, images, self.model.latent_dim, self.generator, self.ranks)
         encoder = list(self.model.encoder.parameters())
         bound = torch.stack([term.sum() for term in self.model.terms(x, noise)]).sum()
         for parameter, grad in zip(encoder, torch.autograd.grad(bound, encoder), strict=True):
@@ -66,8 +64,13 @@ class HoffmanTrainer:
         with torch.no_grad():
             return self.model.draw(x, noise)
 
-    def _decoder_gradient(self, x: Tensor, z: Tensor) -> tuple[float, langevin.State]:
-        """Run the chains, leaving the decoder's gradient; the mean summed potential over them."""
+    def _decoder_gradient(self, x: Tensor, z: Tensor, first_row: int) -> Tensor:
+        """Run the chains, leaving the decoder's gradient.
+
+        Returns:
+            Sums over this rank's images of the mean potential, acceptance probability and
+            acceptances, ``(3,)``.
+        """
         model = self.model
 
         def nll(point: Tensor) -> Tensor:
@@ -81,13 +84,15 @@ class HoffmanTrainer:
             return values.detach(), grad
 
         sizes = torch.full(z.shape[1:], self.step_size, dtype=torch.float64, device=z.device)
-        chain = langevin.init(z, potential, self.rng, sizes, self.temperature)
+        chain = langevin.init_together(
+            self.ranks, z, potential, self.rng, sizes, self.temperature, first_row
+        )
         weights = [*model.decoder.parameters(), *model.likelihood.parameters()]
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=z.device)
         for _ in range(self.steps):
             langevin.step(chain, potential, mh=self.mh)
             value = nll(chain.x.clone()).sum() / self.steps
             for parameter, grad in zip(weights, torch.autograd.grad(value, weights), strict=True):
                 parameter.grad = grad if parameter.grad is None else parameter.grad + grad
-            total += float(chain.potential.sum()) / self.steps
-        return total, chain
+            total += chain.potential.sum()
+        return torch.cat([total.reshape(1), chain.info.values[2:] * len(x)]) / self.steps

@@ -21,15 +21,23 @@ from torch import Tensor
 
 from lae_fast import langevin
 from lae_fast.models.lae import LAE
+from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.evaluators import Evaluation, Evaluator, make_encoder, make_evaluator
-from lae_fast.train.iteration import REMEDY, IterationStats, checked_grad_norm
+from lae_fast.train.iteration import REMEDY, IterationStats, summed_grad_norm
 from lae_fast.whitening import ridge_map
+
+TOGETHER = 16
+"""Steps whose displacements wait for each other."""
 
 
 @dataclass
 class ImageLAETrainer:
-    """Attributes are those of `lae_fast.train.lae.LAETrainer`; ``damping`` is required."""
+    """Attributes are those of `lae_fast.train.lae.LAETrainer`; ``damping`` is required.
+
+    Between ranks, chains need not talk: each rank runs those of its own images. The features are
+    gathered once a batch, for K, and the displacements for the features' gradient.
+    """
 
     model: LAE
     optimizer: torch.optim.Optimizer
@@ -41,6 +49,7 @@ class ImageLAETrainer:
     temperature: float = 1.0
     prior: bool = True
     evaluator: Evaluator | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if self.evaluator is None:
@@ -53,40 +62,49 @@ class ImageLAETrainer:
         assert self.evaluator is not None
         return f"{self.evaluator.description}, accept per image"
 
-    def iteration(self, x: Tensor) -> IterationStats:
+    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
         """See `lae_fast.train.iteration.Trainer.iteration`."""
-        assert self.evaluator is not None
+        images = len(x) if images is None else images
         self.optimizer.zero_grad(set_to_none=False)
         features = self.encoder.features(x)
         try:
             with torch.no_grad():
                 start = features @ self.model.phi.T
-                ridge = ridge_map(features, self.damping)
-                states = RetainedImages(self.evaluator, x, start, self.prior, self.steps)
-                chain = self._run_chain(states, start.clone())
+                ridge = ridge_map(self.ranks.gather(features, images), self.damping)
+                states, chain = self._run_chain(x, start, images)
         except ValueError as error:
             raise TrainingError(f"{error}; {REMEDY}") from error
         # sum_t g_t phi_t / T with phi_t = phi + (z_t - z_0)^T ridge.
         self.encoder.backward(states.grad @ self.model.phi + states.grad_move @ ridge)
-        grad_norm = checked_grad_norm(self.optimizer)
+        move = (chain.x - start).T @ ridge[self.ranks.share(images)]
+        sums = states.sums(chain)
+        grad_norm = summed_grad_norm(self.optimizer, self.ranks, move, sums)
         self.optimizer.step()
-        self.model.phi.addmm_((chain.x - start).T, ridge)
-        return IterationStats(
-            images=len(x),
-            loss=float(states.mean_potential) / len(x),
-            grad_norm=grad_norm,
-            accept_rate=chain.info.accepted_sum / self.steps,
-            accept_prob=chain.info.accept_prob_sum / self.steps,
-        )
+        self.model.phi.add_(move)
+        loss, accept_prob, accept_rate = (sums / images).tolist()
+        return IterationStats(images, loss, grad_norm, accept_rate, accept_prob)
 
-    def _run_chain(self, states: RetainedImages, z: Tensor) -> langevin.State:
-        step_sizes = torch.full(z.shape[1:], self.step_size, dtype=torch.float64, device=z.device)
-        chain = langevin.init(z, states.potential, self.rng, step_sizes, self.temperature)
-        states.begin()
+    def _run_chain(
+        self, x: Tensor, start: Tensor, images: int
+    ) -> tuple[RetainedImages, langevin.State]:
+        assert self.evaluator is not None
+        states = RetainedImages(
+            self.evaluator, x, start, self.prior, self.steps, images, self.ranks
+        )
+        chain = self._begin(states, start, images)
         for _ in range(self.steps):
             langevin.step(chain, states.potential, mh=self.mh)
             states.retain(chain)
         states.close()
+        return states, chain
+
+    def _begin(self, states: RetainedImages, z: Tensor, images: int) -> langevin.State:
+        eta = torch.full(z.shape[1:], self.step_size, dtype=torch.float64, device=z.device)
+        first_row = self.ranks.share(images).start
+        chain = langevin.init_together(
+            self.ranks, z.clone(), states.potential, self.rng, eta, self.temperature, first_row
+        )
+        states.begin()
         return chain
 
 
@@ -99,17 +117,29 @@ class RetainedImages:
         start: z at the batch's start, ``(n, d_z)``.
         prior: whether V includes ``||z||^2 / 2``.
         steps: T.
+        images: of all ranks together, N; ``len(x)`` when not given.
+        ranks: the processes that share the batch.
     """
 
     def __init__(
-        self, evaluator: Evaluator, x: Tensor, start: Tensor, prior: bool, steps: int
+        self,
+        evaluator: Evaluator,
+        x: Tensor,
+        start: Tensor,
+        prior: bool,
+        steps: int,
+        images: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.evaluator, self.x, self.start, self.prior = evaluator, x, start, prior
+        self.images, self.ranks = len(x) if images is None else images, ranks
         self.share = 1 / steps
         self.grad = torch.zeros_like(start)
         """``1/T sum_t dV_t/dz``, ``(n, d_z)``."""
-        self.grad_move = start.new_zeros(len(start), len(start))
-        """``1/T sum_t dV_t/dz (z_t - z_0)^T``, ``(n, n)``."""
+        self.grad_move = start.new_zeros(len(start), self.images)
+        """``1/T sum_t dV_t/dz (z_t - z_0)^T``, ``(n, N)``."""
+        self._grads: list[Tensor] = []
+        self._moves: list[Tensor] = []
         self.mean_potential = torch.zeros((), dtype=torch.float64, device=x.device)
         self._pending: Evaluation | None = None
         self._current: Evaluation | None = None
@@ -134,11 +164,27 @@ class RetainedImages:
         self._pending = None
         self.evaluator.add_weight_grads(self._current, self.share)
         self.grad.add_(chain.grad, alpha=self.share)
-        self.grad_move.addmm_(chain.grad, (chain.x - self.start).T, alpha=self.share)
+        self._grads.append(chain.grad.clone())
+        self._moves.append(chain.x - self.start)
+        if len(self._moves) == TOGETHER:
+            self._flush()
         self.mean_potential.add_(chain.potential.sum(), alpha=self.share)
 
     def close(self) -> None:
-        """Give up the current evaluation."""
+        """Add what is left, and give up the current evaluation."""
         assert self._current is not None
+        self._flush()
         self.evaluator.release(self._current)
         self._current = None
+
+    def sums(self, chain: langevin.State) -> Tensor:
+        """Sums over this rank's images of V, acceptance probability and acceptance; ``(3,)``."""
+        shares = chain.info.values[2:] * (len(self.x) * self.share)
+        return torch.cat([self.mean_potential.reshape(1), shares])
+
+    def _flush(self) -> None:
+        """Add the products of several steps at once: one gathering, one pass over ``(n, N)``."""
+        if self._moves:
+            moves = self.ranks.gather(torch.cat(self._moves, 1), self.images)
+            self.grad_move.addmm_(torch.cat(self._grads, 1), moves.T, alpha=self.share)
+        self._grads, self._moves = [], []

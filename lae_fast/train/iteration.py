@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.errors import TrainingError
 
 REMEDY = "try a lower --learning-rate or --step-size"
@@ -36,8 +37,12 @@ class Trainer(Protocol):
         """Which path computes an iteration."""
         ...
 
-    def iteration(self, x: Tensor) -> IterationStats:
+    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
         """Learn from images ``(n, d_x)`` in [0, 1].
+
+        Args:
+            x: this rank's images.
+            images: of all ranks together; ``len(x)`` when not given.
 
         Raises:
             TrainingError: potential or gradient not finite; the weights are left as they were.
@@ -45,11 +50,15 @@ class Trainer(Protocol):
         ...
 
 
-def checked_grad_norm(optimizer: torch.optim.Optimizer) -> float:
-    """Euclidean norm of all gradients that the optimiser is about to follow.
+def summed_grad_norm(
+    optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE, *others: Tensor
+) -> float:
+    """Sum gradients over ranks; the Euclidean norm of what the optimiser is about to follow.
+
+    ``others`` are summed in the same message.
 
     Raises:
-        TrainingError: it is not finite.
+        TrainingError: the norm is not finite.
     """
     grads = [
         parameter.grad
@@ -57,6 +66,7 @@ def checked_grad_norm(optimizer: torch.optim.Optimizer) -> float:
         for parameter in group["params"]
         if parameter.grad is not None
     ]
+    ranks.sum_(*grads, *others)
     norm = float(torch.nn.utils.get_total_norm(grads))
     if not math.isfinite(norm):
         raise TrainingError(

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lae_fast import ald
 from lae_fast.models.lae import LAE
+from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.evaluators import Evaluation, Evaluator, make_encoder, make_evaluator
-from lae_fast.train.iteration import REMEDY, IterationStats, checked_grad_norm
+from lae_fast.train.iteration import REMEDY, IterationStats, summed_grad_norm
 from lae_fast.whitening import Coordinates, make_coordinates
 
 
@@ -33,6 +34,8 @@ class LAETrainer:
         mh, temperature, prior: as in `lae_fast.config.TrainConfig`.
         damping: whitening's damping, or None for plain coordinates.
         evaluator: how the decoder is differentiated; chosen by what it is when not given.
+        ranks: the processes that share the batch. They agree on the potential and on phi's
+            gradient, so all of them draw the same proposals and take the same decisions.
     """
 
     model: LAE
@@ -45,6 +48,7 @@ class LAETrainer:
     prior: bool = True
     damping: float | None = None
     evaluator: Evaluator | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if self.evaluator is None:
@@ -57,27 +61,24 @@ class LAETrainer:
         assert self.evaluator is not None
         return f"{self.evaluator.description}, accept per batch"
 
-    def iteration(self, x: Tensor) -> IterationStats:
-        """One iteration of Algorithm 2 on images ``(n, d_x)`` in [0, 1].
-
-        Raises:
-            TrainingError: potential or gradient not finite; weights and phi are left as they were.
-        """
+    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
+        """One iteration of Algorithm 2; see `lae_fast.train.iteration.Trainer.iteration`."""
+        images = len(x) if images is None else images
         self.optimizer.zero_grad(set_to_none=False)
         features = self.encoder.features(x)
         try:
-            coordinates = make_coordinates(features, self.damping)
+            coordinates = make_coordinates(features, self.damping, self.ranks)
             with torch.no_grad():
                 states, chain = self._run_chain(x, coordinates)
         except ValueError as error:
             raise TrainingError(f"{error}; {REMEDY}") from error
         self.encoder.backward(coordinates.pull_back(states.grad_features))
-        grad_norm = checked_grad_norm(self.optimizer)
+        grad_norm = summed_grad_norm(self.optimizer, self.ranks)
         self.optimizer.step()
         self.model.phi.copy_(coordinates.to_phi(chain.phi))
         return IterationStats(
-            images=len(x),
-            loss=float(states.mean_potential) / len(x),
+            images=images,
+            loss=float(states.mean_potential) / images,
             accept_rate=chain.info.accepted_sum / self.steps,
             accept_prob=chain.info.accept_prob_sum / self.steps,
             grad_norm=grad_norm,
@@ -85,7 +86,9 @@ class LAETrainer:
 
     def _run_chain(self, x: Tensor, coordinates: Coordinates) -> tuple[RetainedStates, ald.State]:
         assert self.evaluator is not None
-        states = RetainedStates(self.evaluator, x, coordinates.features, self.prior, self.steps)
+        states = RetainedStates(
+            self.evaluator, x, coordinates.features, self.prior, self.steps, self.ranks
+        )
         chain = ald.init(
             coordinates.to_chain(self.model.phi), states.potential, self.rng,
             self.step_size, self.temperature,
@@ -110,12 +113,20 @@ class RetainedStates:
         features: the chain's features, ``(n, d_h)``.
         prior: whether V includes ``||z||^2 / 2``.
         steps: T; every retained state counts 1/T.
+        ranks: over which potential and gradient are summed.
     """
 
     def __init__(
-        self, evaluator: Evaluator, x: Tensor, features: Tensor, prior: bool, steps: int
+        self,
+        evaluator: Evaluator,
+        x: Tensor,
+        features: Tensor,
+        prior: bool,
+        steps: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.evaluator, self.x, self.features, self.prior = evaluator, x, features, prior
+        self.ranks = ranks
         self.share = 1 / steps
         self.grad_features = torch.zeros_like(features)
         """Gradient of ``1/T sum_t V_t`` with respect to the features, ``(n, d_h)``."""
@@ -133,9 +144,11 @@ class RetainedStates:
         if self.prior:
             value = value + 0.5 * z.square().sum(dtype=torch.float64)
             grad_z = grad_z + z
+        grad = grad_z.T @ self.features
+        self.ranks.sum_(value, grad)
         # The sampler writes the next proposal over u, so the point keeps its own copy.
         self._pending = _Point(u.clone(), value, grad_z, evaluation)
-        return value, grad_z.T @ self.features
+        return value, grad
 
     def settle(self, accepted: bool, weight: int = 1) -> None:
         """Move to the pending point if it was accepted; count the current one once more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import platform
@@ -17,13 +16,16 @@ from lae_fast import checkpoint, data, runs
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.events import Evaluated, Event, Message, RunFinished, RunStarted
 from lae_fast.models import LAE
+from lae_fast.ranks import ALONE, RankLostError, Ranks
 from lae_fast.train import resume as saved_state
 from lae_fast.train.build import check_networks
 from lae_fast.train.commands import CommandTaker
 from lae_fast.train.errors import TrainingError
+from lae_fast.train.follow import follow, lead_away, lead_state
 from lae_fast.train.look import Looks
 from lae_fast.train.session import Session
 from lae_fast.train.validate import validate
+from lae_fast.train.worker import Worker
 
 MOST_RESTARTS = 3
 
@@ -40,7 +42,11 @@ class StopRequest:
 
 
 def train(
-    config: TrainConfig, stop: StopRequest | None = None, *, resume: Path | None = None
+    config: TrainConfig,
+    stop: StopRequest | None = None,
+    *,
+    resume: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train the model of a configuration; every event is on disk before it is yielded.
 
@@ -53,37 +59,73 @@ def train(
         resume: a run folder to continue from its last saved state, or from the start if it has
             none yet. On the same machine with the
             same number of threads the result is, bit for bit, that of a run never interrupted.
+        ranks: the processes that share each batch, from `lae_fast.ranks.join`. Rank 0 yields the
+            events; all others train with it and yield nothing.
 
     Raises:
         DataError, RunError, ConfigError, CheckpointError: before anything is written.
         TrainingError: numerical failure, after `RunFinished` with status ``failed``.
+        RankLostError: another process died; the same, and the state is saved.
     """
     device = pick_device(config.device)
-    splits = data.load(
-        config.dataset,
-        config.data_dir,
-        download=config.download,
-        validation=config.validation,
-        validation_fraction=config.validation_fraction,
-    )
-    check_networks(config, splits.train.image_shape, len(splits.train.class_names))
-    state = saved_state.load(resume) if resume is not None else None
-    weights = initial_weights(config)
-    if resume is None:
-        run = runs.create(config.run_root, config.name, config.dataset, config.model)
-        runs.write_config(run, config)
-    else:
-        run = resume
-    with runs.RunWriter(run) as log:
-        session = Session(config, splits, device, run, weights)
-        if state is not None:
-            session.restore(state)
-        training = _Training(session, stop or StopRequest())
-        for event in training.events():
-            log.append(event)
-            yield event
+    splits = _load(config, ranks)
+    if not ranks.leads:
+        follow(Worker(config, splits, device, ranks))
+        return
+    try:
+        session = _session(config, splits, device, resume, ranks)
+        with runs.RunWriter(session.run) as log:
+            lead_state(session.worker)
+            training = _Training(session, stop or StopRequest())
+            for event in training.events():
+                log.append(event)
+                yield event
+    finally:
+        lead_away(ranks)
     if training.failure is not None:
         raise training.failure
+
+
+def _load(config: TrainConfig, ranks: Ranks) -> data.Splits:
+    """The data set, on every rank; the leader goes first, since it may download it."""
+    splits: data.Splits | None = None
+    for turn in (True, False):
+        error: Exception | None = None
+        if ranks.leads is turn:
+            try:
+                splits = data.load(
+                    config.dataset,
+                    config.data_dir,
+                    download=config.download,
+                    validation=config.validation,
+                    validation_fraction=config.validation_fraction,
+                )
+                check_networks(config, splits.train.image_shape, len(splits.train.class_names))
+            except (data.DataError, ConfigError) as problem:
+                error = problem
+        ranks.agree(error)
+    assert splits is not None
+    return splits
+
+
+def _session(
+    config: TrainConfig,
+    splits: data.Splits,
+    device: torch.device,
+    resume: Path | None,
+    ranks: Ranks,
+) -> Session:
+    """A new run's session, or that of the run to continue."""
+    state = saved_state.load(resume) if resume is not None else None
+    weights = initial_weights(config)
+    run = resume
+    if run is None:
+        run = runs.create(config.run_root, config.name, config.dataset, config.model)
+        runs.write_config(run, config)
+    session = Session(config, splits, device, run, weights, ranks)
+    if state is not None:
+        session.restore(state)
+    return session
 
 
 def initial_weights(config: TrainConfig) -> dict[str, torch.Tensor] | None:
@@ -118,7 +160,7 @@ class _Training:
         self.config, self.meter, self.keeper = session.config, session.meter, session.keeper
         self.commands = CommandTaker(session.run, session.keeper, session.control)
         self.looks = Looks(session)
-        self.failure: TrainingError | None = None
+        self.failure: TrainingError | RankLostError | None = None
         self.status: str | None = None
         self.restarts = 0
 
@@ -134,6 +176,9 @@ class _Training:
                     yield from self._evaluate()
                 except TrainingError as error:
                     yield self._after_failure(error)
+                except RankLostError as error:
+                    self.session.save()
+                    yield self._failed(error)
         finally:
             # Also when the consumer goes away: what was learned is never lost.
             self.keeper.flush()
@@ -148,19 +193,18 @@ class _Training:
                 f"{error}; restarted from iteration {self.meter.iteration} with step size "
                 f"{self.session.control.step_size:.3g}"
             )
+        return self._failed(error)
+
+    def _failed(self, error: TrainingError | RankLostError) -> Message:
         self.failure, self.status = error, "failed"
         return Message(time=time.time(), level="error", text=str(error))
 
     def _epoch(self) -> Iterator[Event]:
-        session, config, meter = self.session, self.config, self.meter
+        session, meter = self.session, self.meter
         if session.between_epochs:
             meter.start_epoch()
-        order = data.batch_indices(
-            len(session.train_set), config.batch_size, seed=config.seed, epoch=meter.epoch,
-            device=session.device,
-        )  # fmt: skip
-        for index in itertools.islice(order, session.batches_done, None):
-            stats = session.iteration(index)
+        while session.batches_done < session.per_epoch:
+            stats = session.iteration()
             yield from map(_warning, session.watch.iteration(stats))
             if meter.due():
                 yield meter.progress(session.control.step_size)
@@ -244,9 +288,9 @@ class _Training:
             model=self.config.model,
             pid=os.getpid(),
             host=platform.node(),
-            device=_device_name(session.device),
+            device=_device_name(session.device, session.worker.ranks.size),
             engine=session.trainer.description,
-            train_images=len(session.train_set),
+            train_images=len(session.worker.train_set),
             validation_images=len(session.validation_set),
             iterations_per_epoch=session.per_epoch,
             parameters=sum(p.numel() for p in model.parameters()) + phi,
@@ -275,8 +319,9 @@ def _warning(text: str) -> Message:
     return Message(time=time.time(), level="warning", text=text)
 
 
-def _device_name(device: torch.device) -> str:
+def _device_name(device: torch.device, ranks: int) -> str:
+    times = f"{ranks} x " if ranks > 1 else ""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return times + torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+    return f"{times}cpu ({threads} thread{'s' if threads > 1 else ''})"

@@ -33,9 +33,13 @@ class State:
 
 def save(run: Path, model: nn.Module, trainer: Trainer, facts: Mapping[str, Any]) -> None:
     """Write the state of a training between two iterations."""
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    tensors |= _optimizer_tensors(trainer) | _generator_tensors(trainer)
-    checkpoint.write_state(run, STATE, PREVIOUS, tensors, dict(facts))
+    checkpoint.write_state(run, STATE, PREVIOUS, tensors(model, trainer), dict(facts))
+
+
+def tensors(model: nn.Module, trainer: Trainer) -> dict[str, Tensor]:
+    """All tensors that change: weights, the optimiser's moments, generators; by name."""
+    weights = {f"model/{name}": value for name, value in model.state_dict().items()}
+    return weights | _optimizer_tensors(trainer) | generators(trainer)
 
 
 def load(run: Path) -> State | None:
@@ -65,17 +69,22 @@ def restore(state: State, model: nn.Module, trainer: Trainer) -> None:
         weights = {k.removeprefix("model/"): v for k, v in _under(state, "model/").items()}
         model.load_state_dict(weights)
         _restore_optimizer(state, trainer)
-        for name, value in _under(state, "generator/").items():
-            generator = getattr(trainer, name.removeprefix("generator/"))
-            if isinstance(generator, torch.Generator):
-                generator.set_state(value)
-            else:
-                generator.copy_(value)
+        restore_generators(_under(state, "generator/"), trainer)
     except (RuntimeError, AttributeError, KeyError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"the saved state does not fit the run's settings: {reason}"
         ) from error
+
+
+def restore_generators(states: Mapping[str, Tensor], trainer: Trainer) -> None:
+    """Put back what `generators` gave."""
+    for name, value in states.items():
+        generator = getattr(trainer, name.removeprefix("generator/"))
+        if isinstance(generator, torch.Generator):
+            generator.set_state(value)
+        else:
+            generator.copy_(value)
 
 
 def _under(state: State, prefix: str) -> dict[str, Tensor]:
@@ -100,7 +109,7 @@ def _restore_optimizer(state: State, trainer: Trainer) -> None:
     trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
-def _generator_tensors(trainer: Trainer) -> dict[str, Tensor]:
+def generators(trainer: Trainer) -> dict[str, Tensor]:
     """A trainer's ``rng`` (counter-based, on its device) and ``generator`` (PyTorch's)."""
     found: dict[str, Tensor] = {}
     for name in ("rng", "generator"):

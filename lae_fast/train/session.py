@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,16 +11,16 @@ import torch
 
 from lae_fast import data
 from lae_fast.checkpoint import CheckpointError
-from lae_fast.config import ConfigError, TrainConfig
-from lae_fast.models import Model
-from lae_fast.models.conditional import condition
+from lae_fast.config import TrainConfig
+from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train import resume
-from lae_fast.train.build import build_model, build_trainer
+from lae_fast.train.follow import lead, lead_state
 from lae_fast.train.iteration import IterationStats
 from lae_fast.train.keeper import Keeper
 from lae_fast.train.progress import Meter
 from lae_fast.train.step_size import StepSizeControl
 from lae_fast.train.watch import Watch
+from lae_fast.train.worker import Place, Worker
 
 
 class Part(Protocol):
@@ -45,6 +44,7 @@ class Session:
         device: where to compute.
         run: the run folder.
         weights: to start from, instead of the seed's.
+        ranks: the processes that train together; this one leads them.
 
     Raises:
         ConfigError: weights that do not fit the settings.
@@ -57,20 +57,18 @@ class Session:
         device: torch.device,
         run: Path,
         weights: Mapping[str, torch.Tensor] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.run, self.device = config, run, device
-        self.train_set = splits.train.to(device)
+        self.worker = Worker(config, splits, device, ranks, weights)
+        self.model, self.trainer = self.worker.model, self.worker.trainer
         self.validation_set = splits.validation.to(device)
         if config.binarize:
             self.validation_set = self.validation_set.binarized()
-        shape, classes = splits.train.image_shape, len(splits.train.class_names)
-        self.model = build_model(config, shape, classes).to(device)
-        if weights is not None:
-            _start_from(self.model, weights, config)
+        self.per_epoch = self.worker.per_epoch
         self.control = StepSizeControl(config)
-        self.trainer = build_trainer(config, self.model, self.control.step_size)
-        self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self.meter = Meter(config.steps, config.epochs * self.per_epoch)
+        shape, classes = splits.train.image_shape, len(splits.train.class_names)
         self.keeper = Keeper(run, self.model, config, {"image_shape": shape, "classes": classes})
         self.watch = Watch(config.has_chain)
         self._saved = time.monotonic()
@@ -93,16 +91,11 @@ class Session:
         """Batches of the present epoch that were trained on."""
         return self.meter.iteration - (self.meter.epoch - 1) * self.per_epoch
 
-    def iteration(self, index: torch.Tensor) -> IterationStats:
-        """Train on the images of ``index``; adapt the step size for the next iteration."""
+    def iteration(self) -> IterationStats:
+        """Train on the next batch; adapt the step size for the one after."""
         began = time.perf_counter()
-        x = data.to_pixels(self.train_set.images.index_select(0, index))
-        if self.config.binarize:
-            # A function of (seed, iteration) alone, so that a resumed run sees the same images.
-            seed = self.config.seed * 2**32 + self.meter.iteration
-            x = data.binarize(x, seed % 2**63)
-        condition(self.model, self.train_set.labels[index])
-        stats = self.trainer.iteration(x)
+        place = Place(self.meter.iteration, self.meter.epoch, self.batches_done)
+        stats = lead(self.worker, place)
         self.meter.add(stats, time.perf_counter() - began)
         self.control.update(stats.accept_prob)
         return stats
@@ -143,14 +136,5 @@ class Session:
         self.control.step_size = min(self.control.step_size, step_size)
         self.control.shrink()
         self.trainer.step_size = self.control.step_size
+        lead_state(self.worker)
         return True
-
-
-def _start_from(model: Model, weights: Mapping[str, torch.Tensor], config: TrainConfig) -> None:
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"the weights of {config.init_from} do not fit these settings (model, architecture, "
-            "latent-dim, hidden, likelihood and data set must be the same)"
-        ) from error

@@ -6,16 +6,19 @@ import dataclasses
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli import exits, reporters
+from lae_cli import exits, reporters, torchrun
 from lae_cli.interrupts import Interrupts
 from lae_cli.options import GroupedCommand, GroupedOption, given_settings, setting_options
 from lae_cli.results import print_result
 from lae_fast import config as settings
 from lae_fast import runs
+
+if TYPE_CHECKING:
+    from lae_fast.ranks import Ranks
 
 _CONFIG = GroupedOption(
     ["--config", "config_file"],
@@ -34,15 +37,26 @@ _JSON = click.Option(["--json", "as_json"], is_flag=True, help="Result as one JS
 _DASHBOARD = click.Option(
     ["--dashboard"], is_flag=True, help="Train in the background and open the dashboard on it."
 )
+_NPROC = GroupedOption(
+    ["--nproc"],
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="INT",
+    group="Run",
+    help="Processes of this machine that share each batch, as `torchrun --nproc-per-node` starts "
+    "them.  [default: 1]",
+)
 _QUIET = click.Option(["--quiet", "-q"], is_flag=True, help="Nothing on stderr but errors.")
 
 
 @click.command(
-    cls=GroupedCommand, params=[*setting_options(), _CONFIG, _RESUME, _JSON, _QUIET, _DASHBOARD]
+    cls=GroupedCommand,
+    params=[*setting_options(), _CONFIG, _RESUME, _NPROC, _JSON, _QUIET, _DASHBOARD],
 )
 def train(
     config_file: str | None,
     resume: str | None,
+    nproc: int,
     as_json: bool,
     quiet: bool,
     dashboard: bool,
@@ -59,25 +73,63 @@ def train(
     if dashboard:
         if run is not None:
             raise click.UsageError("--dashboard starts a new run: drop --resume, then `lae dash`")
+        if nproc > 1:
+            raise click.UsageError("--dashboard watches one process: drop --nproc, then `lae dash`")
         if as_json or quiet:
             raise click.UsageError("--dashboard leaves no result to print: drop --json and --quiet")
         ctx.exit(_in_background(config, given_settings(ctx), config_file))
+    if nproc > 1 and not torchrun.is_child():
+        ctx.exit(torchrun.launch(_words(ctx, config, resume), nproc))
+    from lae_fast.ranks import join
+
+    with join(config.device) as ranks:
+        if ranks.leads:
+            ctx.exit(_lead(config, run, ranks, as_json=as_json, quiet=quiet))
+        _follow(config, run, ranks)
+
+
+def _lead(
+    config: settings.TrainConfig, run: Path | None, ranks: Ranks, *, as_json: bool, quiet: bool
+) -> int:
+    """Train and show it; the exit code."""
+    from lae_fast.train import StopRequest
+    from lae_fast.train import train as run_training
+
     reporter = reporters.choose(config, quiet=quiet)
     code = exits.OK
     try:
         with reporter:
-            from lae_fast.train import StopRequest
-            from lae_fast.train import train as run_training
-
             stop = StopRequest()
             with Interrupts(stop.request, reporter.note) as interrupts:
-                for event in run_training(config, stop=stop, resume=run):
+                for event in run_training(config, stop=stop, resume=run, ranks=ranks):
                     reporter(event)
             code = interrupts.exit_code
     finally:
         print_result(reporter.view, as_json=as_json)
     status = reporter.view.finished.status if reporter.view.finished else ""
-    ctx.exit(code or {"interrupted": exits.INTERRUPTED, "failed": exits.FAILED}.get(status, 0))
+    return code or {"interrupted": exits.INTERRUPTED, "failed": exits.FAILED}.get(status, 0)
+
+
+def _follow(config: settings.TrainConfig, run: Path | None, ranks: Ranks) -> None:
+    """Train with the first rank, in silence, until it says stop."""
+    from lae_fast.train import train as run_training
+
+    torchrun.ignore_signals()
+    for _ in run_training(config, resume=run, ranks=ranks):
+        pass
+
+
+def _words(ctx: click.Context, config: settings.TrainConfig, resume: str | None) -> list[str]:
+    """The command line of each of several processes."""
+    from lae_cli import background
+
+    given = given_settings(ctx)
+    if resume is None:
+        given = torchrun.name_for(config, given)
+    words = background.command(given, ctx.params["config_file"])
+    words += [] if resume is None else ["--resume", resume]
+    words += ["--json"] if ctx.params["as_json"] else []
+    return words + (["--quiet"] if ctx.params["quiet"] else [])
 
 
 def _settings(
@@ -85,7 +137,11 @@ def _settings(
 ) -> tuple[settings.TrainConfig, Path | None]:
     """The settings, and the run folder to continue if one is named."""
     if resume is None:
-        return settings.resolve(flags, file=file), None
+        config = settings.resolve(flags, file=file)
+        resume = torchrun.run_to_continue(config) if torchrun.was_restarted() else None
+        if resume is None:
+            return config, None
+        flags, file = {name: flags[name] for name in flags if name in settings.CHANGEABLE}, None
     if file is not None:
         raise settings.ConfigError("--resume takes a run's own settings; drop --config")
     root = flags.get("run_root") or settings.resolve({}).run_root

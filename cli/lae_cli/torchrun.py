@@ -1,0 +1,92 @@
+"""Training by several processes: started here, or by torchrun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lae_cli import exits, reporters
+from lae_fast import runs
+from lae_fast.config import ConfigError, TrainConfig
+
+
+def is_child() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def follows() -> bool:
+    """Whether this is any but the first of torchrun's processes."""
+    return is_child() and os.environ.get("RANK", "0") != "0"
+
+
+def was_restarted() -> bool:
+    """Whether torchrun has started its processes anew after one of them died."""
+    return is_child() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def ignore_signals() -> None:
+    """Leave it to the first rank to end the training: it saves, and tells the others."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def launch(words: Sequence[str], nproc: int) -> int:
+    """Run ``lae train`` in ``nproc`` processes of this machine; the exit code.
+
+    Args:
+        words: the command line of each.
+        nproc: how many.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # Its reports are for developers of launchers; the line below says what happened.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=nproc, run_id="lae", rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.2,
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)(*words[1:])
+    except ChildFailedError as error:
+        return _after({rank: failure.exitcode for rank, failure in error.failures.items()})
+    except SignalException as error:
+        return exits.INTERRUPTED if error.sigval == signal.SIGINT else exits.TERMINATED
+    return exits.OK
+
+
+def name_for(config: TrainConfig, given: Mapping[str, object]) -> dict[str, object]:
+    """The given settings with a name for the run, the same for all processes."""
+    name = config.name or runs.free_name(Path(config.run_root), config.dataset, config.model)
+    return dict(given) | {"name": name}
+
+
+def run_to_continue(config: TrainConfig) -> str | None:
+    """The run that a restart continues; None where it had not been made yet.
+
+    Raises:
+        ConfigError: it has no name to be found by.
+    """
+    if config.name is None:
+        raise ConfigError("torchrun restarted the training, but only a run with a --name is found")
+    path = os.path.join(config.run_root, config.name)
+    return path if os.path.exists(os.path.join(path, runs.CONFIG_FILE)) else None
+
+
+def _after(codes: Mapping[int, int]) -> int:
+    """Say which process died, and return what the first rank returned."""
+    for rank, code in codes.items():
+        if code < 0 and code != -signal.SIGTERM:
+            reporters.say(
+                f"rank {rank} died ({signal.Signals(-code).name}); the others were stopped, and "
+                "`lae train --resume RUN` continues from what was saved"
+            )
+            return exits.FAILED
+    return next((code for code in codes.values() if code > 0), exits.FAILED)

@@ -1,0 +1,183 @@
+"""The processes of one training, started by torchrun, and what they say to each other.
+
+Every rank holds the whole model and its share of each batch's images. Noise and decisions are
+functions of shared counters, so ranks talk only where a sum over the whole batch is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+NOISE_BLOCK = 4
+"""Rows a rank are a multiple of this: the generator of the noise gives four numbers at once."""
+PATIENCE = timedelta(days=1)
+"""A paused leader keeps the others waiting. One that has died is noticed at once, by its sockets
+or by torchrun."""
+
+
+class RankLostError(RuntimeError):
+    """Another process of this training does not answer any more."""
+
+
+class OtherRankError(ValueError):
+    """What another process of this training met, with its rank."""
+
+
+class Ranks:
+    """This process among all that train one model.
+
+    With one process, every method does nothing and costs nothing.
+
+    Args:
+        rank: place of this process, 0 for the one that writes the run folder.
+        size: number of processes.
+        device: where tensors lie while they are sent.
+
+    Attributes:
+        calls, bytes_sent: collectives so far, and the bytes of their buffers.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, device: str = "cpu") -> None:
+        self.rank, self.size, self.device = rank, size, torch.device(device)
+        self.calls = self.bytes_sent = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process decides, evaluates, and writes."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other."""
+        return self.size == 1
+
+    def share(self, images: int) -> slice:
+        """This rank's rows of a batch: equal parts, the last ones shorter or empty.
+
+        Even an empty part starts at a multiple of four, as the operators ask.
+        """
+        if self.alone:
+            return slice(0, images)
+        start = self.rank * self._rows(images)
+        return slice(start, min(start + self._rows(images), images))
+
+    def sum_(self, *tensors: Tensor) -> None:
+        """Replace each tensor by its sum over ranks, in one message of the first one's dtype."""
+        if self.alone:
+            return
+        dtype = tensors[0].dtype
+        flat = torch.cat([tensor.reshape(-1).to(self.device, dtype) for tensor in tensors])
+        self._send(flat, lambda: dist.all_reduce(flat))
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+    def gather(self, rows: Tensor, images: int) -> Tensor:
+        """The rows of all ranks, ``(images, ...)``, in the order of the whole batch."""
+        if self.alone:
+            return rows
+        shape = self._rows(images), *rows.shape[1:]
+        padded = torch.zeros(shape, dtype=rows.dtype, device=self.device)
+        padded[: len(rows)] = rows
+        whole = padded.new_empty((self.size * len(padded), *rows.shape[1:]))
+        self._send(whole, lambda: dist.all_gather_into_tensor(whole, padded))
+        return whole[:images].to(rows.device)
+
+    def agree(self, error: Exception | None) -> None:
+        """Raise on every rank what any of them met: its own error, or the first other's.
+
+        Raises:
+            OtherRankError: what another rank met.
+        """
+        if not self.alone:
+            failed = torch.tensor([error is not None], dtype=torch.int32, device=self.device)
+            self._send(failed, lambda: dist.all_reduce(failed))
+            if int(failed):
+                mine = None if error is None else str(error)
+                texts = [self.tell(mine, rank) for rank in range(self.size)]
+                if error is None:
+                    first = next(rank for rank, text in enumerate(texts) if text is not None)
+                    raise OtherRankError(f"rank {first}: {texts[first]}")
+        if error is not None:
+            raise error
+
+    def tell(self, fact: Any, source: int = 0) -> Any:
+        """What ``source`` passes, on every rank: a plain value, sent as JSON."""
+        if self.alone:
+            return fact
+        text = json.dumps(fact).encode() if self.rank == source else b""
+        length = self.broadcast(torch.tensor([len(text)], device=self.device), source)
+        data = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
+        if self.rank == source:
+            data.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
+        return json.loads(bytes(self.broadcast(data, source).tolist()))
+
+    def tell_tensors(self, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
+        """The tensors that the leader passes, on every rank and on the same kind of device."""
+        given = tensors or {}
+        kinds = {
+            name: (str(t.dtype).removeprefix("torch."), list(t.shape), t.device.type)
+            for name, t in given.items()
+        }
+        received = {}
+        for name, (dtype, shape, device) in self.tell(kinds).items():
+            value = torch.empty(shape, dtype=getattr(torch, dtype), device=self.device)
+            if name in given:
+                value.copy_(given[name])
+            received[name] = self.broadcast(value).to(device)
+        return received
+
+    def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
+        """Fill ``tensor`` with that of ``source``; return it."""
+        if not self.alone:
+            self._send(tensor, lambda: dist.broadcast(tensor, source))
+        return tensor
+
+    def _rows(self, images: int) -> int:
+        return -(-images // (self.size * NOISE_BLOCK)) * NOISE_BLOCK
+
+    def _send(self, buffer: Tensor, collective: Callable[[], Any]) -> None:
+        self.calls += 1
+        self.bytes_sent += buffer.numel() * buffer.element_size()
+        try:
+            collective()
+        except RuntimeError as error:
+            raise RankLostError(
+                f"rank {self.rank} of {self.size} lost contact with the others"
+            ) from error
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def join(device: str = "auto") -> Iterator[Ranks]:
+    """The ranks that torchrun started, for as long as the block lasts; alone without torchrun.
+
+    Collectives run on NCCL when ``device`` is, or may be, CUDA, and there is a GPU for every local
+    rank; on gloo otherwise.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    cuda = device != "cpu" and torch.cuda.is_available() and torch.cuda.device_count() >= here
+    if cuda:
+        torch.cuda.set_device(local)
+    try:
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    except RuntimeError as error:
+        raise RankLostError(f"the ranks did not find each other: {error}") from error
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size(), "cuda" if cuda else "cpu")
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,137 @@
+"""What the processes of `test_ranks.py` run: ``python ranks_job.py JOB FILE RANK SIZE``.
+
+Each job trains on this rank's share of every batch and returns what the ranks must agree on with a
+single process.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lae_fast import ald
+from lae_fast.models import VAE
+from lae_fast.models.lae import LAE, mlp_lae
+from lae_fast.models.likelihoods import make_likelihood
+from lae_fast.models.mlp import MLP
+from lae_fast.ranks import PATIENCE, Ranks
+from lae_fast.train.controls import FrozenTrainer, VAETrainer
+from lae_fast.train.hoffman import HoffmanTrainer
+from lae_fast.train.image_lae import ImageLAETrainer
+from lae_fast.train.iteration import IterationStats
+from lae_fast.train.lae import LAETrainer
+
+PIXELS, LATENTS, HIDDEN, STEPS = 20, 3, 16, 20
+BATCHES = (13, 40, 3)
+"""Uneven ones, and one with rows for the first rank alone."""
+
+
+def _images(n: int, dtype: torch.dtype, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 2, (n, PIXELS), generator=generator).to(dtype)
+
+
+def _lae(dtype: torch.dtype) -> LAE:
+    torch.manual_seed(1)
+    return mlp_lae(PIXELS, LATENTS, HIDDEN, make_likelihood("bernoulli", None)).to(dtype)
+
+
+def _vae(dtype: torch.dtype) -> VAE:
+    torch.manual_seed(1)
+    encoder, decoder = MLP(PIXELS, HIDDEN, 2 * LATENTS), MLP(LATENTS, HIDDEN, PIXELS)
+    return VAE(encoder, decoder, make_likelihood("bernoulli", None), LATENTS).to(dtype)
+
+
+def _trainer(kind: str, dtype: torch.dtype, ranks: Ranks):  # type: ignore[no-untyped-def]
+    model = _vae(dtype) if kind in ("vae", "hoffman") else _lae(dtype)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    rng = ald.make_rng(3)
+    settings = {"ranks": ranks}
+    match kind:
+        case "image":
+            return ImageLAETrainer(model, optimizer, rng, STEPS, 0.05, 0.1, **settings)
+        case "whitened":
+            return LAETrainer(model, optimizer, rng, STEPS, 0.02, damping=0.1, **settings)
+        case "plain":
+            return LAETrainer(model, optimizer, rng, STEPS, 1e-3, **settings)
+        case "vae":
+            return VAETrainer(model, optimizer, 3, ranks)
+        case "hoffman":
+            return HoffmanTrainer(model, optimizer, rng, STEPS, 0.05, **settings)
+    return FrozenTrainer(model, optimizer, True, ranks)
+
+
+def train(kind: str, dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
+    """The weights and statistics after a few batches."""
+    trainer = _trainer(kind, dtype, ranks)
+    stats: list[IterationStats] = []
+    for k, n in enumerate(BATCHES * 3):
+        stats.append(trainer.iteration(_images(n, dtype, k)[ranks.share(n)], n))
+    facts = [[s.images, s.loss, s.grad_norm, s.accept_rate, s.accept_prob] for s in stats]
+    return dict(trainer.model.state_dict()) | {"stats": torch.tensor(facts, dtype=torch.float64)}
+
+
+def decisions(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
+    """1,000 steps on phi: which of them were accepted.
+
+    One chain in float64. In float32 rounding adds up until some decision differs, which no care
+    could avoid, so there every step starts at a phi of its own.
+    """
+    model, n = _lae(dtype), 64
+    starts = torch.randn(1000, *model.phi.shape, generator=torch.Generator().manual_seed(4))
+    x = _images(n, dtype, 0)[ranks.share(n)]
+    trainer = LAETrainer(
+        model, torch.optim.SGD(model.parameters(), 0.0), ald.make_rng(3), 1, 0.05, damping=0.1,
+        ranks=ranks,
+    )  # fmt: skip
+    rates = []
+    for start in starts:
+        if dtype == torch.float32:
+            model.phi.copy_(0.2 * start)
+        rates.append(trainer.iteration(x, n).accept_rate)
+    return {"accepted": torch.tensor(rates), "phi": model.phi.detach().clone()}
+
+
+def fails_on_one(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
+    """A start that is not finite on the last rank alone."""
+    trainer = _trainer("image", dtype, ranks)
+    x = _images(16, dtype, 0)[ranks.share(16)]
+    if ranks.rank == ranks.size - 1:
+        evaluate = trainer.evaluator.evaluate
+        trainer.evaluator.evaluate = lambda x, z: evaluate(x, z * torch.inf)
+    try:
+        trainer.iteration(x, 16)
+    except RuntimeError as error:
+        return {"said": torch.tensor(list(str(error).encode()), dtype=torch.uint8)}
+    return {}
+
+
+JOBS: dict[str, Callable[[torch.dtype, Ranks], dict[str, Tensor]]] = {
+    kind: lambda dtype, ranks, kind=kind: train(kind, dtype, ranks)  # type: ignore[misc]
+    for kind in ("image", "whitened", "plain", "vae", "hoffman", "frozen")
+} | {"decisions": decisions, "fails_on_one": fails_on_one}
+
+
+def run(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
+    """The results of every job, by ``job/name``."""
+    return {
+        f"{job}/{name}": value
+        for job, work in JOBS.items()
+        for name, value in work(dtype, ranks).items()
+    }
+
+
+if __name__ == "__main__":
+    folder, rank, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size,
+        timeout=PATIENCE,
+    )  # fmt: skip
+    for dtype in (torch.float64, torch.float32):
+        torch.save(run(dtype, Ranks(rank, size)), f"{folder}/{dtype}-{rank}.pt")
+    dist.destroy_process_group()
