@@ -360,12 +360,20 @@ def resolve(
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of bounds, an unreadable file.
     """
-    merged: dict[str, Any] = {}
-    if file is not None:
-        merged |= _read_toml(Path(file))
-    merged |= _read_environ(environ if environ is not None else os.environ)
-    merged |= flags
-    return TrainConfig.from_dict(merged)
+    table = {} if file is None else parse_table(read_toml(Path(file)), source=str(file))
+    return TrainConfig.from_dict(layered(table, flags, environ))
+
+
+def layered(
+    table: Mapping[str, Any], flags: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The settings of a file, of the environment and of flags in one; the later wins.
+
+    Raises:
+        ConfigError: an environment variable that cannot be used.
+    """
+    known = _read_environ(environ if environ is not None else os.environ)
+    return {**table, **known, **flags}
 
 
 def resumed(saved: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainConfig:
@@ -425,19 +433,38 @@ def _read_text(path: Path) -> str:
     return content.decode("utf-8")
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables and values of a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        values = tomllib.loads(_read_text(path))
+        return tomllib.loads(_read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
-    known: dict[str, Any] = {}
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in field_types():
-            suggestion = _suggest(name, list(field_types()))
-            raise ConfigError(f"{path}: unknown setting '{key}'{suggestion}")
-        known[name] = parse(name, value, label=f"{path}: {key}")
-    return known
+
+
+def parse_table(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Settings by field name, converted and checked; ``-`` and ``_`` both work in a key.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a value out of bounds; it names ``source``.
+    """
+    names = {key: setting_name(key, source=source) for key in values}
+    return {name: parse(name, values[key], label=f"{source}: {key}") for key, name in names.items()}
+
+
+def setting_name(key: str, *, source: str) -> str:
+    """The field that a key of a file means.
+
+    Raises:
+        ConfigError: there is none; the message suggests the closest.
+    """
+    name = key.replace("-", "_")
+    if name not in field_types():
+        raise ConfigError(f"{source}: unknown setting '{key}'{_suggest(name, list(field_types()))}")
+    return name
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:

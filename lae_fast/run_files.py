@@ -20,6 +20,8 @@ from lae_fast.errors import InputError
 
 CONFIG_FILE = "config.json"
 EVENTS_FILE = "events.jsonl"
+SWEEP_FILE = "sweep.json"
+"""What marks a folder of run folders as a sweep."""
 COMMAND_FILE = "command"
 BLOCK = 1 << 20
 """Bytes read at once."""

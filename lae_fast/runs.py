@@ -34,6 +34,7 @@ from lae_fast.run_files import (
     COMMAND_FILE,
     CONFIG_FILE,
     EVENTS_FILE,
+    SWEEP_FILE,
     RunError,
     printable,
     read_config,
@@ -60,6 +61,7 @@ __all__ = [
     "find",
     "folders",
     "free_name",
+    "is_name",
     "is_run",
     "last_answer",
     "list_runs",
@@ -94,7 +96,7 @@ def create(
     Raises:
         RunError: a name that is not allowed or taken, or a root that cannot be written.
     """
-    if name is not None and not _NAME.fullmatch(name):
+    if name is not None and not is_name(name):
         raise RunError(
             f"run name {printable(name)!r} must be 1 to 100 letters, digits, '.', '_' or '-', "
             "and not begin with '.'"
@@ -115,6 +117,11 @@ def create(
             ) from error
         return base / candidate
     raise RunError(taken(base, str(name)))
+
+
+def is_name(text: str) -> bool:
+    """Whether a run folder may be called that."""
+    return _NAME.fullmatch(text) is not None
 
 
 def taken(root: Path, name: str) -> str:
@@ -148,9 +155,13 @@ def list_runs(root: str | os.PathLike[str]) -> list[Summary]:
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders in ``root`` that may hold a run, in no order; [] when there is no root."""
+    """The folders in ``root`` that may hold a run, in no order; [] when there is no root.
+
+    That of a sweep holds runs but is none.
+    """
     try:
-        return [path for path in root.iterdir() if path.is_dir() and path.name[:1] != "."]
+        found = [path for path in root.iterdir() if path.is_dir() and path.name[:1] != "."]
+        return [path for path in found if not (path / SWEEP_FILE).exists()]
     except FileNotFoundError:
         return []
     except OSError as error:
