@@ -12,6 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -36,10 +37,10 @@ ITERATIONS = 20
 PAUSE = float(os.environ.get("FAKE_PAUSE", "0"))
 
 
-def train(config: TrainConfig, *, stop: StopRequest, resume: object = None) -> Iterator[Event]:
-    run = runs.create(config.run_root, config.name, config.dataset)
+def train(config: TrainConfig, *, stop: StopRequest, resume: Path | None = None) -> Iterator[Event]:
+    run = resume or runs.create(config.run_root, config.name, config.dataset)
     runs.write_config(run, config)
-    (run / "snapshots").mkdir()
+    (run / "snapshots").mkdir(exist_ok=True)
     began = time.time()
     with runs.RunWriter(run) as writer:
         for event in _events(config, stop, run, began):

@@ -15,8 +15,8 @@ HANGUP, INTERRUPTED, BROKEN_PIPE, TERMINATED = 129, 130, 141, 143
 
 MEANINGS = {
     OK: "Done.",
-    FAILED: "Training failed numerically or lost a process, or `lae doctor` or `lae diagnose` "
-    "found a failure.",
+    FAILED: "Training failed numerically or lost a process, a point of a sweep failed, or "
+    "`lae doctor` or `lae diagnose` found a failure.",
     BAD_INPUT: "Bad input: an option, a setting, a data set or a run that cannot be used.",
     SYSTEM: "The machine refused: no memory, no disk space, no permission.",
     INTERNAL: "A defect; LAE_DEBUG=1 shows the traceback.",

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("lae_cli.commands.train", "Train a Langevin autoencoder and watch it learn."),
     "dashboard": ("lae_cli.commands.dashboard", "Watch running and finished trainings."),
     "dash": ("lae_cli.commands.dashboard", "The same, for short."),
+    "sweep": ("lae_cli.commands.sweep", "Many runs from one file: a grid, random draws, seeds."),
     "runs": ("lae_cli.commands.runs", "List, show, stop, remove and export run folders."),
     "eval": ("lae_cli.commands.eval", "Held-out likelihood and chain diagnostics of a run."),
     "diagnose": ("lae_cli.commands.diagnose", "Judge whether a run's chain is to be trusted."),

@@ -1,0 +1,194 @@
+"""How far a sweep is, on stderr: a live picture, lines for a pipe, or nothing."""
+
+from __future__ import annotations
+
+import collections
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from lae_cli import vocabulary
+from lae_cli.reporters import say
+from lae_fast.sweeps.folder import FAILED, PointState, SweepFolder
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MOST_LINES = 12
+"""Running points that are shown at once."""
+_NOTE = "stopping: running points save their state; once more kills them"
+
+
+class Reporter:
+    """Silent; the base of the others."""
+
+    def __call__(self, states: Sequence[PointState]) -> None:
+        """Take in how far the points are."""
+
+    def note(self, text: str) -> None:
+        """A signal came; called from its handler, where printing is not safe."""
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+class PlainReporter(Reporter):
+    """A line on stderr when a point begins or ends."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self._total, self._done = total, done
+        self._status: dict[str, str] = {}
+        self._stopping = self._said = False
+
+    def __call__(self, states: Sequence[PointState]) -> None:
+        """Say what changed."""
+        if self._stopping and not self._said:
+            self._said = True
+            say(_NOTE)
+        for state in states:
+            word = "running" if state.active else state.status
+            before = self._status.setdefault(state.point.name, word if not state.active else "")
+            if word != before:
+                self._status[state.point.name] = word
+                self._done += state.done
+                say(self._line(state, word))
+
+    def note(self, text: str) -> None:
+        """See `Reporter.note`."""
+        self._stopping = True
+
+    def _line(self, state: PointState, word: str) -> str:
+        if state.status == FAILED:
+            return f"{state.point.name} failed: {state.error}"
+        if not state.done or state.summary is None:
+            return f"{state.point.name} {word}"
+        loss = vocabulary.loss(state.summary.best_val_loss)
+        return (
+            f"{state.point.name} {word}  val {loss}  "
+            f"{vocabulary.duration(state.summary.elapsed)}  ({self._done} of {self._total} done)"
+        )
+
+
+class LiveReporter(Reporter):
+    """A picture on stderr, redrawn in place: the whole sweep, and a line a running point."""
+
+    def __init__(self, total: int, done: int) -> None:
+        from rich.live import Live
+
+        from lae_cli.console import has_unicode, make_console
+
+        self._total, self._before = total, done
+        self._states: Sequence[PointState] = ()
+        self._stopping = False
+        self._console = make_console(stderr=True)
+        self._unicode = has_unicode(sys.stderr)
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._draw,
+            refresh_per_second=2,
+            transient=True,
+            redirect_stdout=False,
+        )
+
+    def __call__(self, states: Sequence[PointState]) -> None:
+        """The next redraw shows them."""
+        self._states = states
+
+    def note(self, text: str) -> None:
+        """See `Reporter.note`."""
+        self._stopping = True
+
+    def __enter__(self) -> Reporter:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def _draw(self) -> RenderableType:
+        from rich.console import Group
+
+        from lae_cli.console import plain
+
+        done = self._before + sum(state.done for state in self._states)
+        counts = collections.Counter(
+            "running" if state.active else state.status for state in self._states if not state.done
+        )
+        words = [f"{done} of {self._total} done", *(f"{n} {word}" for word, n in counts.items())]
+        room = max(1, min(MOST_LINES, self._console.height - 4))
+        active = [state for state in self._states if state.active]
+        parts: list[RenderableType] = [self._bar(done), plain("  ".join(words))]
+        parts += [self._running(active[:room])] if active else []
+        if len(active) > room:
+            parts.append(plain(f"and {len(active) - room} more"))
+        last = _NOTE if self._stopping else "Ctrl-C stops; the same command goes on later"
+        return Group(*parts, plain(last, vocabulary.WARN if self._stopping else vocabulary.QUIET))
+
+    def _bar(self, done: int) -> RenderableType:
+        from rich.text import Text
+
+        from lae_cli.sparkline import bar
+
+        full, rest = bar(done / self._total, min(60, self._console.width), unicode=self._unicode)
+        return Text(no_wrap=True).append(full, vocabulary.ACCENT).append(rest, vocabulary.QUIET)
+
+    def _running(self, active: Sequence[PointState]) -> RenderableType:
+        from rich.table import Table
+
+        from lae_cli.console import plain
+
+        drawn = Table.grid(padding=(0, 2, 0, 0))
+        drawn.add_column(no_wrap=True, overflow="ellipsis" if self._unicode else "crop")
+        for _ in range(4):
+            drawn.add_column(no_wrap=True)
+        for state in active:
+            summary = state.summary
+            assert summary is not None
+            drawn.add_row(
+                plain(state.point.name),
+                f"epoch {summary.epochs} of {state.point.config.epochs}",
+                f"val {vocabulary.loss(summary.best_val_loss)}",
+                f"accept {vocabulary.rate(summary.accept_rate)}",
+                vocabulary.duration(summary.elapsed),
+            )
+        return drawn
+
+
+def choose(
+    folder: SweepFolder, states: Sequence[PointState], left: int, where: str, *, quiet: bool
+) -> Reporter:
+    """The reporter that suits stderr; it has said what begins, and where.
+
+    Args:
+        folder: of the sweep.
+        states: of all its points, before anything runs.
+        left: how many are to be run.
+        where: in words.
+        quiet: whether to say nothing at all.
+    """
+    if quiet:
+        return Reporter()
+    listed = [state for state in states if state.point.listed]
+    total, done = len(listed), sum(state.done for state in listed)
+    begun = "" if left == total else f", {left} to run"
+    say(f"{folder.root}: {total} points{begun}; on {where}")
+    if sys.stderr.isatty():
+        from lae_cli.console import can_update, make_console
+
+        if can_update(make_console(stderr=True)):
+            return LiveReporter(total, done)
+    return PlainReporter(total, done)

@@ -1,0 +1,209 @@
+"""Jobs on a Slurm cluster, through submitit, and on a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import logging
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lae_fast.config import ConfigError
+from lae_fast.run_files import write_atomically
+from lae_fast.sweeps.folder import JOBS, SweepFolder
+from lae_fast.sweeps.job import Job
+from lae_fast.sweeps.keys import check_keys
+
+if TYPE_CHECKING:
+    import submitit
+
+REQUEUES = 50
+"""Times that a job may reach its time limit and queue again, to continue where it was."""
+DAY = 24 * 60
+CANCEL_WITHIN = 60.0
+"""Seconds to wait for jobs to save after they were cancelled; Slurm kills after 30."""
+RAY_KEYS = (
+    "num_cpus",
+    "num_gpus",
+    "memory",
+    "resources",
+    "accelerator_type",
+    "scheduling_strategy",
+)
+
+
+class Slurm:
+    """One array of jobs. A sweep that is run again finds those that still queue or run.
+
+    Args:
+        jobs: how many of the array at a time.
+        root: the sweep's folder, on a disk that the nodes share.
+        options: what sbatch takes, with ``_`` for ``-``: partition, account, time (minutes), mem.
+    """
+
+    def __init__(self, jobs: int | None, root: Path, options: Mapping[str, Any]) -> None:
+        library = _import("submitit", "Slurm", "cluster")
+        logging.getLogger("submitit").setLevel(logging.ERROR)
+        self._folder, self._place = SweepFolder(root), root / JOBS / "slurm"
+        self._known = self._place / "jobs.json"
+        self._jobs: dict[str, submitit.Job[int]] = {}
+        self._cancelled: float | None = None
+        defaults: dict[str, Any] = {"cpus_per_task": 1, "time": DAY, "job_name": root.name}
+        self._options = defaults | dict(options)
+        if jobs is not None:
+            self._options["array_parallelism"] = jobs
+        try:
+            self._executor = library.SlurmExecutor(self._place, max_num_timeout=REQUEUES)
+            self._executor.update_parameters(**self._options)
+        except RuntimeError as error:
+            raise ConfigError("there is no Slurm here (no srun); use --on local") from error
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"[slurm]: {_refused(str(error))}") from error
+
+    @property
+    def where(self) -> str:
+        """See `Executor.where`."""
+        partition = self._options.get("partition")
+        return "Slurm" + (f", partition {partition}" if partition else "")
+
+    @property
+    def threads(self) -> int:
+        """See `Executor.threads`."""
+        return int(self._options["cpus_per_task"])
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """See `Executor.submit`; points whose job is still there are not submitted again."""
+        self._jobs = self._still_there({job.name for job in jobs})
+        new = [job for job in jobs if job.name not in self._jobs]
+        if new:
+            try:
+                with self._executor.batch():
+                    submitted = [self._executor.submit(job) for job in new]
+            except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
+                text = " ".join(str(error).split()) or type(error).__name__
+                raise ConfigError(f"Slurm refused the jobs: {text}") from error
+            self._jobs |= {job.name: found for job, found in zip(new, submitted, strict=True)}
+        self._remember()
+
+    def done(self) -> bool:
+        """See `Executor.done`."""
+        if self._cancelled is not None:
+            late = time.monotonic() - self._cancelled > CANCEL_WITHIN
+            return late or not any(self._folder.active(name) for name in self._jobs)
+        return all(job.done() for job in self._jobs.values())
+
+    def stop(self) -> None:
+        """See `Executor.stop`."""
+        self._cancelled = time.monotonic()
+        for job in self._jobs.values():
+            if not job.done():
+                job.cancel(check=False)
+        self._known.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """See `Executor.kill`."""
+        self.stop()
+
+    def _still_there(self, names: set[str]) -> dict[str, submitit.Job[int]]:
+        """Jobs of an earlier call that have not ended."""
+        from submitit import SlurmJob
+
+        try:
+            known = json.loads(self._known.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        found: dict[str, submitit.Job[int]] = {
+            name: SlurmJob(self._place, job_id) for name, job_id in known.items() if name in names
+        }
+        # One call of sacct tells of all of them.
+        ended = [job.done(force_check=not index) for index, job in enumerate(found.values())]
+        return {name: found[name] for name, over in zip(found, ended, strict=True) if not over}
+
+    def _remember(self) -> None:
+        self._place.mkdir(parents=True, exist_ok=True)
+        ids = {name: job.job_id for name, job in self._jobs.items()}
+        write_atomically(self._known, json.dumps(ids) + "\n")
+
+
+class Ray:
+    """One Ray task a point, on the cluster of RAY_ADDRESS, or on this machine without one.
+
+    Args:
+        options: what a task needs: num_cpus, num_gpus, memory, resources.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        check_keys(options, RAY_KEYS, source="[ray]")
+        self._ray = _import("ray", "Ray", "ray")
+        self._options = {"num_cpus": 1} | dict(options)
+        self._tasks: list[Any] = []
+        try:
+            self._ray.init(
+                log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True
+            )
+            self._task = self._ray.remote(**self._options)(_call)
+        except Exception as error:  # Ray's own kinds share no base
+            text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ConfigError(f"Ray cannot be used: {text}") from error
+
+    @property
+    def where(self) -> str:
+        """See `Executor.where`."""
+        return f"Ray, {len(self._ray.nodes())} node(s)"
+
+    @property
+    def threads(self) -> int:
+        """See `Executor.threads`."""
+        return max(1, int(self._options["num_cpus"]))
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """See `Executor.submit`."""
+        self._tasks += [self._task.remote(job) for job in jobs]
+
+    def done(self) -> bool:
+        """See `Executor.done`."""
+        if not self._tasks:
+            return True
+        return not self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)[1]
+
+    def stop(self) -> None:
+        """See `Executor.stop`; a task that runs gets a KeyboardInterrupt, which `Job` heeds."""
+        for task in self._tasks:
+            self._ray.cancel(task)
+
+    def kill(self) -> None:
+        """See `Executor.kill`."""
+        for task in self._tasks:
+            with contextlib.suppress(Exception):
+                self._ray.cancel(task, force=True)
+
+
+def _call(job: Job) -> int:
+    return job()
+
+
+def _import(module: str, name: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{name} needs {module}: pip install 'lae-fast[{extra}]', or use --on local"
+        ) from error
+
+
+def _refused(text: str) -> str:
+    """submitit lists every option there is; one line with the closest is enough."""
+    wrong = re.findall(r"\['(\w+)'", text.splitlines()[0])
+    known = re.findall(r"- (\w+) \(default", text)
+    if not (wrong and known):
+        return " ".join(text.split())
+    close = difflib.get_close_matches(wrong[0], known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+    return f"unknown key '{wrong[0]}'; {hint}"
