@@ -32,6 +32,7 @@ CHANGEABLE = frozenset(
     | {"data_dir", "download", "device"}
 )
 """Settings that may differ when a run is resumed."""
+SCHEDULES = ("constant", "cosine")
 ON_DIVERGENCE = ("stop", "restart")
 ACCEPT = ("auto", "image", "batch")
 DEVICES = ("auto", "cpu", "cuda")
@@ -244,6 +245,12 @@ class TrainConfig:
         group="Optimisation",
         check=_positive,
         expects="a positive number",
+    )
+    learning_rate_schedule: str = setting(
+        "constant",
+        "Whether the learning rate stays, or falls to 0 over --epochs along half a cosine.",
+        group="Optimisation",
+        choices=SCHEDULES,
     )
     batch_size: int = setting(
         512, "Images a batch.", group="Optimisation", check=_positive, expects="at least 1"

@@ -126,6 +126,7 @@ def sample_per_image(
     prior: bool = True,
     mh: bool = True,
     spread: float = 1.0,
+    precondition: bool = False,
     seed: int = 0,
 ) -> Chains:
     """Sample every posterior p(z_i | x_i) by Langevin chains of its own, all advanced together.
@@ -140,6 +141,8 @@ def sample_per_image(
             `sample_posterior`.
         spread: standard deviation of the starts around ``start``; wider than the posterior, so
             that split R-hat can tell chains that have not forgotten their start.
+        precondition: let the warm-up find a scale for every image and dimension, so that one step
+            size (then in units of those scales) serves narrow and wide posteriors alike.
         seed: of starts and noise.
 
     Raises:
@@ -160,24 +163,92 @@ def sample_per_image(
     generator = torch.Generator(start.device).manual_seed(seed)
     noise = torch.randn(chains * n, d, generator=generator, dtype=start.dtype, device=start.device)
     z = start.expand(chains, n, d).reshape(chains * n, d) + spread * noise
-    sizes = start.new_full((d,), step_size or 0.01 * temperature, dtype=torch.float64)
-    state = langevin.init(z, potential, ald.make_rng(seed, z.device), sizes, temperature)
-    eta = DualAveraging(0.01 * temperature, target_accept) if step_size is None else None
-    for _ in range(warmup):
-        info = langevin.step(state, potential, mh=mh)
-        if eta is not None:
-            state.set_step_sizes(sizes.fill_(eta.update(info.accept_prob)))
-    if eta is not None:
-        state.set_step_sizes(sizes.fill_(eta.freeze()))
+    rows = _Rows(potential, z, ald.make_rng(seed, z.device), step_size, temperature, mh)
+    if precondition:
+        for share in WINDOWS:
+            rows.adapt(int(warmup * share / 2), target_accept)
+            rows.rescale(rows.spread(int(warmup * share / 2), chains))
+        warmup = int(warmup * (1 - sum(WINDOWS)))
+    rows.adapt(warmup, target_accept)
+    state = rows.state
     state.info.values.zero_()
     latents = start.new_empty(chains, draws, n, d)
     for draw in range(draws):
-        for _ in range(thin):
-            langevin.step(state, potential, mh=mh)
-        latents[:, draw] = state.x.view(chains, n, d)
+        rows.walk(thin)
+        latents[:, draw] = rows.z.view(chains, n, d)
     steps = max(1, draws * thin)
     rate, prob = state.info.accepted_sum / steps, state.info.accept_prob_sum / steps
-    return Chains(latents, (rate,) * chains, (prob,) * chains, (float(sizes[0]),) * chains)
+    eta = float(state.step_sizes[0])
+    return Chains(latents, (rate,) * chains, (prob,) * chains, (eta,) * chains)
+
+
+WINDOWS = (0.1, 0.2, 0.3)
+"""Shares of the warm-up after which the scales are estimated anew, each time from better chains."""
+
+
+class _Rows:
+    """Chains that are rows of ``z = scale * u``, and the Langevin chain of u.
+
+    The map's Jacobian is constant, so the law of z does not depend on the scales.
+    """
+
+    def __init__(
+        self,
+        potential: langevin.RowPotential,
+        z: Tensor,
+        rng: Tensor,
+        step_size: float | None,
+        temperature: float,
+        mh: bool,
+    ) -> None:
+        self._of_z, self.rng, self.temperature, self.mh = potential, rng, temperature, mh
+        self.fixed = step_size is not None
+        eta = step_size or 0.01 * temperature
+        self.sizes = z.new_full((z.shape[1],), eta, dtype=torch.float64)
+        self.scale = torch.ones_like(z)
+        self._start(z)
+
+    @property
+    def z(self) -> Tensor:
+        return self.state.x * self.scale
+
+    def potential(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        values, grad = self._of_z(u * self.scale)
+        return values, grad * self.scale
+
+    def walk(self, steps: int) -> None:
+        for _ in range(steps):
+            langevin.step(self.state, self.potential, mh=self.mh)
+
+    def adapt(self, steps: int, target: float) -> None:
+        """Walk, and settle on a step size that accepts as often as ``target``."""
+        if self.fixed:
+            return self.walk(steps)
+        eta = DualAveraging(0.01 * self.temperature, target)
+        for _ in range(steps):
+            info = langevin.step(self.state, self.potential, mh=self.mh)
+            self.state.set_step_sizes(self.sizes.fill_(eta.update(info.accept_prob)))
+        self.state.set_step_sizes(self.sizes.fill_(eta.freeze()))
+        return None
+
+    def spread(self, steps: int, chains: int) -> Tensor:
+        """Walk; the standard deviation of z within chains, common to the chains of an image."""
+        draws = torch.stack([self._next() for _ in range(max(2, steps))])
+        within = draws.var(0).view(chains, -1, draws.shape[-1]).mean(0).sqrt()
+        return within.clamp(min=1e-3 * float(within.mean())).repeat(chains, 1)
+
+    def rescale(self, scale: Tensor) -> None:
+        """Go on from the same z in other coordinates."""
+        z, self.scale = self.z, scale
+        self._start(z)
+
+    def _next(self) -> Tensor:
+        self.walk(1)
+        return self.z
+
+    def _start(self, z: Tensor) -> None:
+        u = z / self.scale
+        self.state = langevin.init(u, self.potential, self.rng, self.sizes, self.temperature)
 
 
 def _check_adaptation(step_size: float | None, warmup: int) -> None:

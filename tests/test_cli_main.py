@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -62,15 +62,15 @@ def test_train_help_and_run_list_need_no_torch(tmp_path: Path) -> None:
 
 
 def test_help_is_quick() -> None:
-    """The aim is 0.3 s; the best of five keeps a busy machine from failing it."""
-    best = min(_seconds("-m", "lae_cli", "--help") for _ in range(5))
-    assert best < 0.3
+    """The aim is 0.3 s, of the processor's time: what else the machine does is not ours."""
+    assert min(_seconds("-m", "lae_cli", "--help") for _ in range(3)) < 0.3
 
 
 def _seconds(*args: str) -> float:
-    began = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     python(*args)
-    return time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_help_lists_verbs_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

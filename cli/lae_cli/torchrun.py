@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lae_cli import exits, reporters
+from lae_cli import exits
 from lae_fast import runs
 from lae_fast.config import ConfigError, TrainConfig
 
@@ -82,6 +82,8 @@ def run_to_continue(config: TrainConfig) -> str | None:
 
 def _after(codes: Mapping[int, int]) -> int:
     """Say which process died, and return what the first rank returned."""
+    from lae_cli import reporters
+
     for rank, code in codes.items():
         if code < 0 and code != -signal.SIGTERM:
             reporters.say(

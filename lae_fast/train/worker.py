@@ -77,7 +77,16 @@ class Worker:
             seed = (self.config.seed * 2**32 + place.iteration) % 2**63
             x = data.binarize(x, seed, first=share.start, images=len(whole))
         condition(self.model, self.train_set.labels[index])
+        for group in self.trainer.optimizer.param_groups:
+            group["lr"] = self._learning_rate(place.iteration)
         return self.trainer.iteration(x, len(whole))
+
+    def _learning_rate(self, iteration: int) -> float:
+        config = self.config
+        if config.learning_rate_schedule == "constant":
+            return config.learning_rate
+        done = min(iteration / (config.epochs * self.per_epoch), 1.0)
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def receive(self) -> None:
         """Take over the leader's weights, moments and generators; the leader gives them."""
