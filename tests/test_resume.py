@@ -22,7 +22,7 @@ from lae_fast.checkpoint import CheckpointError
 from lae_fast.config import ConfigError, TrainConfig, resumed
 from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 from lae_fast.run_files import RunError
-from lae_fast.train import StopRequest, TrainingError, train
+from lae_fast.train import StopRequest, TrainingError, resume, train
 from lae_fast.train.image_lae import ImageLAETrainer
 from lae_fast.train.iteration import IterationStats
 
@@ -130,6 +130,24 @@ def _wait_for_state(run: Path, process: subprocess.Popen[bytes]) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def test_no_state_counts_an_epoch_that_the_log_does_not_tell(
+    tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a kill between the two would leave that epoch out of the log for ever."""
+    save, epochs = resume.save, []
+
+    def looked_at(run: Path, *args: object) -> None:
+        save(run, *args)
+        told = [e.epoch for e in runs.EventReader(run).poll() if isinstance(e, Evaluated)]
+        counted = resume.load(run).facts["keeper"]["epoch"]
+        epochs.append(counted)
+        assert told == list(range(1, counted + 1)) or counted == 0
+
+    monkeypatch.setattr(resume, "save", looked_at)
+    list(train(config(tmp_path, images)))
+    assert set(epochs) == {0, 1, 2, 3, 4}
 
 
 def test_an_interrupted_run_resumes_to_the_same_end(tmp_path: Path, images: str) -> None:

@@ -253,6 +253,9 @@ class _Training:
             snapshot=snapshot,
         )
         yield from map(_warning, warnings)
+        # Only now: a state that counts this epoch must not be there before the log tells of it.
+        if self.session.batches_done == self.session.per_epoch:
+            self.session.save(if_due=self.status is None)
 
     def _record(self, val_loss: float) -> bool:
         """Take in an epoch's loss, see whether it was the last; whether it is the best so far.
@@ -267,7 +270,6 @@ class _Training:
         best = self.keeper.record(self.meter.epoch, val_loss)
         if self.status is None:
             self.status = self._verdict()
-        self.session.save(if_due=self.status is None)
         return best
 
     def _verdict(self) -> str | None:
