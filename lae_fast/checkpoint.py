@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from lae_fast.errors import InputError
 from lae_fast.run_files import own_folder
 
 FORMAT_VERSION = 1
+LARGEST_DESCRIPTION = 1 << 20
+"""Bytes of the JSON beside a checkpoint."""
 
 
 class CheckpointError(InputError):
@@ -45,15 +48,37 @@ def read(run: Path, name: str = "best") -> tuple[dict[str, Tensor], dict[str, An
     """
     path = run / "checkpoints" / f"{name}.safetensors"
     try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        about = _read_description(path.with_suffix(".json"))
+        _require_file(path)
         tensors = load_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{run} has no '{name}' checkpoint") from error
-    except (OSError, ValueError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error
-    if not isinstance(about, dict) or about.get("format", 0) > FORMAT_VERSION:
+    if about.get("format", 0) > FORMAT_VERSION:
         raise CheckpointError(f"{path} was written by a newer version of this program")
     return tensors, about
+
+
+_UNREADABLE = (OSError, ValueError, TypeError, RecursionError, MemoryError, SafetensorError)
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    _require_file(path)
+    with path.open("rb") as file:
+        content = file.read(LARGEST_DESCRIPTION + 1)
+    if len(content) > LARGEST_DESCRIPTION:
+        raise ValueError(f"{path.name} is no description: it is too long")
+    about = json.loads(content)
+    if not isinstance(about, dict) or not isinstance(about.get("format", 0), int):
+        raise ValueError(f"{path.name} is no description")
+    return about
+
+
+def _require_file(path: Path) -> None:
+    """A pipe would block for ever, a device never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path.name} is not a regular file")
 
 
 def write_state(
@@ -80,13 +105,14 @@ def read_state(run: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]
     """
     path = run / "checkpoints" / f"{name}.safetensors"
     try:
+        _require_file(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             version, facts = int(metadata["format"]), json.loads(metadata["facts"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise CheckpointError(f"{run} has no saved state to resume from") from error
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (*_UNREADABLE, KeyError) as error:
         raise CheckpointError(f"cannot read the saved state {path}: {error}") from error
     if version > FORMAT_VERSION:
         raise CheckpointError(f"{path} was written by a newer version of this program")

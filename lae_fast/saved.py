@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lae_fast import checkpoint, data
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config import TrainConfig
 from lae_fast.models import Model
 from lae_fast.train.build import build_model
 
@@ -97,14 +97,36 @@ def _rebuild(
 ) -> tuple[TrainConfig, Model]:
     try:
         config = TrainConfig.from_dict(about["config"])
-        model = build_model(config, _image_shape(tensors, about), about.get("classes", 0))
-        model.load_state_dict(tensors)
-    except (KeyError, IndexError, TypeError, RuntimeError, ConfigError) as error:
+        model = _filled(config, tensors, _image_shape(tensors, about), about.get("classes", 0))
+    except _MISFITS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise checkpoint.CheckpointError(
             f"the '{name}' checkpoint of {run} does not fit its configuration: {reason}"
         ) from error
     return config, model.eval()
+
+
+_MISFITS = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError,
+)  # fmt: skip
+
+
+def _filled(
+    config: TrainConfig, tensors: dict[str, Tensor], shape: tuple[int, int, int], classes: int
+) -> Model:
+    """The model of a configuration with these weights; nothing is allocated but the weights.
+
+    A description that claims a width of a billion must not cost more than one that is right.
+    """
+    if config.depth > len(tensors) or classes < 0 or min(shape) < 1:
+        raise ValueError(f"depth {config.depth}, {classes} classes, images of shape {shape}")
+    with torch.device("meta"):
+        model = build_model(config, shape, classes)
+    for name, like in model.state_dict().items():
+        if name in tensors and tensors[name].dtype != like.dtype:
+            raise ValueError(f"{name} is {tensors[name].dtype}")
+    model.load_state_dict(tensors, assign=True)
+    return model
 
 
 def _image_shape(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[int, int, int]:

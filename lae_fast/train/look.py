@@ -52,8 +52,11 @@ class Looks:
         if session.config.model != "lae" or not isinstance(model, LAE):
             return None
         began = time.perf_counter()
-        check = check_chain(
-            session.config, model, session.validation_set, session.trainer.step_size
-        )
+        try:
+            check = check_chain(
+                session.config, model, session.validation_set, session.trainer.step_size
+            )
+        except ValueError:  # no finite potential to start from: the next iteration will say so
+            check = None
         self._check_seconds += time.perf_counter() - began
         return check

@@ -8,6 +8,7 @@ replaced atomically and the one before it is kept, so a crash at any moment leav
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def load(run: Path) -> State | None:
     Raises:
         CheckpointError: none can be read; the message says what is wrong with the newest.
     """
-    if not any((run / "checkpoints" / f"{name}.safetensors").exists() for name in _NAMES):
+    if not any(os.path.lexists(run / "checkpoints" / f"{name}.safetensors") for name in _NAMES):
         return None
     try:
         return State(*checkpoint.read_state(run, STATE))
@@ -70,7 +71,7 @@ def restore(state: State, model: nn.Module, trainer: Trainer) -> None:
         model.load_state_dict(weights)
         _restore_optimizer(state, trainer)
         restore_generators(_under(state, "generator/"), trainer)
-    except (RuntimeError, AttributeError, KeyError, ValueError, IndexError) as error:
+    except (RuntimeError, AttributeError, KeyError, ValueError, IndexError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"the saved state does not fit the run's settings: {reason}"
@@ -84,6 +85,7 @@ def restore_generators(states: Mapping[str, Tensor], trainer: Trainer) -> None:
         if isinstance(generator, torch.Generator):
             generator.set_state(value)
         else:
+            _require_like(name, value, generator)
             generator.copy_(value)
 
 
@@ -102,11 +104,20 @@ def _optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 def _restore_optimizer(state: State, trainer: Trainer) -> None:
     moments: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
     for path, value in _under(state, "optimizer/").items():
         _, index, name = path.split("/")
+        scalar = torch.zeros((), dtype=torch.float32)
+        _require_like(path, value, scalar if name == "step" else parameters[int(index)])
         moments.setdefault(int(index), {})[name] = value
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _require_like(name: str, value: Tensor, like: Tensor) -> None:
+    """PyTorch would take any moments, and fail at the next step; or broadcast, and not fail."""
+    if value.shape != like.shape or value.dtype != like.dtype:
+        raise ValueError(f"{name} is {value.dtype} of shape {tuple(value.shape)}")
 
 
 def generators(trainer: Trainer) -> dict[str, Tensor]:

@@ -118,9 +118,14 @@ class Session:
         resume.restore(state, self.model, self.trainer)
         try:
             for name, part in self.parts.items():
+                require_alike(name, part.facts(), state.facts[name])
                 part.restore(state.facts[name])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"the saved state of {self.run} lacks {error}") from error
+        if not 0 <= self.batches_done <= self.per_epoch and self.meter.iteration:
+            raise CheckpointError(f"the saved state of {self.run} is of another data set")
+        if self.config.has_chain and not 0 < self.control.step_size < math.inf:
+            raise CheckpointError(f"the saved state of {self.run} has no step size")
         self.trainer.step_size = self.control.step_size
 
     def go_back(self) -> bool:
@@ -138,3 +143,15 @@ class Session:
         self.trainer.step_size = self.control.step_size
         lead_state(self.worker)
         return True
+
+
+def require_alike(name: str, want: Any, got: Any) -> None:
+    """Raise `ValueError` unless saved facts have the kinds of values that a part would save."""
+    if isinstance(want, dict) and isinstance(got, dict):
+        for key, value in want.items():
+            require_alike(f"{name}.{key}", value, got[key])
+        return
+    kinds: dict[type, tuple[type, ...]] = {float: (int, float), tuple: (list,)}
+    right = type(got) in kinds.get(type(want), (type(want),))
+    if not right or (type(want) is int and not 0 <= got < 2**63):
+        raise ValueError(f"a proper {name}")

@@ -77,8 +77,8 @@ class Watch:
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Put back what `facts` gave."""
         self.iterations, self.lowest = facts["iterations"], facts["lowest"]
-        self.recent.extend(facts["recent"])
-        self.said = set(facts["said"])
+        self.recent.extend(map(float, facts["recent"]))
+        self.said = set(map(str, facts["said"]))
 
     def _once(self, text: str) -> Iterator[str]:
         if text not in self.said:
