@@ -2,7 +2,8 @@
 
 Both use PyTorch's stable ABI only, so one build serves every PyTorch from 2.10 on. Environment:
 ``LAE_BUILD_CUDA`` 1 insists on the CUDA kernels, 0 leaves them out; ``TORCH_CUDA_ARCH_LIST`` names
-the architectures (default: those of the visible GPUs, else 8.0, 9.0 and PTX).
+the architectures (default: those of the visible GPUs, else 8.0, 9.0 and PTX); ``LAE_SANITIZE``
+builds the CPU kernels with these sanitizers (see ``tests/sanitize.sh``).
 """
 
 import os
@@ -119,6 +120,10 @@ HOST = [
 ]
 if platform.machine() == "x86_64" and platform.system() == "Linux":
     HOST.append("-mprefer-vector-width=512")  # for the AVX-512 clones; others have no such vectors
+SANITIZERS = os.environ.get("LAE_SANITIZE", "")
+if SANITIZERS:
+    HOST += [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all", "-fno-sanitize=vptr"]
+    HOST += ["-fno-omit-frame-pointer", "-g1"]
 CUDA = [*COMMON, "-Xcompiler=-fvisibility=hidden"]
 
 extensions = [
@@ -134,6 +139,7 @@ extensions = [
         ],
         depends=HEADERS,
         extra_compile_args={"cxx": HOST},
+        extra_link_args=[f"-fsanitize={SANITIZERS}"] if SANITIZERS else [],
     )
 ]
 if WITH_CUDA:
