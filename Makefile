@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check lint bench doctor wheel wheel-test clean
+.PHONY: help train test test-slow check lint bench doctor wheel wheel-test fuzz sanitize sanitize-cuda soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,18 @@ wheel: $(STAMP) ## Build an sdist, and from it a wheel, into dist/
 
 wheel-test: wheel ## Test the wheel with another torch (TORCH="torch==2.10.*") and no compiler
 	tests/wheel.sh dist/*.whl build/wheel-test
+
+fuzz: $(STAMP) ## Feed broken input to every reader: FUZZ_EXAMPLES=10000 of each kind
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-10000} $(BIN)/python -m pytest -q --timeout 0 tests/test_fuzz_*.py
+
+sanitize: $(STAMP) ## Test the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer
+	PYTHON="$(abspath $(BIN))/python" tests/sanitize.sh build/sanitize
+
+sanitize-cuda: $(STAMP) ## Test the CUDA kernels under compute-sanitizer's memcheck and racecheck
+	PYTHON="$(abspath $(BIN))/python" tests/sanitize_cuda.sh
+
+soak: $(STAMP) ## Train for SOAK_MINUTES=20 through kills and full disks; nothing may be lost
+	$(BIN)/python tests/soak.py --minutes $${SOAK_MINUTES:-20}
 
 clean: ## Remove what was built (not .venv, data or runs)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
