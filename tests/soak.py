@@ -176,8 +176,14 @@ def fill(ballast: Path) -> None:
 
 
 def check_end(soak: Soak, fault: str, code: int, said: str) -> None:
-    """A kill leaves no word; a stop its code; a full disk one line and code 3."""
-    wanted = {"kill": (-signal.SIGKILL, 0), "stop": (143, 0), "full": (3,), "": (0,)}[fault]
+    """A kill leaves no word; a stop its code, unless it comes before Python has begun to listen;
+    a full disk one line and code 3."""
+    wanted = {
+        "kill": (-signal.SIGKILL, 0),
+        "stop": (143, 0, -signal.SIGTERM),
+        "full": (3,),
+        "": (0,),
+    }[fault]
     soak.expect(code in wanted, f"after {fault or 'nothing'} the code was {code}: {said[-300:]!r}")
     soak.expect("Traceback" not in said, f"a traceback: {said[-300:]!r}")
     if fault == "full":

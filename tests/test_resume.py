@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import gc
 import itertools
 import os
 import random
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from lae_cli import exits
 from lae_fast import checkpoint, runs
 from lae_fast.checkpoint import CheckpointError
 from lae_fast.config import ConfigError, TrainConfig, resumed
@@ -307,3 +310,91 @@ def test_a_viewer_forgets_what_is_done_again(tmp_path: Path) -> None:
 class IterationPoint:
     iteration: float
     train_loss: float
+
+
+class TestMachine:
+    """What the machine does to a run is told in one line, and the run goes on afterwards."""
+
+    def test_full_disk(
+        self,
+        tmp_path: Path,
+        images: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        settings = config(tmp_path, images)
+        list(train(dataclasses.replace(settings, name="whole")))
+        replace_file, written = checkpoint._write_beside, itertools.count()
+
+        def full(path: Path, content: bytes) -> Path:
+            if next(written) >= 9:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return replace_file(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "_write_beside", full)
+            with pytest.raises(OSError, match="No space left"):
+                list(train(settings))
+        assert finish(settings, tmp_path / "run")[-1].status == "finished"
+        assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+    def test_full_disk_when_the_log_is_written(
+        self, tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing but the error comes out of it: no second one from what is saved at the end."""
+        unraisable: list[object] = []
+        monkeypatch.setattr("sys.unraisablehook", unraisable.append)
+        append, calls = runs.RunWriter.append, itertools.count()
+
+        def full(self: runs.RunWriter, event: Event) -> None:
+            if next(calls) >= 5:
+                monkeypatch.setattr(checkpoint, "_write_beside", no_space)
+                raise RunError("cannot write events.jsonl: No space left on device")
+            append(self, event)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runs.RunWriter, "append", full)
+            with pytest.raises(RunError, match="No space left"):
+                list(train(config(tmp_path, images)))
+        gc.collect()
+        assert unraisable == []
+
+    def test_a_folder_that_vanishes(self, tmp_path: Path, images: str) -> None:
+        settings = config(tmp_path, images)
+        with pytest.raises(OSError, match="No such file") as caught:  # noqa: PT012
+            for event in train(settings):
+                if isinstance(event, Evaluated):
+                    shutil.rmtree(tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        assert exits.explain(caught.value)[0] == exits.SYSTEM
+
+    def test_a_folder_that_may_only_be_read(
+        self, tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = config(tmp_path, images, epochs=1)
+        list(train(settings))
+
+        def refuse(*_: object) -> int:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr("lae_fast.run_files.os.open", refuse)
+        with pytest.raises(RunError, match="Read-only"):
+            next(train(settings, resume=tmp_path / "run"))
+
+    @pytest.mark.parametrize("jump", [-1e6, 1e6])
+    def test_a_clock_that_jumps(
+        self, tmp_path: Path, images: str, jump: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = config(tmp_path, images, max_time=600.0)
+        list(train(dataclasses.replace(settings, name="whole")))
+        now, calls = time.time, itertools.count()
+        monkeypatch.setattr(time, "time", lambda: now() + (jump if next(calls) > 8 else 0.0))
+        events = list(train(settings))
+        assert events[-1].status == "finished"
+        assert 0 <= events[-1].elapsed < 600
+        assert runs.summarise(tmp_path / "run").status == "finished"
+        assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+
+def no_space(path: Path, content: bytes) -> Path:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
@@ -77,13 +78,25 @@ def train(
         with runs.RunWriter(session.run) as log:
             lead_state(session.worker)
             training = _Training(session, stop or StopRequest())
-            for event in training.events():
-                log.append(event)
-                yield event
+            yield from _logged(training.events(), log)
     finally:
         lead_away(ranks)
     if training.failure is not None:
         raise training.failure
+
+
+def _logged(events: Iterator[Event], log: runs.RunWriter) -> Iterator[Event]:
+    """Events, each on the disk before it is passed on."""
+    try:
+        for event in events:
+            log.append(event)
+            yield event
+    except BaseException:
+        # What was learned is still saved, where that is possible; where not, the first error is
+        # the one to tell. Left to the interpreter, the second would be a traceback on stderr.
+        with contextlib.suppress(OSError, runs.RunError):
+            events.close()  # type: ignore[attr-defined]
+        raise
 
 
 def _load(config: TrainConfig, ranks: Ranks) -> data.Splits:
