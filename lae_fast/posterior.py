@@ -141,8 +141,9 @@ def sample_per_image(
             `sample_posterior`.
         spread: standard deviation of the starts around ``start``; wider than the posterior, so
             that split R-hat can tell chains that have not forgotten their start.
-        precondition: let the warm-up find a scale for every image and dimension, so that one step
-            size (then in units of those scales) serves narrow and wide posteriors alike.
+        precondition: let the warm-up estimate a covariance for every image and run its chain where
+            that is the identity, so that one step size, then in units of the posteriors' own
+            variances, serves narrow and wide posteriors alike.
         seed: of starts and noise.
 
     Raises:
@@ -167,7 +168,7 @@ def sample_per_image(
     if precondition:
         for share in WINDOWS:
             rows.adapt(int(warmup * share / 2), target_accept)
-            rows.rescale(rows.spread(int(warmup * share / 2), chains))
+            rows.rescale(rows.covariance(int(warmup * share / 2), chains))
         warmup = int(warmup * (1 - sum(WINDOWS)))
     rows.adapt(warmup, target_accept)
     state = rows.state
@@ -183,13 +184,13 @@ def sample_per_image(
 
 
 WINDOWS = (0.1, 0.2, 0.3)
-"""Shares of the warm-up after which the scales are estimated anew, each time from better chains."""
+"""Shares of the warm-up after which covariances are estimated, each time from better chains."""
 
 
 class _Rows:
-    """Chains that are rows of ``z = scale * u``, and the Langevin chain of u.
+    """Chains that are rows of ``z_i = L_i u_i``, and the Langevin chain of u.
 
-    The map's Jacobian is constant, so the law of z does not depend on the scales.
+    The maps' Jacobians are constant, so the law of z does not depend on them.
     """
 
     def __init__(
@@ -205,16 +206,16 @@ class _Rows:
         self.fixed = step_size is not None
         eta = step_size or 0.01 * temperature
         self.sizes = z.new_full((z.shape[1],), eta, dtype=torch.float64)
-        self.scale = torch.ones_like(z)
+        self.factor = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
         self._start(z)
 
     @property
     def z(self) -> Tensor:
-        return self.state.x * self.scale
+        return self._of_u(self.state.x)
 
     def potential(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        values, grad = self._of_z(u * self.scale)
-        return values, grad * self.scale
+        values, grad = self._of_z(self._of_u(u))
+        return values, (grad.unsqueeze(1) @ self.factor).squeeze(1)
 
     def walk(self, steps: int) -> None:
         for _ in range(steps):
@@ -231,23 +232,34 @@ class _Rows:
         self.state.set_step_sizes(self.sizes.fill_(eta.freeze()))
         return None
 
-    def spread(self, steps: int, chains: int) -> Tensor:
-        """Walk; the standard deviation of z within chains, common to the chains of an image."""
-        draws = torch.stack([self._next() for _ in range(max(2, steps))])
-        within = draws.var(0).view(chains, -1, draws.shape[-1]).mean(0).sqrt()
-        return within.clamp(min=1e-3 * float(within.mean())).repeat(chains, 1)
+    def covariance(self, steps: int, chains: int) -> Tensor:
+        """Walk; the covariance of z within chains, common to the chains of an image.
 
-    def rescale(self, scale: Tensor) -> None:
-        """Go on from the same z in other coordinates."""
-        z, self.scale = self.z, scale
+        Shrunk towards its diagonal, since draws are few and resemble each other.
+        """
+        draws = torch.stack([self._next() for _ in range(max(2, steps))])
+        centred = (draws - draws.mean(0)).view(len(draws), chains, -1, draws.shape[-1])
+        cov = torch.einsum("tcni,tcnj->nij", centred, centred) / (len(draws) * chains)
+        variance = cov.diagonal(dim1=1, dim2=2)
+        share = len(draws) / (len(draws) + 10.0 * draws.shape[-1])
+        least = 1e-6 * float(variance.mean())
+        diagonal = torch.diag_embed((1 - share) * variance + least)
+        return (share * cov + diagonal).repeat(chains, 1, 1)
+
+    def rescale(self, covariance: Tensor) -> None:
+        """Go on from the same z in coordinates in which this is the identity."""
+        z, self.factor = self.z, torch.linalg.cholesky(covariance)
         self._start(z)
+
+    def _of_u(self, u: Tensor) -> Tensor:
+        return (self.factor @ u.unsqueeze(2)).squeeze(2)
 
     def _next(self) -> Tensor:
         self.walk(1)
         return self.z
 
     def _start(self, z: Tensor) -> None:
-        u = z / self.scale
+        u = torch.linalg.solve_triangular(self.factor, z.unsqueeze(2), upper=False).squeeze(2)
         self.state = langevin.init(u, self.potential, self.rng, self.sizes, self.temperature)
 
 

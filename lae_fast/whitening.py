@@ -98,27 +98,37 @@ def make_coordinates(features: Tensor, damping: float | None, ranks: Ranks = ALO
     return Plain(features) if damping is None else Whitened(features, damping, ranks)
 
 
-def ridge_map(features: Tensor, damping: float) -> Tensor:
+def ridge_map(
+    features: Tensor, damping: float, ranks: Ranks = ALONE, images: int | None = None
+) -> Tensor:
     """``(h h^T + lambda I)^-1 h``, ``(n, d_h)``: turns moves of z into moves of phi.
 
     ``dphi = dz^T ridge_map(h)`` is the ridge regression of a displacement ``dz`` ``(n, d_z)`` on
     the features; ``h dphi^T`` tends to dz as the damping goes to 0, if h has full row rank.
 
     Args:
-        features: h, ``(n, d_h)``.
+        features: h, ``(n, d_h)``; this rank's rows of them.
         damping: lambda as a share of the mean diagonal of ``h h^T``.
+        ranks: the processes whose features together are the batch's. Each gets its own rows of
+            the map; their moves of phi add up.
+        images: of all ranks together; ``len(features)`` when not given.
 
     Raises:
         ValueError: the features are not finite, or all zero.
     """
-    n, width = features.shape
-    # Both sides give the same matrix; the smaller system is the cheaper one.
-    gram = features @ features.T if n <= width else features.T @ features
-    shift = damping * features.square().sum() / n
-    gram.diagonal().add_(shift)
+    n, width = len(features) if images is None else images, features.shape[1]
+    # Both sides give the same matrix; the smaller system is the cheaper one, and the smaller
+    # message.
+    if n <= width:
+        whole = ranks.gather(features, n)
+        gram, squares = whole @ whole.T, whole.square().sum()
+    else:
+        gram, squares = features.T @ features, features.square().sum()
+        ranks.sum_(gram, squares)
+    gram.diagonal().add_(damping * squares / n)
     factor, failed = torch.linalg.cholesky_ex(gram)
     if bool(failed):
         raise ValueError("cannot whiten: the encoder's features are all zero or not finite")
     if n <= width:
-        return torch.cholesky_solve(features, factor)
+        return torch.cholesky_solve(whole, factor)[ranks.share(n)]
     return torch.cholesky_solve(features.T, factor).T

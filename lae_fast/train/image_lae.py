@@ -35,8 +35,8 @@ TOGETHER = 16
 class ImageLAETrainer:
     """Attributes are those of `lae_fast.train.lae.LAETrainer`; ``damping`` is required.
 
-    Between ranks, chains need not talk: each rank runs those of its own images. The features are
-    gathered once a batch, for K, and the displacements for the features' gradient.
+    Each rank runs the chains of its own images, which need not talk: between ranks go K, once a
+    batch, and the moves of phi.
     """
 
     model: LAE
@@ -70,13 +70,12 @@ class ImageLAETrainer:
         try:
             with torch.no_grad():
                 start = features @ self.model.phi.T
-                ridge = ridge_map(self.ranks.gather(features, images), self.damping)
-                states, chain = self._run_chain(x, start, images)
+                ridge = ridge_map(features, self.damping, self.ranks, images)
+                states, chain = self._run_chain(x, start, ridge, images)
         except ValueError as error:
             raise TrainingError(f"{error}; {REMEDY}") from error
-        # sum_t g_t phi_t / T with phi_t = phi + (z_t - z_0)^T ridge.
-        self.encoder.backward(states.grad @ self.model.phi + states.grad_move @ ridge)
-        move = (chain.x - start).T @ ridge[self.ranks.share(images)]
+        self.encoder.backward(states.grad_features)
+        move = (chain.x - start).T @ ridge
         sums = states.sums(chain)
         grad_norm = summed_grad_norm(self.optimizer, self.ranks, move, sums)
         self.optimizer.step()
@@ -85,27 +84,23 @@ class ImageLAETrainer:
         return IterationStats(images, loss, grad_norm, accept_rate, accept_prob)
 
     def _run_chain(
-        self, x: Tensor, start: Tensor, images: int
+        self, x: Tensor, start: Tensor, ridge: Tensor, images: int
     ) -> tuple[RetainedImages, langevin.State]:
         assert self.evaluator is not None
         states = RetainedImages(
-            self.evaluator, x, start, self.prior, self.steps, images, self.ranks
+            self.evaluator, x, self.model.phi, start, ridge, self.prior, self.steps, self.ranks
         )
-        chain = self._begin(states, start, images)
+        eta = torch.full(start.shape[1:], self.step_size, dtype=torch.float64, device=x.device)
+        chain = langevin.init_together(
+            self.ranks, start.clone(), states.potential, self.rng, eta, self.temperature,
+            self.ranks.share(images).start,
+        )  # fmt: skip
+        states.begin()
         for _ in range(self.steps):
             langevin.step(chain, states.potential, mh=self.mh)
             states.retain(chain)
         states.close()
         return states, chain
-
-    def _begin(self, states: RetainedImages, z: Tensor, images: int) -> langevin.State:
-        eta = torch.full(z.shape[1:], self.step_size, dtype=torch.float64, device=z.device)
-        first_row = self.ranks.share(images).start
-        chain = langevin.init_together(
-            self.ranks, z.clone(), states.potential, self.rng, eta, self.temperature, first_row
-        )
-        states.begin()
-        return chain
 
 
 class RetainedImages:
@@ -114,33 +109,33 @@ class RetainedImages:
     Args:
         evaluator: differentiates the decoder.
         x: images, ``(n, d_x)``.
+        phi: at the batch's start, ``(d_z, d_h)``.
         start: z at the batch's start, ``(n, d_z)``.
+        ridge: what turns moves of z into moves of phi, ``(n, d_h)``.
         prior: whether V includes ``||z||^2 / 2``.
         steps: T.
-        images: of all ranks together, N; ``len(x)`` when not given.
-        ranks: the processes that share the batch.
+        ranks: over which moves of phi are summed.
     """
 
     def __init__(
         self,
         evaluator: Evaluator,
         x: Tensor,
+        phi: Tensor,
         start: Tensor,
+        ridge: Tensor,
         prior: bool,
         steps: int,
-        images: int | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.evaluator, self.x, self.start, self.prior = evaluator, x, start, prior
-        self.images, self.ranks = len(x) if images is None else images, ranks
+        self.evaluator, self.x, self.prior, self.ranks = evaluator, x, prior, ranks
+        self.phi, self.start, self.ridge = phi, start, ridge
         self.share = 1 / steps
-        self.grad = torch.zeros_like(start)
-        """``1/T sum_t dV_t/dz``, ``(n, d_z)``."""
-        self.grad_move = start.new_zeros(len(start), self.images)
-        """``1/T sum_t dV_t/dz (z_t - z_0)^T``, ``(n, N)``."""
+        self.grad_features = torch.zeros_like(ridge)
+        """Gradient with respect to the features, ``1/T sum_t dV_t/dz phi_t``, ``(n, d_h)``."""
+        self.mean_potential = torch.zeros((), dtype=torch.float64, device=x.device)
         self._grads: list[Tensor] = []
         self._moves: list[Tensor] = []
-        self.mean_potential = torch.zeros((), dtype=torch.float64, device=x.device)
         self._pending: Evaluation | None = None
         self._current: Evaluation | None = None
 
@@ -163,7 +158,6 @@ class RetainedImages:
         self._current = self.evaluator.merge(self._current, self._pending, chain.accepted)
         self._pending = None
         self.evaluator.add_weight_grads(self._current, self.share)
-        self.grad.add_(chain.grad, alpha=self.share)
         self._grads.append(chain.grad.clone())
         self._moves.append(chain.x - self.start)
         if len(self._moves) == TOGETHER:
@@ -183,8 +177,12 @@ class RetainedImages:
         return torch.cat([self.mean_potential.reshape(1), shares])
 
     def _flush(self) -> None:
-        """Add the products of several steps at once: one gathering, one pass over ``(n, N)``."""
-        if self._moves:
-            moves = self.ranks.gather(torch.cat(self._moves, 1), self.images)
-            self.grad_move.addmm_(torch.cat(self._grads, 1), moves.T, alpha=self.share)
+        """Add the products of several steps at once: one message, and larger products."""
+        if not self._moves:
+            return
+        # phi_t = phi + (z_t - z_0)^T ridge, one below the other.
+        phis = torch.cat(self._moves, 1).T @ self.ridge
+        self.ranks.sum_(phis)
+        phis += self.phi.repeat(len(self._moves), 1)
+        self.grad_features.addmm_(torch.cat(self._grads, 1), phis, alpha=self.share)
         self._grads, self._moves = [], []
