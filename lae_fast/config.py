@@ -281,6 +281,13 @@ class TrainConfig:
         expects="between 0 and 2^63 - 1",
     )
 
+    deterministic: bool = setting(
+        False,
+        "Only algorithms that give the same bits for the same seed, on the same machine and number "
+        "of threads: slower on CUDA; on the CPU it is so anyway.",
+        group="Optimisation",
+    )
+
     on_divergence: str = setting(
         "stop",
         "When potential or gradient are no longer finite: stop, or restart from the last saved "

@@ -398,3 +398,23 @@ class TestMachine:
 
 def no_space(path: Path, content: bytes) -> Path:
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    modes = []
+    for name in ("one", "two"):
+        events = train(config(tmp_path, images, name=name, deterministic=True, device=device))
+        modes += [torch.are_deterministic_algorithms_enabled() for _ in events]
+    assert all(modes)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert tensors_of(tmp_path / "one") == tensors_of(tmp_path / "two")
+    list(train(config(tmp_path, images, name="other", seed=1)))
+    assert tensors_of(tmp_path / "other") != tensors_of(tmp_path / "one")
+
+
+def tensors_of(run: Path) -> list[bytes]:
+    return [files(run)[name] for name in ("last", "best")]

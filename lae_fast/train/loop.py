@@ -21,6 +21,7 @@ from lae_fast.ranks import ALONE, RankLostError, Ranks
 from lae_fast.train import resume as saved_state
 from lae_fast.train.build import check_networks
 from lae_fast.train.commands import CommandTaker
+from lae_fast.train.determinism import deterministic
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.follow import follow, lead_away, lead_state
 from lae_fast.train.look import Looks
@@ -68,6 +69,13 @@ def train(
         TrainingError: numerical failure, after `RunFinished` with status ``failed``.
         RankLostError: another process died; the same, and the state is saved.
     """
+    with deterministic(config.deterministic):
+        yield from _train(config, stop or StopRequest(), resume, ranks)
+
+
+def _train(
+    config: TrainConfig, stop: StopRequest, resume: Path | None, ranks: Ranks
+) -> Iterator[Event]:
     device = pick_device(config.device)
     splits = _load(config, ranks)
     if not ranks.leads:
@@ -77,7 +85,7 @@ def train(
         session = _session(config, splits, device, resume, ranks)
         with runs.RunWriter(session.run) as log:
             lead_state(session.worker)
-            training = _Training(session, stop or StopRequest())
+            training = _Training(session, stop)
             yield from _logged(training.events(), log)
     finally:
         lead_away(ranks)
