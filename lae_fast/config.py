@@ -164,8 +164,8 @@ class TrainConfig:
         3,
         "Hidden layers of the encoder and of the decoder, when fully connected.",
         group="Model",
-        check=_positive,
-        expects="at least 1",
+        check=lambda v: 1 <= v <= 1000,
+        expects="between 1 and 1000",
     )
     conditional: bool = setting(
         False, "Show the label to encoder and decoder, one-hot.", group="Model"

@@ -58,3 +58,11 @@ def test_foreign_images_of_another_size(root: Path, tmp_path: Path, capsys: Caps
         )
         assert (code, out) == (2, "")
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_numbers_must_be_finite(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "probe", "none", "--learning-rate", value)
+    assert (code, out) == (2, "")
+    assert "--learning-rate" in err
+    assert err.count("\n") == 1

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lae_cli.options import FiniteRange
+
 if TYPE_CHECKING:
     from lae_cli.opened import Opened
     from lae_fast.classify import Recipe
@@ -20,7 +22,7 @@ _OPTIONS = (
     ),
     click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True),
     click.option(
-        "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-4,
+        "--learning-rate", type=FiniteRange(min=0, min_open=True), default=1e-4,
         show_default=True,
     ),
     click.option(
@@ -28,7 +30,7 @@ _OPTIONS = (
         help="Train on so many labels a class only.",
     ),
     click.option(
-        "--imbalance", type=click.FloatRange(0, 1, min_open=True), default=None, metavar="SHARE",
+        "--imbalance", type=FiniteRange(0, 1, min_open=True), default=None, metavar="SHARE",
         help="Thin the classes geometrically, the last one to this share.",
     ),
 )  # fmt: skip

@@ -38,6 +38,11 @@ _LATE = (
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 )
+_TORCH_NO_MEMORY = (
+    "can't allocate memory",
+    "size calculation overflowed",
+    "multiplication overflow",
+)
 _NO_MEMORY = "out of memory; try a smaller --batch-size, --hidden or --steps"
 
 
@@ -82,8 +87,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
     out_of_memory = getattr(sys.modules.get("torch"), "OutOfMemoryError", None)
     if isinstance(out_of_memory, type) and isinstance(error, out_of_memory):
         return True
-    # torch's CPU allocator raises a plain RuntimeError.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    # torch's CPU allocator raises a plain RuntimeError, and so does what counts bytes for it.
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _TORCH_NO_MEMORY)
 
 
 def _usage(error: click.UsageError) -> str:

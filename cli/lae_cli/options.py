@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +40,17 @@ class SettingType(_ParamType):
         if self._field.name == "dataset":
             choices = settings.DATASETS
         return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers; click's own lets NaN through, and infinity where there is no bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, if it is a finite one in the range."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
 
 
 class GroupedOption(click.Option):

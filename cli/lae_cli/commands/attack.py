@@ -9,6 +9,7 @@ import click
 
 from lae_cli.classifiers import classifier_options, obtain
 from lae_cli.opened import PICTURES, Opened, on_run, out_option, report
+from lae_cli.options import FiniteRange
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +26,7 @@ SHOWN = 8
 @click.option(
     "--epsilon",
     "epsilons",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     multiple=True,
     default=(0.01, 0.1, 0.2, 0.3),
     show_default=True,

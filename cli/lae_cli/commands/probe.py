@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lae_cli.opened import Opened, on_run, report
+from lae_cli.options import FiniteRange
 
 
 @click.command()
@@ -12,7 +13,7 @@ from lae_cli.opened import Opened, on_run, report
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=1024, show_default=True)
 @click.option(
-    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True
+    "--learning-rate", type=FiniteRange(min=0, min_open=True), default=1e-4, show_default=True
 )
 def probe(
     opened: Opened, epochs: int, batch_size: int, learning_rate: float, as_json: bool

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lae_cli.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
+from lae_cli.options import FiniteRange
 
 SHOWN = 8
 
@@ -23,7 +24,7 @@ SHOWN = 8
 )
 @click.option(
     "--noise",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=0.0,
     show_default=True,
     help="Standard deviation of Gaussian noise on the encoder's input.",

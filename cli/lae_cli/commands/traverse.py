@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lae_cli.opened import PICTURES, Opened, label_option, on_run, out_option, report, save_arrays
+from lae_cli.options import FiniteRange
 
 
 @click.command()
@@ -26,7 +27,7 @@ from lae_cli.opened import PICTURES, Opened, label_option, on_run, out_option, r
 )
 @click.option(
     "--span",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=3.0,
     show_default=True,
     help="How far to either side, in standard deviations of the data's latents.",
