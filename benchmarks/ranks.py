@@ -1,0 +1,94 @@
+"""What several processes cost: ``torchrun --nproc-per-node N benchmarks/ranks.py``.
+
+Prints, for the trainers of both decisions, an iteration of the whole batch in one process, of one
+rank's share without any message, and of all ranks together; the collectives of an iteration and
+their bytes; and what a message costs by its size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from lae_fast import ald
+from lae_fast.models.lae import mlp_lae
+from lae_fast.models.likelihoods import make_likelihood
+from lae_fast.ranks import ALONE, Ranks, join
+from lae_fast.train.image_lae import ImageLAETrainer
+from lae_fast.train.lae import LAETrainer
+
+PIXELS, LATENTS = 784, 8
+KINDS = {"image": ImageLAETrainer, "batch": LAETrainer}
+SIZES = (64, 16_384, 1 << 20, 8 << 20)
+"""Bytes of a message."""
+
+
+def trainer(kind: str, hidden: int, steps: int, ranks: Ranks) -> ImageLAETrainer | LAETrainer:
+    torch.manual_seed(0)
+    model = mlp_lae(PIXELS, LATENTS, hidden, make_likelihood("bernoulli", None)).to(ranks.device)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
+    rng = ald.make_rng(0, ranks.device)
+    return KINDS[kind](model, optimizer, rng, steps, 1e-3, damping=0.1, ranks=ranks)
+
+
+def seconds(work: Callable[[], object], ranks: Ranks, rounds: int) -> float:
+    """Median over rounds that all ranks begin together."""
+    took = []
+    for _ in range(rounds + 1):
+        ranks.broadcast(torch.zeros(1, device=ranks.device))
+        _wait(ranks)
+        began = time.perf_counter()
+        work()
+        _wait(ranks)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took[1:])
+
+
+def _wait(ranks: Ranks) -> None:
+    if ranks.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    with join() as ranks:
+        x = torch.rand(options.batch, PIXELS, device=ranks.device)
+        part = x[ranks.share(len(x))].contiguous()
+        say(ranks, f"{ranks.size} ranks, {ranks.device}, {torch.get_num_threads()} threads each")
+        for kind in KINDS:
+            alone = trainer(kind, options.hidden, options.steps, ALONE)
+            shared = trainer(kind, options.hidden, options.steps, ranks)
+            whole = seconds(lambda t=alone: t.iteration(x), ranks, options.rounds)
+            share = seconds(lambda t=alone: t.iteration(part), ranks, options.rounds)
+            calls, sent = ranks.calls, ranks.bytes_sent
+            shared.iteration(part, len(x))
+            calls, sent = ranks.calls - calls, ranks.bytes_sent - sent
+            both = seconds(lambda t=shared: t.iteration(part, len(x)), ranks, options.rounds)
+            say(
+                ranks,
+                f"accept per {kind}: whole batch {whole * 1e3:.1f} ms, share {share * 1e3:.1f} ms, "
+                f"together {both * 1e3:.1f} ms ({whole / both:.2f}x); "
+                f"{calls} messages, {sent / 1e6:.2f} MB",
+            )
+        for size in SIZES:
+            data = torch.zeros(size // 4, device=ranks.device)
+            took = seconds(lambda d=data: ranks.sum_(d), ranks, 5 * options.rounds)
+            say(ranks, f"sum of {size:>8} bytes: {took * 1e6:.0f} us")
+
+
+def say(ranks: Ranks, text: str) -> None:
+    if ranks.leads:
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
