@@ -16,13 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import lae_fast.ops as ops
-from lae_fast.ranks import Ranks
 
 RowPotential = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps x ``(n, d)`` to V ``(n,)`` float64 and dV_i/dx_i ``(n, d)``."""
@@ -98,16 +96,19 @@ def init(
     step_sizes: Tensor,
     temperature: float = 1.0,
     first_row: int = 0,
+    *,
+    check: bool = True,
 ) -> State:
     """Evaluate the potential at ``x`` and draw the first proposals.
 
-    ``x`` and ``rng`` become the state's own and are changed in place by `step`.
+    ``x`` and ``rng`` become the state's own and are changed in place by `step`. ``check`` waits for
+    the device; without it, a row that starts where its potential is not finite never moves.
 
     Raises:
         ValueError: some potential or gradient is not finite at ``x``.
     """
     values, grad = potential(x)
-    if not (bool(torch.isfinite(values).all()) and bool(torch.isfinite(grad).all())):
+    if check and not (bool(torch.isfinite(values).all()) and bool(torch.isfinite(grad).all())):
         raise ValueError("the potential or its gradient is not finite at the chains' start")
     proposal = ops.propose_rows(x, grad, rng, step_sizes, temperature, first_row)
     accepted = torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -117,21 +118,6 @@ def init(
         x, grad.clone(), values.clone(), proposal, rng, step_sizes, temperature, accepted, info,
         first_row,
     )  # fmt: skip
-
-
-def init_together(ranks: Ranks, *args: Any) -> State:
-    """`init` on every rank, each with its own rows; where one rank cannot, none goes on.
-
-    Raises:
-        ValueError: some potential or gradient is not finite at the chains' start, on some rank.
-    """
-    try:
-        state = init(*args)
-    except ValueError as error:
-        ranks.agree(error)
-        raise
-    ranks.agree(None)
-    return state
 
 
 def step(state: State, potential: RowPotential, *, mh: bool = True) -> Info:

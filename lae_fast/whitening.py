@@ -113,8 +113,9 @@ def ridge_map(
             the map; their moves of phi add up.
         images: of all ranks together; ``len(features)`` when not given.
 
-    Raises:
-        ValueError: the features are not finite, or all zero.
+    Returns:
+        The map; not finite where the features are not, or are all zero. Nothing here waits for
+        the device.
     """
     n, width = len(features) if images is None else images, features.shape[1]
     # Both sides give the same matrix; the smaller system is the cheaper one, and the smaller
@@ -127,8 +128,8 @@ def ridge_map(
         ranks.sum_(gram, squares)
     gram.diagonal().add_(damping * squares / n)
     factor, failed = torch.linalg.cholesky_ex(gram)
-    if bool(failed):
-        raise ValueError("cannot whiten: the encoder's features are all zero or not finite")
     if n <= width:
-        return torch.cholesky_solve(whole, factor)[ranks.share(n)]
-    return torch.cholesky_solve(features.T, factor).T
+        ridge = torch.cholesky_solve(whole, factor)[ranks.share(n)]
+    else:
+        ridge = torch.cholesky_solve(features.T, factor).T
+    return ridge / torch.where(failed == 0, 1.0, torch.nan)

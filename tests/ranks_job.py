@@ -97,7 +97,7 @@ def decisions(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
 
 
 def fails_on_one(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
-    """A start that is not finite on the last rank alone."""
+    """Potentials that are not finite on the last rank alone; every rank must raise."""
     trainer = _trainer("image", dtype, ranks)
     x = _images(16, dtype, 0)[ranks.share(16)]
     if ranks.rank == ranks.size - 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks_job import JOBS, run
+from ranks_job import run
 from test_cli_main import ROOT
 from torch import Tensor
 
@@ -99,13 +99,9 @@ def test_decisions_are_those_of_one_process_over_a_thousand_steps(
 
 
 def test_what_one_rank_meets_is_raised_on_all(results: dict) -> None:
-    said = [
-        bytes(of(results, torch.float64, rank, "fails_on_one")["said"].tolist()).decode()
-        for rank in range(SIZE)
-    ]
-    assert "not finite at the chains' start" in said[1]
-    assert said[0].startswith(f"rank {SIZE - 1}: ")
-    assert "fails_on_one" in JOBS
+    for rank in range(SIZE):
+        said = of(results, torch.float64, rank, "fails_on_one")["said"]
+        assert "the potential is not finite" in bytes(said.tolist()).decode()
 
 
 @pytest.mark.parametrize("images", [0, 1, 4, 5, 8, 13, 512, 1001])

@@ -14,6 +14,7 @@ from lae_fast.models.networks import Networks
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.evaluators import make_evaluator
+from lae_fast.train.graph import GraphedTrainer, why_not
 from lae_fast.train.hoffman import HoffmanTrainer
 from lae_fast.train.image_lae import ImageLAETrainer
 from lae_fast.train.iteration import Trainer
@@ -64,7 +65,10 @@ def build_trainer(
     Raises:
         ConfigError: a precision that the networks do not offer.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    # On CUDA the rate is read on the device, so that a captured iteration can follow a schedule.
+    on_cuda = next(model.parameters()).is_cuda
+    rate = torch.tensor(config.learning_rate, device="cuda") if on_cuda else config.learning_rate
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=on_cuda)
     if config.model == "hoffman":
         assert isinstance(model, VAE)
         rng = ald.make_rng(config.seed, next(model.parameters()).device)
@@ -82,11 +86,12 @@ def build_trainer(
     except ValueError as error:
         raise ConfigError(f"{error}; drop --precision") from error
     if config.per_image:
-        return ImageLAETrainer(
+        trainer = ImageLAETrainer(
             model, optimizer, rng, config.steps, step_size, config.damping,
             mh=config.mh, temperature=config.temperature, prior=config.prior, evaluator=evaluator,
             ranks=ranks,
         )  # fmt: skip
+        return GraphedTrainer(trainer) if on_cuda and why_not(trainer) is None else trainer
     return LAETrainer(
         model, optimizer, rng, config.steps, step_size,
         mh=config.mh, temperature=config.temperature, prior=config.prior,

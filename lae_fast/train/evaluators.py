@@ -69,12 +69,16 @@ class ExplicitEvaluator:
     """
 
     def __init__(self, decoder: MLP, likelihood: Likelihood, precision: str = "float32") -> None:
-        self.decoder, self.likelihood = decoder, likelihood
+        self.decoder, self.likelihood, self.precision = decoder, likelihood, precision
         self.product = DRIFT_PRODUCTS[precision]
         self.description = "explicit MLP backward"
         if precision != "float32":
             self.description += f", drift in {precision}"
         self._free: list[Saved] = []
+
+    def fresh(self) -> ExplicitEvaluator:
+        """Another of the same kind, with buffers of its own."""
+        return ExplicitEvaluator(self.decoder, self.likelihood, self.precision)
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, z: Tensor) -> Evaluation:

@@ -17,8 +17,7 @@ from lae_fast import langevin
 from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.controls import shared_noise
-from lae_fast.train.errors import TrainingError
-from lae_fast.train.iteration import REMEDY, IterationStats, summed_grad_norm
+from lae_fast.train.iteration import IterationStats, summed_grad_norm
 
 
 @dataclass
@@ -45,10 +44,7 @@ class HoffmanTrainer:
         images = len(x) if images is None else images
         self.optimizer.zero_grad(set_to_none=True)
         start = self._encoder_gradient(x, images)
-        try:
-            sums = self._decoder_gradient(x, start, self.ranks.share(images).start)
-        except ValueError as error:
-            raise TrainingError(f"{error}; {REMEDY}") from error
+        sums = self._decoder_gradient(x, start, self.ranks.share(images).start)
         grad_norm = summed_grad_norm(self.optimizer, self.ranks, sums)
         self.optimizer.step()
         loss, accept_prob, accept_rate = (sums / images).tolist()
@@ -84,8 +80,8 @@ class HoffmanTrainer:
             return values.detach(), grad
 
         sizes = torch.full(z.shape[1:], self.step_size, dtype=torch.float64, device=z.device)
-        chain = langevin.init_together(
-            self.ranks, z, potential, self.rng, sizes, self.temperature, first_row
+        chain = langevin.init(
+            z, potential, self.rng, sizes, self.temperature, first_row, check=False
         )
         weights = [*model.decoder.parameters(), *model.likelihood.parameters()]
         total = torch.zeros((), dtype=torch.float64, device=z.device)

@@ -14,6 +14,7 @@ What the damping leaves out, ``z - phi h``, lives as long as the batch. See docs
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,7 @@ from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.evaluators import Evaluation, Evaluator, make_encoder, make_evaluator
-from lae_fast.train.iteration import REMEDY, IterationStats, summed_grad_norm
+from lae_fast.train.iteration import NOT_FINITE, REMEDY, IterationStats, sum_grads
 from lae_fast.whitening import ridge_map
 
 TOGETHER = 16
@@ -34,6 +35,9 @@ TOGETHER = 16
 @dataclass
 class ImageLAETrainer:
     """Attributes are those of `lae_fast.train.lae.LAETrainer`; ``damping`` is required.
+
+    ``step_sizes``, eta a dimension as float64 ``(d_z,)``, replaces ``step_size`` where eta must be
+    read on the device.
 
     Each rank runs the chains of its own images, which need not talk: between ranks go K, once a
     batch, and the moves of phi.
@@ -50,6 +54,7 @@ class ImageLAETrainer:
     prior: bool = True
     evaluator: Evaluator | None = None
     ranks: Ranks = ALONE
+    step_sizes: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.evaluator is None:
@@ -65,23 +70,29 @@ class ImageLAETrainer:
     def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
         """See `lae_fast.train.iteration.Trainer.iteration`."""
         images = len(x) if images is None else images
+        move, figures = self.learn(x, images)
+        stats = read(figures, images)
+        self.optimizer.step()
+        self.model.phi.add_(move)
+        return stats
+
+    def learn(self, x: Tensor, images: int) -> tuple[Tensor, Tensor]:
+        """Leave the gradients of an iteration on the weights; nothing waits for the device.
+
+        Returns:
+            The move of phi, and what `read` understands.
+        """
         self.optimizer.zero_grad(set_to_none=False)
         features = self.encoder.features(x)
-        try:
-            with torch.no_grad():
-                start = features @ self.model.phi.T
-                ridge = ridge_map(features, self.damping, self.ranks, images)
-                states, chain = self._run_chain(x, start, ridge, images)
-        except ValueError as error:
-            raise TrainingError(f"{error}; {REMEDY}") from error
+        with torch.no_grad():
+            start = features @ self.model.phi.T
+            ridge = ridge_map(features, self.damping, self.ranks, images)
+            states, chain = self._run_chain(x, start, ridge, images)
         self.encoder.backward(states.grad_features)
         move = (chain.x - start).T @ ridge
         sums = states.sums(chain)
-        grad_norm = summed_grad_norm(self.optimizer, self.ranks, move, sums)
-        self.optimizer.step()
-        self.model.phi.add_(move)
-        loss, accept_prob, accept_rate = (sums / images).tolist()
-        return IterationStats(images, loss, grad_norm, accept_rate, accept_prob)
+        norm = sum_grads(self.optimizer, self.ranks, move, sums)
+        return move, torch.cat([norm.double().reshape(1), ridge.double().sum().reshape(1), sums])
 
     def _run_chain(
         self, x: Tensor, start: Tensor, ridge: Tensor, images: int
@@ -90,10 +101,12 @@ class ImageLAETrainer:
         states = RetainedImages(
             self.evaluator, x, self.model.phi, start, ridge, self.prior, self.steps, self.ranks
         )
-        eta = torch.full(start.shape[1:], self.step_size, dtype=torch.float64, device=x.device)
-        chain = langevin.init_together(
-            self.ranks, start.clone(), states.potential, self.rng, eta, self.temperature,
-            self.ranks.share(images).start,
+        eta = self.step_sizes
+        if eta is None:
+            eta = torch.full(start.shape[1:], self.step_size, dtype=torch.float64, device=x.device)
+        chain = langevin.init(
+            start.clone(), states.potential, self.rng, eta, self.temperature,
+            self.ranks.share(images).start, check=False,
         )  # fmt: skip
         states.begin()
         for _ in range(self.steps):
@@ -101,6 +114,27 @@ class ImageLAETrainer:
             states.retain(chain)
         states.close()
         return states, chain
+
+
+def read(figures: Tensor, images: int) -> IterationStats:
+    """The statistics in what `ImageLAETrainer.learn` returns; the one wait for the device.
+
+    Raises:
+        TrainingError: they say that the gradients are not to be followed.
+    """
+    norm, ridge, *sums = figures.tolist()
+    if not (math.isfinite(norm) and math.isfinite(ridge)):
+        raise TrainingError(_reason(ridge, sums[0]))
+    loss, accept_prob, accept_rate = (value / images for value in sums)
+    return IterationStats(images, loss, norm, accept_rate, accept_prob)
+
+
+def _reason(ridge: float, potential: float) -> str:
+    if math.isfinite(potential) and not math.isfinite(ridge):
+        return f"cannot whiten: the encoder's features are all zero; {REMEDY}"
+    if not math.isfinite(potential):
+        return f"the potential is not finite; the weights were left as they were; {REMEDY}"
+    return NOT_FINITE
 
 
 class RetainedImages:

@@ -13,6 +13,7 @@ from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.errors import TrainingError
 
 REMEDY = "try a lower --learning-rate or --step-size"
+NOT_FINITE = f"the gradient is not finite; the weights were left as they were; {REMEDY}"
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,10 @@ class Trainer(Protocol):
         ...
 
 
-def summed_grad_norm(
-    optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE, *others: Tensor
-) -> float:
+def sum_grads(optimizer: torch.optim.Optimizer, ranks: Ranks, *others: Tensor) -> Tensor:
     """Sum gradients over ranks; the Euclidean norm of what the optimiser is about to follow.
 
     ``others`` are summed in the same message.
-
-    Raises:
-        TrainingError: the norm is not finite.
     """
     grads = [
         parameter.grad
@@ -67,9 +63,18 @@ def summed_grad_norm(
         if parameter.grad is not None
     ]
     ranks.sum_(*grads, *others)
-    norm = float(torch.nn.utils.get_total_norm(grads))
+    return torch.nn.utils.get_total_norm(grads)
+
+
+def summed_grad_norm(
+    optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE, *others: Tensor
+) -> float:
+    """`sum_grads` as a number, which waits for the device.
+
+    Raises:
+        TrainingError: it is not finite.
+    """
+    norm = float(sum_grads(optimizer, ranks, *others))
     if not math.isfinite(norm):
-        raise TrainingError(
-            f"the gradient is not finite; the weights were left as they were; {REMEDY}"
-        )
+        raise TrainingError(NOT_FINITE)
     return norm

@@ -184,6 +184,7 @@ class _Training:
         self.failure: TrainingError | RankLostError | None = None
         self.status: str | None = None
         self.restarts = 0
+        self.engine = session.trainer.description
 
     def events(self) -> Iterator[Event]:
         """Everything that happens, from `RunStarted` to `RunFinished`."""
@@ -226,6 +227,7 @@ class _Training:
             meter.start_epoch()
         while session.batches_done < session.per_epoch:
             stats = session.iteration()
+            yield from self._new_engine()
             yield from map(_warning, session.watch.iteration(stats))
             if meter.due():
                 yield meter.progress(session.control.step_size)
@@ -238,6 +240,13 @@ class _Training:
                 break
         if meter.recent.iterations:
             yield meter.progress(session.trainer.step_size)
+
+    def _new_engine(self) -> Iterator[Event]:
+        """A word when another path computes iterations than before."""
+        engine = self.session.trainer.description
+        if engine != self.engine:
+            self.engine = engine
+            yield _warning(f"from here on: {engine}")
 
     def _stop_reason(self) -> str | None:
         if self.stop.reason is not None:

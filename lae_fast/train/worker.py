@@ -77,9 +77,15 @@ class Worker:
             seed = (self.config.seed * 2**32 + place.iteration) % 2**63
             x = data.binarize(x, seed, first=share.start, images=len(whole))
         condition(self.model, self.train_set.labels[index])
-        for group in self.trainer.optimizer.param_groups:
-            group["lr"] = self._learning_rate(place.iteration)
+        self._set_learning_rate(self._learning_rate(place.iteration))
         return self.trainer.iteration(x, len(whole))
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for group in self.trainer.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def _learning_rate(self, iteration: int) -> float:
         config = self.config

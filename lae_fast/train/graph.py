@@ -1,0 +1,147 @@
+"""An iteration as one CUDA graph: its hundreds of small kernels launched by one call.
+
+At the published sizes a GPU waits for launches, not for arithmetic. Everything that an iteration
+needs stays in place (weights, phi, moments, counter, step sizes), nothing in it waits for the
+device, and a gradient that is not finite is dropped on the device as the optimiser and phi would
+drop it here; the statistics are read once, after the replay.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lae_fast.models.lae import LAE
+from lae_fast.train.evaluators import ExplicitEncoder, ExplicitEvaluator, make_encoder
+from lae_fast.train.image_lae import ImageLAETrainer, read
+from lae_fast.train.iteration import IterationStats
+
+OFF = "LAE_CUDA_GRAPH"
+"""Environment variable: 0 runs every kernel by itself."""
+WARM_UP = 3
+"""Iterations before the capture, in which libraries choose their kernels and moments are made."""
+
+
+class GraphedTrainer:
+    """`ImageLAETrainer` whose iterations on full batches are replayed from one graph.
+
+    Batches of another size, and everything after a capture that failed, run kernel by kernel.
+
+    Args:
+        eager: the trainer; `why_not` says whether this can work.
+    """
+
+    def __init__(self, eager: ImageLAETrainer) -> None:
+        self.eager = eager
+        self.optimizer, self.rng = eager.optimizer, eager.rng
+        self.trouble: str | None = None
+        self._replay: Callable[[Tensor, float], Tensor] | None = None
+        self._images = 0
+        self._seen = 0
+
+    @property
+    def model(self) -> LAE:
+        """The model."""
+        return self.eager.model
+
+    @property
+    def step_size(self) -> float:
+        """Eta, as in `ImageLAETrainer`."""
+        return self.eager.step_size
+
+    @step_size.setter
+    def step_size(self, value: float) -> None:
+        self.eager.step_size = value
+
+    @property
+    def description(self) -> str:
+        """How an iteration is computed."""
+        if self.trouble is not None:
+            return f"{self.eager.description}, no CUDA graph: {self.trouble}"
+        return f"{self.eager.description}, CUDA graph"
+
+    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
+        """See `lae_fast.train.iteration.Trainer.iteration`."""
+        if self._replay is None and self.trouble is None and self._seen >= WARM_UP:
+            self._try_capture(x)
+        self._seen += 1
+        if self._replay is None or len(x) != self._images:
+            return self.eager.iteration(x, images)
+        return read(self._replay(x, self.step_size), len(x))
+
+    def _try_capture(self, x: Tensor) -> None:
+        try:
+            self._replay = capture(self.eager, x)
+            self._images = len(x)
+        except RuntimeError as error:
+            self.trouble = str(error).splitlines()[0]
+
+
+def why_not(trainer: ImageLAETrainer) -> str | None:
+    """Why an iteration cannot become a graph; None if nothing is known to speak against it."""
+    if os.environ.get(OFF) == "0":
+        return f"{OFF} is 0"
+    if not trainer.ranks.alone:
+        return "several processes"
+    explicit = isinstance(trainer.evaluator, ExplicitEvaluator) and isinstance(
+        trainer.encoder, ExplicitEncoder
+    )
+    return None if explicit else "the networks run through autograd"
+
+
+def capture(trainer: ImageLAETrainer, x: Tensor) -> Callable[[Tensor, float], Tensor]:
+    """Record an iteration on images like ``x``; the result replays it and returns its figures.
+
+    Raises:
+        RuntimeError: something in it cannot be captured.
+    """
+    # A trainer of its own, whose buffers nobody else uses or frees.
+    own = copy.copy(trainer)
+    assert isinstance(trainer.evaluator, ExplicitEvaluator)
+    own.evaluator = trainer.evaluator.fresh()
+    own.encoder = make_encoder(trainer.model.encoder)
+    images = x.clone()
+    own.step_sizes = torch.full(
+        (trainer.model.latent_dim,), trainer.step_size, dtype=torch.float64, device=x.device
+    )
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    before = trainer.rng.clone()
+    with torch.cuda.stream(stream):
+        own.learn(images, len(images))
+    torch.cuda.current_stream().wait_stream(stream)
+    trainer.rng.copy_(before)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        figures = guarded_iteration(own, images)
+
+    def replay(x: Tensor, step_size: float) -> Tensor:
+        images.copy_(x)
+        assert own.step_sizes is not None
+        own.step_sizes.fill_(step_size)
+        graph.replay()
+        return figures
+
+    return replay
+
+
+def guarded_iteration(trainer: ImageLAETrainer, x: Tensor) -> Tensor:
+    """`ImageLAETrainer.iteration` without a look from the host; what `read` understands.
+
+    The optimiser must be PyTorch's fused Adam, which leaves weights and moments alone where its
+    ``found_inf`` is 1.
+    """
+    move, figures = trainer.learn(x, len(x))
+    good = figures[:2].isfinite().all()
+    optimizer = trainer.optimizer
+    optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
+    trainer.model.phi.add_(torch.where(good, move, torch.zeros_like(move)))
+    return figures

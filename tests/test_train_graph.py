@@ -1,0 +1,97 @@
+"""An iteration without a look from the host; on CUDA, its graph."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from test_train_lae import images, small_model
+from torch import nn
+
+from lae_fast import ald
+from lae_fast.models.lae import LAE
+from lae_fast.ranks import Ranks
+from lae_fast.train import graph
+from lae_fast.train.errors import TrainingError
+from lae_fast.train.graph import GraphedTrainer, guarded_iteration, why_not
+from lae_fast.train.image_lae import ImageLAETrainer, read
+
+STEPS = 20
+
+
+def trainer_of(model: LAE, device: str = "cpu") -> ImageLAETrainer:
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=device == "cuda")
+    return ImageLAETrainer(model, adam, ald.make_rng(3, torch.device(device)), STEPS, 0.02, 0.1)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "discretized-logistic"])
+def test_without_a_look_it_is_the_same_iteration(likelihood: str) -> None:
+    first, second = (trainer_of(small_model(likelihood, torch.float32)) for _ in range(2))
+    for seed in range(4):
+        x = images(torch.float32, seed=seed)
+        assert first.iteration(x) == read(guarded_iteration(second, x), len(x))
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+
+
+def test_a_gradient_that_is_not_finite_touches_nothing() -> None:
+    trainer = trainer_of(small_model("bernoulli", torch.float32))
+    trainer.iteration(images(torch.float32))
+    with torch.no_grad():
+        trainer.model.decoder.last.bias[0] = torch.nan
+    before = copy.deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]))
+    figures = guarded_iteration(trainer, images(torch.float32))
+    with pytest.raises(TrainingError, match="potential is not finite"):
+        read(figures, 10)
+    after = trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]
+    torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
+
+
+def test_features_that_are_all_zero_are_named() -> None:
+    trainer = trainer_of(small_model("bernoulli", torch.float32))
+    with torch.no_grad():
+        norm = trainer.model.encoder.blocks[-1].norm
+        norm.weight.zero_()
+        norm.bias.zero_()
+    with pytest.raises(TrainingError, match="features are all zero"):
+        trainer.iteration(images(torch.float32))
+
+
+def test_what_speaks_against_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_of(small_model("bernoulli", torch.float32))
+    assert why_not(trainer) is None
+    trainer.ranks = Ranks(0, 2)
+    assert why_not(trainer) == "several processes"
+    model = small_model("bernoulli", torch.float32)
+    model.decoder = nn.Sequential(model.decoder)
+    assert why_not(trainer_of(model)) == "the networks run through autograd"
+    monkeypatch.setenv(graph.OFF, "0")
+    assert why_not(trainer_of(small_model("bernoulli", torch.float32))) == "LAE_CUDA_GRAPH is 0"
+
+
+def test_a_capture_that_fails_says_why_and_training_goes_on() -> None:
+    """Here it always fails: there is no CUDA, or the tensors are not on it."""
+    eager = trainer_of(small_model("bernoulli", torch.float32))
+    graphed = GraphedTrainer(trainer_of(small_model("bernoulli", torch.float32)))
+    assert graphed.description.endswith(", CUDA graph")
+    for seed in range(graph.WARM_UP + 2):
+        x = images(torch.float32, seed=seed)
+        assert eager.iteration(x) == graphed.iteration(x)
+    assert ", no CUDA graph: " in graphed.description
+    assert "\n" not in graphed.description
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_graph_trains_as_its_kernels_do() -> None:
+    eager = trainer_of(small_model("bernoulli", torch.float32).cuda(), "cuda")
+    graphed = GraphedTrainer(trainer_of(small_model("bernoulli", torch.float32).cuda(), "cuda"))
+    for seed in range(12):
+        n = 7 if seed % 5 == 4 else 10
+        eager.step_size = graphed.step_size = 0.02 / (1 + seed)
+        x = images(torch.float32, n, seed).cuda()
+        one, two = eager.iteration(x), graphed.iteration(x)
+        assert two.loss == pytest.approx(one.loss, rel=1e-4)
+    assert graphed.description.endswith(", CUDA graph")
+    for name, value in eager.model.state_dict().items():
+        torch.testing.assert_close(graphed.model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
