@@ -37,7 +37,9 @@ ITERATIONS = 20
 PAUSE = float(os.environ.get("FAKE_PAUSE", "0"))
 
 
-def train(config: TrainConfig, *, stop: StopRequest, resume: Path | None = None) -> Iterator[Event]:
+def train(
+    config: TrainConfig, *, stop: StopRequest, resume: Path | None = None, ranks: object = None
+) -> Iterator[Event]:
     run = resume or runs.create(config.run_root, config.name, config.dataset)
     runs.write_config(run, config)
     (run / "snapshots").mkdir(exist_ok=True)

@@ -28,10 +28,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LAE = [sys.executable, "-m", "lae_cli"]
-SETTINGS = ["--batch-size", "128", "--hidden", "64", "--patience", "0", "--device", "cpu"]
+SETTINGS = ["--batch-size", "128", "--hidden", "512", "--patience", "0", "--device", "cpu"]
 NAME = "soak"
 DISK = 96 << 20
-WARM_UP = 45.0
+WARM_UP = 90.0
 """Seconds after which a process has allocated what it keeps."""
 MOST_GROWTH = 0.01
 

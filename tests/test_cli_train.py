@@ -26,7 +26,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """Put the stand-in in the trainer's place; the configuration it gets lands in the dict."""
     seen: dict[str, Any] = {}
 
-    def train(config: TrainConfig, *, stop: Any, resume: Any) -> Any:
+    def train(config: TrainConfig, *, stop: Any, resume: Any, ranks: Any = None) -> Any:
         seen["config"] = config
         return fake_trainer.train(config, stop=stop, resume=resume)
 

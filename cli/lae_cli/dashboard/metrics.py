@@ -149,7 +149,7 @@ def x_of(frame: Frame, table: Table, x_axis: str) -> Floats:
         return table.column("elapsed") / 3600
     iterations = table.column("iteration")
     if x_axis == "epoch" and frame.started is not None:
-        return iterations / max(1, frame.started.iterations_per_epoch)
+        return iterations / float(min(max(1, frame.started.iterations_per_epoch), 1 << 62))
     return iterations
 
 
