@@ -77,7 +77,7 @@ def setting(
 
 def _finite(value: Any) -> bool:
     try:
-        return bool(math.isfinite(value))
+        return bool(math.isfinite(value)) and not (isinstance(value, int) and value >= 2**63)
     except OverflowError:  # an integer that no double can hold
         return False
 

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LAE = [sys.executable, "-m", "lae_cli"]
-SETTINGS = ["--batch-size", "128", "--hidden", "512", "--patience", "0", "--device", "cpu"]
+SETTINGS = ["--batch-size", "128", "--hidden", "128", "--patience", "0", "--device", "cpu"]
 NAME = "soak"
 DISK = 96 << 20
 WARM_UP = 90.0
@@ -145,7 +145,7 @@ def train_until_fault(soak: Soak, command: list[str], watcher: int, disk: bool) 
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     usage, ballast = Usage(), soak.run.parent / "ballast"
     soak.trainer.append(usage)
-    life = soak.chance.choice((3, 5, 8, 15, 30))
+    life = soak.chance.choice((3, 8, 15, 30, 60))
     fault = soak.chance.choice(("kill", "kill", "stop", "full" if disk else "kill"))
     struck = ""
     while process.poll() is None:

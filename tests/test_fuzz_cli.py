@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,4 +126,5 @@ def refused(place: Path, capsys: pytest.CaptureFixture[str], *args: str) -> None
 
 
 def fingerprint_around(place: Path) -> object:
+    shutil.rmtree(place / "runs" / "fuzz", ignore_errors=True)
     return {k: v for k, v in fingerprint(place.parent).items() if not k.startswith("inside/runs")}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.options import FiniteRange
+from lae_cli.options import LARGEST, FiniteRange
 
 if TYPE_CHECKING:
     from lae_cli.opened import Opened
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.option(
-        "--neighbours", "-N", type=click.IntRange(min=0), default=2, show_default=True,
+        "--neighbours", "-N", type=click.IntRange(0, LARGEST), default=2, show_default=True,
         help="Generated neighbours of every image.",
     ),
-    click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True),
+    click.option("--epochs", type=click.IntRange(1, LARGEST), default=10, show_default=True),
     click.option(
         "--learning-rate", type=FiniteRange(min=0, min_open=True), default=1e-4,
         show_default=True,
     ),
     click.option(
-        "--per-class", type=click.IntRange(min=1), default=None,
+        "--per-class", type=click.IntRange(1, LARGEST), default=None,
         help="Train on so many labels a class only.",
     ),
     click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.console import make_console, plain
+from lae_cli.options import LARGEST
 from lae_fast import config as settings
 from lae_fast import runs
 
@@ -25,15 +26,15 @@ _OPTIONS = (
         help="Which weights.",
     ),
     click.option(
-        "--images", type=click.IntRange(min=2), default=1000, show_default=True,
+        "--images", type=click.IntRange(2, LARGEST), default=1000, show_default=True,
         help="Held-out images to evaluate.",
     ),
     click.option(
-        "--samples", type=click.IntRange(min=1), default=1000, show_default=True,
+        "--samples", type=click.IntRange(1, LARGEST), default=1000, show_default=True,
         help="Importance samples an image.",
     ),
     click.option(
-        "--ais", "ais_images", type=click.IntRange(min=0), default=0, show_default=True,
+        "--ais", "ais_images", type=click.IntRange(0, LARGEST), default=0, show_default=True,
         metavar="N", help="Also run annealed importance sampling on N images.",
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.console import make_console, plain
+from lae_cli.options import LARGEST
 from lae_fast import config as settings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _OPTIONS = (
         "[default: train]",
     ),
     click.option(
-        "--seeds", "seed_count", type=click.IntRange(min=1), default=1, show_default=True,
+        "--seeds", "seed_count", type=click.IntRange(1, LARGEST), default=1, show_default=True,
         help="Seeds of every model; figures become means with standard deviations.",
     ),
     click.option("--force", is_flag=True, help="Run again what has a result already."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lae_cli.options import LARGEST
 from lae_cli.results import json_line
 from lae_fast import config as settings
 from lae_fast import runs
@@ -29,7 +30,8 @@ _OPTIONS = (
         help="Which weights.",
     ),
     click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all draws."
+        "--seed", type=click.IntRange(0, LARGEST), default=0, show_default=True,
+        help="Of all draws.",
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object."),
 )  # fmt: skip

@@ -19,6 +19,10 @@ else:  # older versions of click have no parameter there
     _ParamType = click.ParamType
 
 
+LARGEST = 2**63 - 1
+"""Whole numbers beyond it are none that a tensor could take."""
+
+
 class SettingType(_ParamType):
     """Converts and checks one setting with the library's own rules."""
 

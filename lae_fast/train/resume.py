@@ -23,6 +23,8 @@ from lae_fast.train.iteration import Trainer
 
 STATE, PREVIOUS = _NAMES = "state", "state-previous"
 
+_PREFIXES = ("model/", "optimizer/", "generator/")
+
 
 @dataclass(frozen=True)
 class State:
@@ -69,6 +71,9 @@ def restore(state: State, model: nn.Module, trainer: Trainer) -> None:
     try:
         weights = {k.removeprefix("model/"): v for k, v in _under(state, "model/").items()}
         model.load_state_dict(weights)
+        for name in state.tensors:
+            if not name.startswith(_PREFIXES):
+                raise ValueError(f"it holds {name}")
         _restore_optimizer(state, trainer)
         restore_generators(_under(state, "generator/"), trainer)
     except (RuntimeError, AttributeError, KeyError, ValueError, IndexError, TypeError) as error:
@@ -110,6 +115,9 @@ def _restore_optimizer(state: State, trainer: Trainer) -> None:
         scalar = torch.zeros((), dtype=torch.float32)
         _require_like(path, value, scalar if name == "step" else parameters[int(index)])
         moments.setdefault(int(index), {})[name] = value
+    for index, values in moments.items():
+        if values.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError(f"the moments of parameter {index} are {', '.join(values) or 'none'}")
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lae_cli.opened import Opened, on_run, report
+from lae_cli.options import LARGEST
 
 if TYPE_CHECKING:
     from lae_fast.data import ImageSet
@@ -37,7 +38,7 @@ ROTATED = "rotated"
 @click.option(
     "--images",
     "count",
-    type=click.IntRange(min=4),
+    type=click.IntRange(4, LARGEST),
     default=2000,
     show_default=True,
     help="Familiar images: half set the threshold, half test it; as many foreign ones at most.",

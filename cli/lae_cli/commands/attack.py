@@ -9,7 +9,7 @@ import click
 
 from lae_cli.classifiers import classifier_options, obtain
 from lae_cli.opened import PICTURES, Opened, on_run, out_option, report
-from lae_cli.options import FiniteRange
+from lae_cli.options import LARGEST, FiniteRange
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +40,7 @@ SHOWN = 8
 @click.option(
     "--images",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=10000,
     show_default=True,
     help="Held-out images to attack.",

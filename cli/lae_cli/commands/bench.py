@@ -10,6 +10,7 @@ import click
 
 from lae_cli.benchmarks import SUITES, compare, run_suites
 from lae_cli.console import make_console, plain
+from lae_cli.options import LARGEST
 
 
 @click.command()
@@ -34,7 +35,7 @@ from lae_cli.console import make_console, plain
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     help="Threads to compute with; 1 measures CPU time, which a busy machine disturbs least.",
 )
 def bench(

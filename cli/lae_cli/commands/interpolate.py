@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from lae_cli.opened import PICTURES, Opened, label_option, on_run, out_option, report, save_arrays
+from lae_cli.options import LARGEST
 
 
 @click.command()
 @on_run
 @click.argument("points", nargs=-1, required=True, metavar="POINT POINT [POINT POINT]")
 @click.option(
-    "--steps", type=click.IntRange(min=2), default=9, show_default=True, help="Images a side."
+    "--steps", type=click.IntRange(2, LARGEST), default=9, show_default=True, help="Images a side."
 )
 @label_option
 @out_option(*PICTURES, ".npz")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lae_cli.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
+from lae_cli.options import LARGEST
 from lae_fast.runs import printable
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ ROWS = 24
 @click.option(
     "--images",
     "count",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, LARGEST),
     default=2000,
     show_default=True,
     help="Held-out images.",

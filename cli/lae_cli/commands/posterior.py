@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lae_cli.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
+from lae_cli.options import LARGEST
 
 SHOWN = 8
 
@@ -16,7 +17,7 @@ SHOWN = 8
 @click.option(
     "--images",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=16,
     show_default=True,
     help="Held-out images.",
@@ -28,9 +29,9 @@ SHOWN = 8
     show_default=True,
     help="Chains of each image's own, or Algorithm 1: one on phi for all images.",
 )
-@click.option("--draws", type=click.IntRange(min=4), default=500, show_default=True)
-@click.option("--warmup", type=click.IntRange(min=1), default=500, show_default=True)
-@click.option("--chains", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--draws", type=click.IntRange(4, LARGEST), default=500, show_default=True)
+@click.option("--warmup", type=click.IntRange(1, LARGEST), default=500, show_default=True)
+@click.option("--chains", type=click.IntRange(1, LARGEST), default=4, show_default=True)
 @click.option("--mh/--no-mh", default=True, help="Accept/reject after each step.  [default: mh]")
 @out_option(*PICTURES, ".npz")
 def posterior(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from lae_cli.opened import Opened, on_run, report
-from lae_cli.options import FiniteRange
+from lae_cli.options import LARGEST, FiniteRange
 
 
 @click.command()
 @on_run
-@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option("--epochs", type=click.IntRange(1, LARGEST), default=10, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1, LARGEST), default=1024, show_default=True)
 @click.option(
     "--learning-rate", type=FiniteRange(min=0, min_open=True), default=1e-4, show_default=True
 )

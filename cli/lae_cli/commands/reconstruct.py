@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lae_cli.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
-from lae_cli.options import FiniteRange
+from lae_cli.options import LARGEST, FiniteRange
 
 SHOWN = 8
 
@@ -17,7 +17,7 @@ SHOWN = 8
 @click.option(
     "--images",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=10000,
     show_default=True,
     help="Held-out images to measure on.",

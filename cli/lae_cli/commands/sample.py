@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from lae_cli.opened import PICTURES, Opened, label_option, on_run, out_option, report, save_arrays
+from lae_cli.options import LARGEST
 
 
 @click.command()
 @on_run
-@click.option("--count", "-n", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--count", "-n", type=click.IntRange(1, LARGEST), default=16, show_default=True)
 @click.option(
     "--law",
     type=click.Choice(["prior", "data"]),

@@ -10,6 +10,7 @@ import click
 
 from lae_cli import exits, reporters, sweep_progress, sweep_results
 from lae_cli.interrupts import Interrupts
+from lae_cli.options import LARGEST
 from lae_cli.results import json_line
 from lae_fast.config import ConfigError
 from lae_fast.sweeps import drive, executor, spec, table
@@ -23,7 +24,7 @@ from lae_fast.sweeps.folder import FAILED, Point, SweepFolder
     help="This machine's cores, a Slurm cluster, or Ray; auto takes what is there.",
 )  # fmt: skip
 @click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N",
+    "--jobs", type=click.IntRange(1, LARGEST), metavar="N",
     help="Runs at a time, which share the cores.  [default: one a core]",
 )  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Also try points again that failed.")

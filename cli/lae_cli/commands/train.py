@@ -12,7 +12,7 @@ import click
 
 from lae_cli import exits, reporters, torchrun
 from lae_cli.interrupts import Interrupts
-from lae_cli.options import GroupedCommand, GroupedOption, given_settings, setting_options
+from lae_cli.options import LARGEST, GroupedCommand, GroupedOption, given_settings, setting_options
 from lae_cli.results import print_result
 from lae_fast import config as settings
 from lae_fast import runs
@@ -39,7 +39,7 @@ _DASHBOARD = click.Option(
 )
 _NPROC = GroupedOption(
     ["--nproc"],
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=1,
     metavar="INT",
     group="Run",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lae_cli.opened import PICTURES, Opened, label_option, on_run, out_option, report, save_arrays
-from lae_cli.options import FiniteRange
+from lae_cli.options import LARGEST, FiniteRange
 
 
 @click.command()
@@ -21,7 +21,7 @@ from lae_cli.options import FiniteRange
 @click.option(
     "--dim",
     "dims",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, LARGEST),
     multiple=True,
     help="Latent dimension; may be repeated.  [default: all]",
 )
@@ -32,7 +32,7 @@ from lae_cli.options import FiniteRange
     show_default=True,
     help="How far to either side, in standard deviations of the data's latents.",
 )
-@click.option("--steps", type=click.IntRange(min=2), default=9, show_default=True)
+@click.option("--steps", type=click.IntRange(2, LARGEST), default=9, show_default=True)
 @label_option
 @out_option(*PICTURES, ".npz")
 def traverse(
