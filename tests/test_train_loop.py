@@ -26,7 +26,7 @@ from lae_fast.events import (
 )
 from lae_fast.train import StopRequest, TrainingError, train
 from lae_fast.train.build import build_model
-from lae_fast.train.loop import pick_device
+from lae_fast.train.start import pick_device
 from lae_fast.train.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, StepSizeControl
 
 

@@ -13,19 +13,18 @@ from pathlib import Path
 
 import torch
 
-from lae_fast import checkpoint, data, runs
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast import runs
+from lae_fast.config import TrainConfig
 from lae_fast.events import Evaluated, Event, Message, RunFinished, RunStarted
 from lae_fast.models import LAE
 from lae_fast.ranks import ALONE, RankLostError, Ranks
-from lae_fast.train import resume as saved_state
-from lae_fast.train.build import check_networks
 from lae_fast.train.commands import CommandTaker
 from lae_fast.train.determinism import deterministic
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.follow import follow, lead_away, lead_state
 from lae_fast.train.look import Looks
 from lae_fast.train.session import Session
+from lae_fast.train.start import load_data, make_session, pick_device
 from lae_fast.train.validate import validate
 from lae_fast.train.worker import Worker
 
@@ -59,8 +58,8 @@ def train(
         config: what to train; when resuming, the run's own settings (`resumed_config`).
         stop: asks for an early end.
         resume: a run folder to continue from its last saved state, or from the start if it has
-            none yet. On the same machine with the
-            same number of threads the result is, bit for bit, that of a run never interrupted.
+            none yet. On the same machine with the same number of threads the result is, bit for
+            bit, that of a run never interrupted.
         ranks: the processes that share each batch, from `lae_fast.ranks.join`. Rank 0 yields the
             events; all others train with it and yield nothing.
 
@@ -77,12 +76,12 @@ def _train(
     config: TrainConfig, stop: StopRequest, resume: Path | None, ranks: Ranks
 ) -> Iterator[Event]:
     device = pick_device(config.device)
-    splits = _load(config, ranks)
+    splits = load_data(config, ranks)
     if not ranks.leads:
         follow(Worker(config, splits, device, ranks))
         return
     try:
-        session = _session(config, splits, device, resume, ranks)
+        session = make_session(config, splits, device, resume, ranks)
         with runs.RunWriter(session.run) as log:
             lead_state(session.worker)
             training = _Training(session, stop)
@@ -105,72 +104,6 @@ def _logged(events: Iterator[Event], log: runs.RunWriter) -> Iterator[Event]:
         with contextlib.suppress(OSError, runs.RunError):
             events.close()  # type: ignore[attr-defined]
         raise
-
-
-def _load(config: TrainConfig, ranks: Ranks) -> data.Splits:
-    """The data set, on every rank; the leader goes first, since it may download it."""
-    splits: data.Splits | None = None
-    for turn in (True, False):
-        error: Exception | None = None
-        if ranks.leads is turn:
-            try:
-                splits = data.load(
-                    config.dataset,
-                    config.data_dir,
-                    download=config.download,
-                    validation=config.validation,
-                    validation_fraction=config.validation_fraction,
-                )
-                check_networks(config, splits.train.image_shape, len(splits.train.class_names))
-            except (data.DataError, ConfigError) as problem:
-                error = problem
-        ranks.agree(error)
-    assert splits is not None
-    return splits
-
-
-def _session(
-    config: TrainConfig,
-    splits: data.Splits,
-    device: torch.device,
-    resume: Path | None,
-    ranks: Ranks,
-) -> Session:
-    """A new run's session, or that of the run to continue."""
-    state = saved_state.load(resume) if resume is not None else None
-    weights = initial_weights(config)
-    run = resume
-    if run is None:
-        run = runs.create(config.run_root, config.name, config.dataset, config.model)
-        runs.write_config(run, config)
-    session = Session(config, splits, device, run, weights, ranks)
-    if state is not None:
-        session.restore(state)
-    return session
-
-
-def initial_weights(config: TrainConfig) -> dict[str, torch.Tensor] | None:
-    """The weights that ``init_from`` names.
-
-    Raises:
-        RunError, CheckpointError: no such run, or no weights in it.
-    """
-    if config.init_from is None:
-        return None
-    return checkpoint.read(runs.find(config.run_root, config.init_from), "best")[0]
-
-
-def pick_device(name: str) -> torch.device:
-    """The device a configuration means; ``auto`` is CUDA where there is one.
-
-    Raises:
-        ConfigError: CUDA was asked for and is not there.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no CUDA device is available; use --device cpu, or see `lae doctor`")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 class _Training:
