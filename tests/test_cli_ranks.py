@@ -102,7 +102,7 @@ def test_a_rank_that_dies_ends_the_job_and_it_can_go_on(tmp_path: Path) -> None:
     os.kill(trainers(run)[1], signal.SIGKILL)
     began = time.monotonic()
     code, _, err = finish(job)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert code == 1
     assert "rank 1 died (SIGKILL)" in err
     assert "Traceback" not in err

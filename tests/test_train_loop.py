@@ -116,7 +116,7 @@ def test_a_consumer_that_goes_away_loses_nothing(tmp_path: Path) -> None:
 def test_max_time_ends_the_run(tmp_path: Path) -> None:
     events = list(train(config(tmp_path, epochs=100_000, patience=0, max_time=0.5)))
     assert events[-1].status == "time-limit"
-    assert 0.5 <= events[-1].elapsed < 5
+    assert 0.5 <= events[-1].elapsed < 60  # and not 100,000 epochs; the machine may be busy
 
 
 def test_a_numerical_failure_is_said_with_its_remedy(tmp_path: Path) -> None:
