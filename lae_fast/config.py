@@ -32,6 +32,7 @@ CHANGEABLE = frozenset(
     | {"data_dir", "download", "device"}
 )
 """Settings that may differ when a run is resumed."""
+ENCODER_GRADIENTS = ("chain", "start")
 SCHEDULES = ("constant", "cosine")
 ON_DIVERGENCE = ("stop", "restart")
 ACCEPT = ("auto", "image", "batch")
@@ -238,6 +239,14 @@ class TrainConfig:
         expects="a positive number",
     )
 
+    encoder_gradient: str = setting(
+        "chain",
+        "Where the encoder's body is differentiated: at the states that the chain keeps, as "
+        "published, or at its amortised start, which makes the encoder precise.",
+        group="Sampler",
+        choices=ENCODER_GRADIENTS,
+    )
+
     # Optimisation
     learning_rate: float = setting(
         1e-4,
@@ -327,6 +336,8 @@ class TrainConfig:
             _check_field(spec, getattr(self, spec.name), spec.name)
         if self.accept == "image" and not self.whiten:
             raise ConfigError("accept = image runs in whitened coordinates; drop --no-whiten")
+        if self.encoder_gradient == "start" and not self.per_image:
+            raise ConfigError("encoder-gradient = start needs images that accept on their own")
 
     @property
     def has_chain(self) -> bool:

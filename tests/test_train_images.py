@@ -96,6 +96,30 @@ def test_gradient_equals_autograd_of_the_written_out_objective(
         assert float((got[name] - want[name]).abs().max()) <= bound, name
 
 
+@pytest.mark.parametrize("evaluator", [ExplicitEvaluator, AutogradEvaluator])
+def test_the_encoder_can_follow_the_potential_at_its_own_latents(
+    evaluator: type[ExplicitEvaluator] | type[AutogradEvaluator],
+) -> None:
+    """The body's gradient is that of V(phi h); the decoder's, phi and figures are as ever."""
+    first, second = (small_model("bernoulli", torch.float64) for _ in range(2))
+    plain, x, stats = copy.deepcopy(first), images(torch.float64), []
+    for model, where in ((first, "start"), (second, "chain")):
+        trainer = ImageLAETrainer(
+            model, Frozen(model), ald.make_rng(3), STEPS, 0.02, DAMPING,
+            evaluator=evaluator(model.decoder, model.likelihood), encoder_gradient=where,
+        )  # fmt: skip
+        stats.append(trainer.iteration(x))
+    z = plain.encoder(x) @ plain.phi.T
+    value = plain.likelihood.nll(plain.decoder(z), x).sum() + z.square().sum() / 2
+    value.backward()
+    want, chain, got = gradients(plain), gradients(second), gradients(first)
+    for name in got:
+        wanted = want[name] if name.startswith("encoder") else chain[name]
+        torch.testing.assert_close(got[name], wanted, rtol=1e-9, atol=1e-10)
+    assert torch.equal(first.phi, second.phi)
+    assert (stats[0].loss, stats[0].accept_rate) == (stats[1].loss, stats[1].accept_rate)
+
+
 @pytest.mark.parametrize(("n", "width"), [(5, 9), (12, 7)])
 def test_ridge_map_is_the_ridge_regression_of_a_move(n: int, width: int) -> None:
     generator = torch.Generator().manual_seed(0)

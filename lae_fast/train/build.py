@@ -89,7 +89,7 @@ def build_trainer(
         trainer = ImageLAETrainer(
             model, optimizer, rng, config.steps, step_size, config.damping,
             mh=config.mh, temperature=config.temperature, prior=config.prior, evaluator=evaluator,
-            ranks=ranks,
+            ranks=ranks, encoder_gradient=config.encoder_gradient,
         )  # fmt: skip
         return GraphedTrainer(trainer) if on_cuda and why_not(trainer) is None else trainer
     return LAETrainer(

@@ -37,7 +37,12 @@ class ImageLAETrainer:
     """Attributes are those of `lae_fast.train.lae.LAETrainer`; ``damping`` is required.
 
     ``step_sizes``, eta a dimension as float64 ``(d_z,)``, replaces ``step_size`` where eta must be
-    read on the device.
+    read on the device. ``encoder_gradient`` is where the encoder's body is differentiated:
+
+    - ``chain``: at the retained states, the gradient of ``1/T sum_t V_t``. A chain that mixes has
+      gradients of mean zero there, so the body learns little of where its posteriors lie.
+    - ``start``: at ``z_0 = phi h``, the gradient of ``V_0``, which takes the encoder to the
+      posteriors' modes. The decoder still follows the chain.
 
     Each rank runs the chains of its own images, which need not talk: between ranks go K, once a
     batch, and the moves of phi.
@@ -54,6 +59,7 @@ class ImageLAETrainer:
     prior: bool = True
     evaluator: Evaluator | None = None
     ranks: Ranks = ALONE
+    encoder_gradient: str = "chain"
     step_sizes: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -99,8 +105,9 @@ class ImageLAETrainer:
     ) -> tuple[RetainedImages, langevin.State]:
         assert self.evaluator is not None
         states = RetainedImages(
-            self.evaluator, x, self.model.phi, start, ridge, self.prior, self.steps, self.ranks
-        )
+            self.evaluator, x, self.model.phi, start, ridge, self.prior, self.steps, self.ranks,
+            self.encoder_gradient,
+        )  # fmt: skip
         eta = self.step_sizes
         if eta is None:
             eta = torch.full(start.shape[1:], self.step_size, dtype=torch.float64, device=x.device)
@@ -108,7 +115,7 @@ class ImageLAETrainer:
             start.clone(), states.potential, self.rng, eta, self.temperature,
             self.ranks.share(images).start, check=False,
         )  # fmt: skip
-        states.begin()
+        states.begin(chain)
         for _ in range(self.steps):
             langevin.step(chain, states.potential, mh=self.mh)
             states.retain(chain)
@@ -149,6 +156,7 @@ class RetainedImages:
         prior: whether V includes ``||z||^2 / 2``.
         steps: T.
         ranks: over which moves of phi are summed.
+        encoder_gradient: as in `ImageLAETrainer`.
     """
 
     def __init__(
@@ -161,12 +169,15 @@ class RetainedImages:
         prior: bool,
         steps: int,
         ranks: Ranks = ALONE,
+        encoder_gradient: str = "chain",
     ) -> None:
         self.evaluator, self.x, self.prior, self.ranks = evaluator, x, prior, ranks
+        self.along_chain = encoder_gradient == "chain"
         self.phi, self.start, self.ridge = phi, start, ridge
         self.share = 1 / steps
         self.grad_features = torch.zeros_like(ridge)
-        """Gradient with respect to the features, ``1/T sum_t dV_t/dz phi_t``, ``(n, d_h)``."""
+        """Gradient with respect to the features, ``(n, d_h)``: ``1/T sum_t dV_t/dz phi_t``, or
+        that of the start alone."""
         self.mean_potential = torch.zeros((), dtype=torch.float64, device=x.device)
         self._grads: list[Tensor] = []
         self._moves: list[Tensor] = []
@@ -181,9 +192,11 @@ class RetainedImages:
             return values + 0.5 * z.square().sum(1, dtype=torch.float64), grad + z
         return values, grad
 
-    def begin(self) -> None:
+    def begin(self, chain: langevin.State) -> None:
         """The evaluation at the chains' start is the current one."""
         self._current, self._pending = self._pending, None
+        if not self.along_chain:
+            torch.mm(chain.grad, self.phi, out=self.grad_features)
 
     def retain(self, chain: langevin.State) -> None:
         """Take over the rows that moved, and add the gradients of the state after this step."""
@@ -192,11 +205,12 @@ class RetainedImages:
         self._current = self.evaluator.merge(self._current, self._pending, chain.accepted)
         self._pending = None
         self.evaluator.add_weight_grads(self._current, self.share)
-        self._grads.append(chain.grad.clone())
-        self._moves.append(chain.x - self.start)
-        if len(self._moves) == TOGETHER:
-            self._flush()
         self.mean_potential.add_(chain.potential.sum(), alpha=self.share)
+        if self.along_chain:
+            self._grads.append(chain.grad.clone())
+            self._moves.append(chain.x - self.start)
+            if len(self._moves) == TOGETHER:
+                self._flush()
 
     def close(self) -> None:
         """Add what is left, and give up the current evaluation."""
