@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,6 +53,7 @@ class StepSizeControl:
         cap = IMAGE_CAP if config.per_image else BATCH_CAP
         self.cap = cap * config.temperature if config.whiten else math.inf
         start = (WHITENED_START if config.whiten else PLAIN_START) * config.temperature
+        start = max(start, sys.float_info.min)  # the tiniest temperatures leave nothing of it
         self.step_size = start if self.auto else float(config.step_size)
         if not config.has_chain:
             self.auto, self.step_size = False, math.nan
