@@ -115,9 +115,9 @@ def _restore_optimizer(state: State, trainer: Trainer) -> None:
         scalar = torch.zeros((), dtype=torch.float32)
         _require_like(path, value, scalar if name == "step" else parameters[int(index)])
         moments.setdefault(int(index), {})[name] = value
-    for index, values in moments.items():
+    for number, values in moments.items():
         if values.keys() != {"step", "exp_avg", "exp_avg_sq"}:
-            raise ValueError(f"the moments of parameter {index} are {', '.join(values) or 'none'}")
+            raise ValueError(f"the moments of parameter {number} are {', '.join(values) or 'none'}")
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
