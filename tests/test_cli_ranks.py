@@ -130,20 +130,6 @@ def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     assert runs.summarise(run).status == "interrupted"
 
 
-def test_torchruns_restart_resumes(tmp_path: Path) -> None:
-    words = [*TORCHRUN, "--max-restarts", "1", *LAE]
-    job = start(words, tmp_path, "--name", "again", "--epochs", "100000", "--max-time", "20")
-    run = tmp_path / "again"
-    wait_for(run, lambda text: '"progress"' in text)
-    os.kill(trainers(run)[1], signal.SIGKILL)
-    wait_for(run, lambda text: text.count('"run_started"') == 2)
-    starts = re.findall(r'"run_started".*?"iteration": (\d+)', (run / "events.jsonl").read_text())
-    assert int(starts[1]) > 0
-    runs.send_command(run, "stop")
-    finish(job)
-    assert runs.summarise(run).status == "stopped"
-
-
 @pytest.mark.parametrize("nproc", ["1", "2"])
 def test_bad_input_is_one_line(tmp_path: Path, nproc: str) -> None:
     code, out, err = finish(
