@@ -12,7 +12,7 @@ from torch import nn
 from lae_fast import ald
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import Ranks
-from lae_fast.train import graph
+from lae_fast.train import graph, resume
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.graph import GraphedTrainer, guarded_iteration, why_not
 from lae_fast.train.image_lae import ImageLAETrainer, read
@@ -63,6 +63,7 @@ def test_what_speaks_against_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_not(trainer) is None
     trainer.ranks = Ranks(0, 2)
     assert why_not(trainer) == "several processes"
+    assert GraphedTrainer(trainer).description.endswith(", no CUDA graph: several processes")
     model = small_model("bernoulli", torch.float32)
     model.decoder = nn.Sequential(model.decoder)
     assert why_not(trainer_of(model)) == "the networks run through autograd"
@@ -80,6 +81,32 @@ def test_a_capture_that_fails_says_why_and_training_goes_on() -> None:
         assert eager.iteration(x) == graphed.iteration(x)
     assert ", no CUDA graph: " in graphed.description
     assert "\n" not in graphed.description
+
+
+def test_a_short_batch_is_never_the_one_that_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def capture(trainer: ImageLAETrainer, x: torch.Tensor) -> None:
+        sizes.append(len(x))
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr(graph, "capture", capture)
+    graphed = GraphedTrainer(trainer_of(small_model("bernoulli", torch.float32)))
+    for n in (*[10] * graph.WARM_UP, 7, 10):
+        graphed.iteration(images(torch.float32, n))
+    assert sizes == [10]
+
+
+def test_moments_are_restored_where_they_are() -> None:
+    trainer = trainer_of(small_model("bernoulli", torch.float32))
+    trainer.iteration(images(torch.float32))
+    saved = {k: v.clone() for k, v in resume.tensors(trainer.model, trainer).items()}
+    places = {k: v.data_ptr() for k, v in resume.tensors(trainer.model, trainer).items()}
+    trainer.iteration(images(torch.float32))
+    resume.restore(resume.State(saved, {}), trainer.model, trainer)
+    now = resume.tensors(trainer.model, trainer)
+    assert {k: v.data_ptr() for k, v in now.items()} == places
+    assert all(torch.equal(now[k], saved[k]) for k in saved)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -14,7 +14,7 @@ from lae_fast.models.networks import Networks
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.evaluators import make_evaluator
-from lae_fast.train.graph import GraphedTrainer, why_not
+from lae_fast.train.graph import GraphedTrainer
 from lae_fast.train.hoffman import HoffmanTrainer
 from lae_fast.train.image_lae import ImageLAETrainer
 from lae_fast.train.iteration import Trainer
@@ -91,7 +91,7 @@ def build_trainer(
             mh=config.mh, temperature=config.temperature, prior=config.prior, evaluator=evaluator,
             ranks=ranks, encoder_gradient=config.encoder_gradient,
         )  # fmt: skip
-        return GraphedTrainer(trainer) if on_cuda and why_not(trainer) is None else trainer
+        return GraphedTrainer(trainer) if on_cuda else trainer
     return LAETrainer(
         model, optimizer, rng, config.steps, step_size,
         mh=config.mh, temperature=config.temperature, prior=config.prior,

@@ -32,15 +32,15 @@ class GraphedTrainer:
     Batches of another size, and everything after a capture that failed, run kernel by kernel.
 
     Args:
-        eager: the trainer; `why_not` says whether this can work.
+        eager: the trainer.
     """
 
     def __init__(self, eager: ImageLAETrainer) -> None:
         self.eager = eager
         self.optimizer, self.rng = eager.optimizer, eager.rng
-        self.trouble: str | None = None
+        self.trouble = why_not(eager)
         self._replay: Callable[[Tensor, float], Tensor] | None = None
-        self._images = 0
+        self._images = 0  # of a full batch: the largest seen
         self._seen = 0
 
     @property
@@ -66,8 +66,10 @@ class GraphedTrainer:
 
     def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
         """See `lae_fast.train.iteration.Trainer.iteration`."""
-        if self._replay is None and self.trouble is None and self._seen >= WARM_UP:
-            self._try_capture(x)
+        if self._replay is None and self.trouble is None:
+            self._images = max(self._images, len(x))
+            if self._seen >= WARM_UP and len(x) == self._images:
+                self._try_capture(x)
         self._seen += 1
         if self._replay is None or len(x) != self._images:
             return self.eager.iteration(x, images)
@@ -76,7 +78,6 @@ class GraphedTrainer:
     def _try_capture(self, x: Tensor) -> None:
         try:
             self._replay = capture(self.eager, x)
-            self._images = len(x)
         except RuntimeError as error:
             self.trouble = str(error).splitlines()[0]
 

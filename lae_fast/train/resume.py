@@ -118,6 +118,12 @@ def _restore_optimizer(state: State, trainer: Trainer) -> None:
     for number, values in moments.items():
         if values.keys() != {"step", "exp_avg", "exp_avg_sq"}:
             raise ValueError(f"the moments of parameter {number} are {', '.join(values) or 'none'}")
+    if trainer.optimizer.state_dict()["state"].keys() == moments.keys() != set():
+        # In place: a captured iteration reads these very tensors.
+        for number, values in moments.items():
+            for name, value in values.items():
+                trainer.optimizer.state[parameters[number]][name].copy_(value)
+        return
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
