@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 NOISE_BLOCK = 4
 """Rows a rank are a multiple of this: the generator of the noise gives four numbers at once."""
 PATIENCE = timedelta(days=1)
 """A paused leader keeps the others waiting. One that has died is noticed at once, by its sockets
 or by torchrun."""
+MEETING = timedelta(minutes=10)
+"""How long ranks wait for each other at the start."""
 
 
 class RankLostError(RuntimeError):
@@ -174,10 +180,45 @@ def join(device: str = "auto") -> Iterator[Ranks]:
     if cuda:
         torch.cuda.set_device(local)
     try:
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+        store, rank, size = next(rendezvous("env://", timeout=MEETING))
+        dist.init_process_group(
+            "nccl" if cuda else "gloo", store=PrefixStore(meet(store, rank, size), store),
+            rank=rank, world_size=size, timeout=PATIENCE,
+        )  # fmt: skip
     except RuntimeError as error:
         raise RankLostError(f"the ranks did not find each other: {error}") from error
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), "cuda" if cuda else "cpu")
     finally:
         dist.destroy_process_group()
+
+
+def meet(store: Store, rank: int, size: int) -> str:
+    """A prefix for ``store`` that none but the processes running now have.
+
+    torchrun's store outlives the processes that it starts anew, so without a prefix they find the
+    addresses of the dead (torch issue 135712), and their count of restarts differs between
+    machines. Rank 0 therefore makes a word up and answers with it whoever asks; a question is new
+    each time, so that nobody takes an answer to the dead for its own.
+
+    Raises:
+        RuntimeError: some rank did not come within `MEETING`.
+    """
+    if rank != 0:
+        question = uuid4().hex
+        store.set(f"question/{rank}", question)
+        answer: str = store.get(f"answer/{question}").decode()
+        store.set(f"heard/{answer}/{rank}", "")
+        return answer
+    word, deadline = uuid4().hex, time.monotonic() + MEETING.total_seconds()
+    missing = set(range(1, size))
+    while missing:
+        for other in tuple(missing):
+            if store.check([f"heard/{word}/{other}"]):
+                missing.remove(other)
+            elif store.check([f"question/{other}"]):
+                store.set(f"answer/{store.get(f'question/{other}').decode()}", word)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"rank {min(missing)} did not come")
+        time.sleep(0.01)
+    return word

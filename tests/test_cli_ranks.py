@@ -117,6 +117,26 @@ def test_a_rank_that_dies_ends_the_job_and_it_can_go_on(tmp_path: Path) -> None:
     assert int(starts[1]) == done > 0
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+def test_torchrun_starts_a_training_anew_and_it_goes_on(tmp_path: Path, victim: int) -> None:
+    words = [*TORCHRUN, "--max-restarts", "1", *LAE]
+    job = start(words, tmp_path, "--name", "again", "--epochs", "100000")
+    run = tmp_path / "again"
+    try:
+        wait_for(run, lambda text: text.count('"progress"') > 1)
+        os.kill(trainers(run)[victim], signal.SIGKILL)
+        wait_for(run, lambda text: '"progress"' in "".join(text.split('"run_started"')[2:]))
+        os.kill(trainers(run)[0], signal.SIGTERM)
+        finish(job)
+    finally:
+        for pid in trainers(run):
+            os.kill(pid, signal.SIGKILL)
+        job.kill()
+    starts = re.findall(r'"run_started".*?"iteration": (\d+)', (run / "events.jsonl").read_text())
+    assert starts[0] == "0"
+    assert int(starts[1]) > 0
+
+
 def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     job = start(
         [sys.executable, *LAE, "--nproc", "2"], tmp_path, "--name", "stops", "--epochs", "100000"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from ranks_job import run
 from test_cli_main import ROOT
 from torch import Tensor
 
 from lae_fast.data import binarize
-from lae_fast.ranks import ALONE, Ranks
+from lae_fast.ranks import ALONE, Ranks, meet
 
 SIZE = 2
 DTYPES = [torch.float64, torch.float32]
@@ -119,3 +122,22 @@ def test_parts_are_binarized_as_the_whole() -> None:
     x = torch.rand(13, 6, generator=torch.Generator().manual_seed(0))
     parts = [binarize(x[a:b], 5, first=a, images=13) for a, b in ((0, 8), (8, 13))]
     assert torch.equal(torch.cat(parts), binarize(x, 5))
+
+
+def test_ranks_of_a_restart_do_not_meet_the_dead() -> None:
+    """torchrun keeps one store for all that it starts, with what the dead have written."""
+    store, size = dist.HashStore(), 3
+    store.set("question/1", "of one that died before it was answered")
+    words = []
+    for _ in range(3):
+        with ThreadPoolExecutor(size) as pool:
+            met = list(pool.map(lambda rank: meet(store, rank, size), reversed(range(size))))
+        assert len(set(met)) == 1
+        words.append(met[0])
+    assert len(set(words)) == 3
+
+
+def test_a_rank_that_never_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lae_fast.ranks.MEETING", timedelta(seconds=0.1))
+    with pytest.raises(RuntimeError, match="rank 1 did not come"):
+        meet(dist.HashStore(), 0, 2)
