@@ -147,7 +147,7 @@ class Actions(Base):
         if self.replaying is not None:
             self.replaying.toggle()
         elif self.frame is not None and self.view_name in ("latents", "pictures"):
-            many = len(snapshots.with_pictures(self.frame))
+            many = len(self.frame.pictured)
             self.playing = not self.playing
             if self.playing and self.evaluation in (None, many - 1):
                 self.evaluation = 0
@@ -175,7 +175,7 @@ class Actions(Base):
         self.draw()
 
     def _look_at(self, place: int) -> None:
-        many = len(snapshots.with_pictures(self.frame)) if self.frame else 0
+        many = len(self.frame.pictured) if self.frame else 0
         self.evaluation = None if place >= many - 1 else max(0, place)
 
     def advance(self) -> None:

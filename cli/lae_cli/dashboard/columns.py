@@ -18,7 +18,7 @@ PROGRESS = (
 )  # fmt: skip
 EVALUATED = (
     "time", "elapsed", "epoch", "iteration", "train_loss", "val_loss", "val_reconstruction",
-    "val_prior", "accept_rate", "accept_prob", "step_size", "ess_per_step", "split_rhat",
+    "val_prior", "accept_rate", "accept_prob", "step_size", "ess_per_step", "split_rhat", "best",
 )  # fmt: skip
 
 

@@ -193,7 +193,7 @@ class LatentsView(Vertical):
         names = snapshots.axes_of(snapshot.latents.shape[1]) or [snapshots.PRINCIPAL]
         plane = snapshots.plane(snapshot, names[self.axes % len(names)], self._projector)
         self.plot.put(plane, snapshot.labels, shown.glyphs)
-        many = len(snapshots.with_pictures(frame))
+        many = len(frame.pictured)
         caption = shown.glyphs.dot.join(
             [f"epoch {event.epoch} ({place + 1} of {many})", plane.caption, "ring: |z| = 1"]
         )

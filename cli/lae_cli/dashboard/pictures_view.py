@@ -88,7 +88,7 @@ class PicturesView(VerticalScroll):
         if snapshot is None:
             line = f"epoch {pick[1].epoch}: the snapshot is missing or damaged"
             return Text(line, style="dim")
-        many = len(snapshots.with_pictures(frame))
+        many = len(frame.pictured)
         text = Text(f"epoch {pick[1].epoch} ({pick[0] + 1} of {many})\n", style="dim")
         for heading, rows in _sections(snapshot):
             text.append(f"\n{heading}\n" if len(text) > 30 else f"{heading}\n", style="bold")

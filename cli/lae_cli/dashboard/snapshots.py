@@ -16,14 +16,9 @@ from lae_fast.events import Evaluated
 PRINCIPAL = "PCA"
 
 
-def with_pictures(frame: Frame) -> tuple[Evaluated, ...]:
-    """The evaluations that left a snapshot."""
-    return tuple(event for event in frame.evaluations if event.snapshot)
-
-
 def chosen(frame: Frame, index: int | None) -> tuple[int, Evaluated] | None:
     """The evaluation looked at: its place among those with a snapshot, and itself."""
-    events = with_pictures(frame)
+    events = frame.pictured
     if not events:
         return None
     place = len(events) - 1 if index is None else min(max(index, 0), len(events) - 1)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lae_cli import vocabulary
 from lae_cli.dashboard.columns import EVALUATED, PROGRESS, Columns, Table
 from lae_fast import runs
@@ -51,7 +53,8 @@ class Frame:
     """One row a `Progress`."""
     validation: Table
     """One row an `Evaluated`."""
-    evaluations: tuple[Evaluated, ...]
+    pictured: tuple[Evaluated, ...]
+    """Those that left a snapshot: few, since snapshots become rarer as a run goes on."""
     share_read: float
     """How much of the log is in the tables; the latest events are there at once."""
     problem: str | None
@@ -146,7 +149,7 @@ class Story:
         self._reader = runs.EventReader(self.path)
         self._restarts = 0
         self._history, self._validation = Columns(PROGRESS), Columns(EVALUATED)
-        self._evaluations: list[Evaluated] = []
+        self._pictured: list[Evaluated] = []
         self._latest = self._read = _Latest()
         self._whole = False
         ends = runs.read_ends(self.path)
@@ -195,13 +198,13 @@ class Story:
         self._history.append([event for event in events if isinstance(event, Progress)])
         evaluations = [event for event in events if isinstance(event, Evaluated)]
         self._validation.append(evaluations)
-        self._evaluations += evaluations
+        self._pictured += [event for event in evaluations if event.snapshot]
 
     def _go_back(self, iteration: int) -> None:
         """A resumed run does again what was lost since its last saved state."""
         self._history.cut("iteration", iteration)
         self._validation.cut("iteration", iteration)
-        self._evaluations = [e for e in self._evaluations if e.iteration <= iteration]
+        self._pictured = [event for event in self._pictured if event.iteration <= iteration]
 
     def frame(self, summary: runs.Summary, *, until: float | None = None) -> Frame:
         """The run as it is, or as it was at a time (Unix seconds)."""
@@ -220,7 +223,7 @@ class Story:
             notes=tuple(latest.notes[-50:]),
             history=self._history.table(),
             validation=self._validation.table(),
-            evaluations=tuple(self._evaluations),
+            pictured=tuple(self._pictured),
             share_read=1.0 if self._whole else self._reader.offset / max(1, self._size()),
             problem=problem(self.path, summary, self._reader.skipped),
         )
@@ -234,22 +237,22 @@ class Story:
 
 
 def rewound(frame: Frame, until: float) -> Frame:
-    """The frame as it was at a time; a `Progress` is made up from the columns."""
+    """The frame as it was at a time; its events are made up from the columns."""
     history, validation = frame.history.before(until), frame.validation.before(until)
-    evaluations = frame.evaluations[: len(validation)]
     ended = frame.finished is not None and frame.finished.time <= until
+    best = np.flatnonzero(validation.column("best"))
     return replace(
         frame,
         now=until,
         progress=_progress_at(history),
-        evaluated=evaluations[-1] if evaluations else None,
-        best=next((event for event in reversed(evaluations) if event.best), None),
+        evaluated=_evaluated(validation, -1) if len(validation) else None,
+        best=_evaluated(validation, int(best[-1])) if len(best) else None,
         finished=frame.finished if ended else None,
         heartbeat=None,
         notes=tuple(note for note in frame.notes if note.time <= until),
         history=history,
         validation=validation,
-        evaluations=evaluations,
+        pictured=tuple(event for event in frame.pictured if event.time <= until),
         replaying=True,
     )
 
@@ -257,11 +260,21 @@ def rewound(frame: Frame, until: float) -> Frame:
 def _progress_at(history: Table) -> Progress | None:
     if not len(history):
         return None
-    row = {name: float(history.column(name)[-1]) for name in history.names}
-    memory = row.pop("memory_bytes")
-    whole = {name: _whole(row.pop(name)) for name in ("epoch", "iteration")}
-    values: dict[str, Any] = {**row, **whole, "memory_bytes": _whole(memory) or None}
-    return Progress(**values)
+    values = _values(history, -1)
+    return Progress(**values | {"memory_bytes": _whole(values["memory_bytes"]) or None})
+
+
+def _evaluated(validation: Table, place: int) -> Evaluated:
+    values = _values(validation, place)
+    checks = {
+        n: None if math.isnan(values[n]) else values[n] for n in ("ess_per_step", "split_rhat")
+    }
+    return Evaluated(**values | checks | {"best": bool(values["best"]), "latent_std": ()})
+
+
+def _values(table: Table, place: int) -> dict[str, Any]:
+    row: dict[str, Any] = {name: float(table.column(name)[place]) for name in table.names}
+    return row | {name: _whole(row[name]) for name in ("epoch", "iteration")}
 
 
 def _whole(value: float) -> int:
