@@ -105,16 +105,19 @@ def init(
     rng: Tensor,
     step_size: float,
     temperature: float = 1.0,
+    *,
+    check: bool = True,
 ) -> State:
     """Evaluate the potential at ``phi`` and draw the first proposal.
 
-    ``phi`` and ``rng`` become the state's own and are changed in place by `step`.
+    ``phi`` and ``rng`` become the state's own and are changed in place by `step`. ``check`` waits
+    for the device; without it, a chain that starts where its gradient is not finite never moves.
 
     Raises:
         ValueError: the potential or its gradient is not finite at ``phi``.
     """
     value, grad = potential(phi)
-    if not (bool(torch.isfinite(value)) and bool(torch.isfinite(grad).all())):
+    if check and not (bool(torch.isfinite(value)) and bool(torch.isfinite(grad).all())):
         raise ValueError(
             f"the potential ({float(value):g}) or its gradient is not finite at the chain's start"
         )

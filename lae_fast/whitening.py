@@ -21,6 +21,8 @@ class Coordinates(Protocol):
 
     features: Tensor
     """w with ``z = w u^T``, ``(n, d_h)``."""
+    check: Tensor | None
+    """0-d; NaN if there are no such coordinates, None if there always are."""
 
     def to_chain(self, phi: Tensor) -> Tensor:
         """A fresh ``u`` for phi ``(d_z, d_h)``."""
@@ -40,6 +42,7 @@ class Plain:
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
+        self.check: Tensor | None = None
 
     def to_chain(self, phi: Tensor) -> Tensor:
         """See `Coordinates.to_chain`."""
@@ -55,16 +58,13 @@ class Plain:
 
 
 class Whitened:
-    """u is ``phi L``.
+    """u is ``phi L``; `check` says whether there is such an L, and nothing waits for it.
 
     Args:
         features: h, ``(n, d_h)``.
         damping: lambda as a share of the Gram matrix's mean diagonal; it keeps directions that
             the batch does not determine from being blown up.
         ranks: the processes whose features together are the batch's.
-
-    Raises:
-        ValueError: the features are not finite, or all zero.
     """
 
     def __init__(self, features: Tensor, damping: float, ranks: Ranks = ALONE) -> None:
@@ -73,8 +73,7 @@ class Whitened:
         mean_diagonal = gram.diagonal().mean()
         gram.diagonal().add_(damping * mean_diagonal)
         self.factor, failed = torch.linalg.cholesky_ex(gram)
-        if bool(failed):
-            raise ValueError("cannot whiten: the encoder's features are all zero or not finite")
+        self.check: Tensor | None = torch.where(failed == 0, 0.0, torch.nan)
         self.features: Tensor = torch.linalg.solve_triangular(
             self.factor, features.T, upper=False
         ).T

@@ -59,7 +59,7 @@ def _trainer(kind: str, dtype: torch.dtype, ranks: Ranks):  # type: ignore[no-un
         case "plain":
             return LAETrainer(model, optimizer, rng, STEPS, 1e-3, **settings)
         case "vae":
-            return VAETrainer(model, optimizer, 3, ranks)
+            return VAETrainer(model, optimizer, rng, ranks)
         case "hoffman":
             return HoffmanTrainer(model, optimizer, rng, STEPS, 0.05, **settings)
     return FrozenTrainer(model, optimizer, True, ranks)

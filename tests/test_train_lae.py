@@ -72,9 +72,10 @@ CASES = [
 @pytest.mark.parametrize("mh", [True, False])
 @pytest.mark.parametrize("damping", [None, 0.1])
 @pytest.mark.parametrize("evaluator", [ExplicitEvaluator, AutogradEvaluator])
+@pytest.mark.parametrize("look", [True, False])
 def test_gradient_equals_autograd_of_the_written_out_objective(
     likelihood: str, scale: float | None, step_size: float, mh: bool, damping: float | None,
-    evaluator: Callable[..., ExplicitEvaluator | AutogradEvaluator],
+    evaluator: Callable[..., ExplicitEvaluator | AutogradEvaluator], look: bool,
 ) -> None:  # fmt: skip
     """float64, 1e-10 relative to the largest gradient entry, rejected steps among them."""
     model = small_model(likelihood, torch.float64, scale)
@@ -86,7 +87,7 @@ def test_gradient_equals_autograd_of_the_written_out_objective(
     )
     trainer = trainer_for(
         model, step_size, mh=mh, damping=damping,
-        evaluator=evaluator(model.decoder, model.likelihood),
+        evaluator=evaluator(model.decoder, model.likelihood), look=look,
     )  # fmt: skip
     stats = trainer.iteration(x)
     assert stats.accept_rate == pytest.approx(sum(decisions) / STEPS)

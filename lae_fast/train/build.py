@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from lae_fast import ald
 from lae_fast.config import ConfigError, TrainConfig
@@ -13,11 +16,11 @@ from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.networks import Networks
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.controls import FrozenTrainer, VAETrainer
-from lae_fast.train.evaluators import make_evaluator
+from lae_fast.train.evaluators import Evaluator, make_evaluator
 from lae_fast.train.graph import GraphedTrainer
 from lae_fast.train.hoffman import HoffmanTrainer
 from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.iteration import Trainer
+from lae_fast.train.iteration import Learner, Trainer
 from lae_fast.train.lae import LAETrainer
 
 
@@ -69,31 +72,38 @@ def build_trainer(
     on_cuda = next(model.parameters()).is_cuda
     rate = torch.tensor(config.learning_rate, device="cuda") if on_cuda else config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=on_cuda)
-    if config.model == "hoffman":
-        assert isinstance(model, VAE)
-        rng = ald.make_rng(config.seed, next(model.parameters()).device)
-        return HoffmanTrainer(
-            model, optimizer, rng, config.steps, step_size,
-            mh=config.mh, temperature=config.temperature, seed=config.seed, ranks=ranks,
-        )  # fmt: skip
-    if isinstance(model, VAE):
-        return VAETrainer(model, optimizer, config.seed, ranks)
-    if config.model == "frozen":
-        return FrozenTrainer(model, optimizer, config.prior, ranks)
-    rng = ald.make_rng(config.seed, model.phi.device)
+    rng = ald.make_rng(config.seed, next(model.parameters()).device)
     try:
         evaluator = make_evaluator(model.decoder, model.likelihood, config.precision)
     except ValueError as error:
         raise ConfigError(f"{error}; drop --precision") from error
+    trainer = _trainer(config, model, optimizer, rng, step_size, evaluator, ranks)
+    return GraphedTrainer(trainer) if on_cuda else trainer
+
+
+def _trainer(
+    config: TrainConfig,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    rng: Tensor,
+    step_size: float,
+    evaluator: Evaluator,
+    ranks: Ranks,
+) -> Learner:
+    parts: dict[str, Any] = {"evaluator": evaluator, "ranks": ranks}
+    chain = {"mh": config.mh, "temperature": config.temperature} | parts
+    if isinstance(model, VAE):
+        if config.model == "hoffman":
+            return HoffmanTrainer(model, optimizer, rng, config.steps, step_size, **chain)
+        return VAETrainer(model, optimizer, rng, **parts)
+    if config.model == "frozen":
+        return FrozenTrainer(model, optimizer, config.prior, **parts)
     if config.per_image:
-        trainer = ImageLAETrainer(
+        return ImageLAETrainer(
             model, optimizer, rng, config.steps, step_size, config.damping,
-            mh=config.mh, temperature=config.temperature, prior=config.prior, evaluator=evaluator,
-            ranks=ranks, encoder_gradient=config.encoder_gradient,
+            prior=config.prior, encoder_gradient=config.encoder_gradient, **chain,
         )  # fmt: skip
-        return GraphedTrainer(trainer) if on_cuda else trainer
     return LAETrainer(
         model, optimizer, rng, config.steps, step_size,
-        mh=config.mh, temperature=config.temperature, prior=config.prior,
-        damping=config.damping if config.whiten else None, evaluator=evaluator, ranks=ranks,
+        prior=config.prior, damping=config.damping if config.whiten else None, **chain,
     )  # fmt: skip

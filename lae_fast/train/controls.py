@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,75 +11,98 @@ from torch import Tensor
 from lae_fast.models.lae import LAE
 from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.train.iteration import IterationStats, summed_grad_norm
+from lae_fast.train.evaluators import Evaluator
+from lae_fast.train.iteration import Learner, figures, standard_normal, sum_grads
 
 
-class VAETrainer:
+@dataclass
+class VAETrainer(Learner):
     """Maximises the evidence lower bound, one sample an image.
 
-    Args:
+    Attributes:
         model: the VAE.
         optimizer: over all its parameters.
-        seed: of the samples' noise.
+        rng: of the samples' noise, from `lae_fast.ald.make_rng`.
         ranks: the processes that share the batch.
+        evaluator: how the decoder is differentiated; chosen by what it is when not given.
     """
 
-    description = "autograd"
+    model: VAE
+    optimizer: torch.optim.Optimizer
+    rng: Tensor
+    ranks: Ranks = ALONE
+    evaluator: Evaluator = None  # type: ignore[assignment]
+    step_size: float = math.nan
+    step_sizes: Tensor | None = None
 
-    def __init__(
-        self, model: VAE, optimizer: torch.optim.Optimizer, seed: int, ranks: Ranks = ALONE
-    ) -> None:
-        self.model, self.optimizer, self.ranks = model, optimizer, ranks
-        device = next(model.parameters()).device
-        self.generator = torch.Generator(device).manual_seed(seed)
-        self.step_size = math.nan
-
-    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
-        """See `Trainer.iteration`; the loss is the negative evidence lower bound."""
-        images = len(x) if images is None else images
-        noise = shared_noise(x, images, self.model.latent_dim, self.generator, self.ranks)
-        nll, kl = self.model.terms(x, noise)
-        return _descend(self.optimizer, (nll + kl).sum(), images, self.ranks)
+    def learn(self, x: Tensor, images: int) -> tuple[None, Tensor]:
+        """See `Learner.learn`; the loss is the negative evidence lower bound."""
+        self.optimizer.zero_grad(set_to_none=False)
+        code = self.encoder.features(x)
+        with torch.no_grad():
+            shape, first_row = (len(x), self.model.latent_dim), self.ranks.share(images).start
+            noise = standard_normal(shape, code, self.rng, first_row)
+            draw = GaussianDraw(code, noise)
+            values, grad_z = self.evaluator.accumulate(x, draw.z)
+            bound = values.sum() + draw.kl()
+        self.encoder.backward(draw.pull_back(grad_z))
+        return None, figures(sum_grads(self.optimizer, self.ranks, bound), bound)
 
 
-class FrozenTrainer:
+class GaussianDraw:
+    """``z = mu + sigma eps`` from an encoder's output, and the bound's gradients through it.
+
+    Args:
+        code: mu and log sigma side by side, ``(n, 2 d_z)``.
+        noise: eps, ``(n, d_z)``.
+    """
+
+    def __init__(self, code: Tensor, noise: Tensor) -> None:
+        self.mean, self.log_std = code.chunk(2, dim=1)
+        self.std = torch.exp(self.log_std)
+        self.noise = noise
+        self.z = self.mean + self.std * noise
+
+    def kl(self) -> Tensor:
+        """Sum over images of KL(q || N(0, I)), float64."""
+        variances = self.std.square()
+        terms = 0.5 * (self.mean.square() + variances - 1) - self.log_std
+        return terms.sum(dtype=torch.float64)
+
+    def pull_back(self, grad_z: Tensor) -> Tensor:
+        """Gradient of the negative bound with respect to the code, given -log p(x | z)'s at z."""
+        by_std = grad_z * self.std * self.noise + self.std.square() - 1
+        return torch.cat([grad_z + self.mean, by_std], 1)
+
+
+@dataclass
+class FrozenTrainer(Learner):
     """Minimises the potential at ``z = phi g(x)`` with phi as it was initialised.
 
-    What the published Metropolis-Hastings runs amount to, since they accept nothing.
+    What the published Metropolis-Hastings runs amount to, since they accept nothing. Attributes
+    are those of `VAETrainer`; ``prior`` is whether the potential includes ``||z||^2 / 2``.
     """
 
-    description = "autograd"
+    model: LAE
+    optimizer: torch.optim.Optimizer
+    prior: bool = True
+    ranks: Ranks = ALONE
+    evaluator: Evaluator = None  # type: ignore[assignment]
+    rng: None = None
+    step_size: float = math.nan
+    step_sizes: Tensor | None = None
 
-    def __init__(
-        self, model: LAE, optimizer: torch.optim.Optimizer, prior: bool, ranks: Ranks = ALONE
-    ) -> None:
-        self.model, self.optimizer, self.prior, self.ranks = model, optimizer, prior, ranks
-        self.step_size = math.nan
-
-    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
-        """See `Trainer.iteration`."""
-        z = self.model.encode(x)
-        value = self.model.likelihood.nll(self.model.decoder(z), x).sum()
-        if self.prior:
-            value = value + 0.5 * z.square().sum()
-        return _descend(self.optimizer, value, len(x) if images is None else images, self.ranks)
-
-
-def shared_noise(
-    x: Tensor, images: int, latents: int, generator: torch.Generator, ranks: Ranks
-) -> Tensor:
-    """Standard normal noise for this rank's images ``x``: its rows of that of the whole batch."""
-    shape = images, latents
-    whole = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
-    return whole[ranks.share(images)]
-
-
-def _descend(
-    optimizer: torch.optim.Optimizer, value: Tensor, images: int, ranks: Ranks
-) -> IterationStats:
-    optimizer.zero_grad(set_to_none=False)
-    value.backward()  # type: ignore[no-untyped-call]
-    total = value.detach().clone()
-    norm = summed_grad_norm(optimizer, ranks, total)
-    optimizer.step()
-    return IterationStats(images, float(total) / images, norm)
+    def learn(self, x: Tensor, images: int) -> tuple[None, Tensor]:
+        """See `Learner.learn`."""
+        self.optimizer.zero_grad(set_to_none=False)
+        features = self.encoder.features(x)
+        with torch.no_grad():
+            z = features @ self.model.phi.T
+            values, grad_z = self.evaluator.accumulate(x, z)
+            potential = values.sum()
+            if self.prior:
+                potential = potential + 0.5 * z.square().sum(dtype=torch.float64)
+                grad_z = grad_z + z
+            grad = grad_z @ self.model.phi
+        self.encoder.backward(grad)
+        return None, figures(sum_grads(self.optimizer, self.ranks, potential), potential)

@@ -7,6 +7,7 @@ module, and runs its decoder once more for the weight gradients.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,6 +46,10 @@ class Evaluator(Protocol):
 
     def add_weight_grads(self, evaluation: Evaluation, weight: float) -> None:
         """Add ``weight`` times the evaluation's weight gradients to ``parameter.grad``."""
+        ...
+
+    def accumulate(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and z-gradient at ``z``, the weight gradients added to ``parameter.grad``."""
         ...
 
     def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
@@ -106,6 +111,13 @@ class ExplicitEvaluator:
         self.decoder.add_weight_grads(saved, weight)
         self.likelihood.add_scale_grad(by_scale, weight)
 
+    def accumulate(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Evaluator.accumulate`."""
+        evaluation = self.evaluate(x, z)
+        self.add_weight_grads(evaluation, 1.0)
+        self.release(evaluation)
+        return evaluation.values, evaluation.grad_z
+
     def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
         """See `Evaluator.merge`."""
         (old, old_scale), (saved, by_scale) = current.kept, new.kept
@@ -148,6 +160,20 @@ class AutogradEvaluator:
         with torch.enable_grad():
             value = self.likelihood.nll(self.decoder(z.detach()), x).sum()
             grads = torch.autograd.grad(weight * value, self.parameters, allow_unused=True)
+        self._add(grads)
+
+    def accumulate(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Evaluator.accumulate`."""
+        with torch.enable_grad():
+            point = z.detach().requires_grad_()
+            values = self.likelihood.nll(self.decoder(point), x).double()
+            grad_z, *grads = torch.autograd.grad(
+                values.sum(), [point, *self.parameters], allow_unused=True
+            )
+        self._add(grads)
+        return values.detach(), grad_z
+
+    def _add(self, grads: Sequence[Tensor | None]) -> None:
         for parameter, grad in zip(self.parameters, grads, strict=True):
             if grad is not None:
                 grad_of(parameter).add_(grad)
@@ -165,7 +191,7 @@ class Encoder(Protocol):
     """Computes a batch's features and takes their gradient back into the weights."""
 
     def features(self, x: Tensor) -> Tensor:
-        """g(x), ``(n, d_h)``; good until the next call."""
+        """g(x), ``(n, d_h)``, or a VAE's ``(n, 2 d_z)``; good until the next call."""
         ...
 
     def backward(self, grad: Tensor) -> None:
@@ -174,7 +200,7 @@ class Encoder(Protocol):
 
 
 class ExplicitEncoder:
-    """For an `MLP` without a last Linear, on images of which no gradient is wanted."""
+    """For an `MLP`, on images of which no gradient is wanted."""
 
     def __init__(self, mlp: MLP) -> None:
         self.mlp = mlp
@@ -185,13 +211,18 @@ class ExplicitEncoder:
         if self._saved is None or len(self._saved.input) != len(x):
             self._saved = self.mlp.new_saved(len(x))
         self.mlp.forward_saved(x, self._saved)
-        return self._saved.features
+        if self.mlp.last is None:
+            return self._saved.features
+        assert self._saved.output is not None
+        with torch.no_grad():
+            return self._saved.output + self.mlp.last.bias
 
     @torch.no_grad()
     def backward(self, grad: Tensor) -> None:
         """See `Encoder.backward`."""
         assert self._saved is not None
-        self._saved.blocks[-1].grad_norm.copy_(grad)
+        last = self._saved.output
+        (self._saved.blocks[-1].grad_norm if last is None else last).copy_(grad)
         self.mlp.backward_data(self._saved)
         self.mlp.add_weight_grads(self._saved, 1.0)
 
@@ -217,8 +248,8 @@ class AutogradEncoder:
 
 
 def make_encoder(encoder: nn.Module) -> Encoder:
-    """The explicit encoder where it is exactly an `MLP` body, autograd elsewhere."""
-    if type(encoder) is MLP and encoder.last is None:
+    """The explicit encoder where it is exactly an `MLP`, autograd elsewhere."""
+    if type(encoder) is MLP:
         return ExplicitEncoder(encoder)
     return AutogradEncoder(encoder)
 

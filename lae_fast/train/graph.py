@@ -15,10 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lae_fast.models.lae import LAE
+from lae_fast.models import Model
 from lae_fast.train.evaluators import ExplicitEncoder, ExplicitEvaluator, make_encoder
-from lae_fast.train.image_lae import ImageLAETrainer, read
-from lae_fast.train.iteration import IterationStats
+from lae_fast.train.iteration import IterationStats, Learner, read
 
 OFF = "LAE_CUDA_GRAPH"
 """Environment variable: 0 runs every kernel by itself."""
@@ -27,7 +26,7 @@ WARM_UP = 3
 
 
 class GraphedTrainer:
-    """`ImageLAETrainer` whose iterations on full batches are replayed from one graph.
+    """A trainer whose iterations on full batches are replayed from one graph.
 
     Batches of another size, and everything after a capture that failed, run kernel by kernel.
 
@@ -35,7 +34,7 @@ class GraphedTrainer:
         eager: the trainer.
     """
 
-    def __init__(self, eager: ImageLAETrainer) -> None:
+    def __init__(self, eager: Learner) -> None:
         self.eager = eager
         self.optimizer, self.rng = eager.optimizer, eager.rng
         self.trouble = why_not(eager)
@@ -44,13 +43,14 @@ class GraphedTrainer:
         self._seen = 0
 
     @property
-    def model(self) -> LAE:
+    def model(self) -> Model:
         """The model."""
-        return self.eager.model
+        model: Model = self.eager.model
+        return model
 
     @property
     def step_size(self) -> float:
-        """Eta, as in `ImageLAETrainer`."""
+        """Eta, as in `Learner`."""
         return self.eager.step_size
 
     @step_size.setter
@@ -82,7 +82,7 @@ class GraphedTrainer:
             self.trouble = str(error).splitlines()[0]
 
 
-def why_not(trainer: ImageLAETrainer) -> str | None:
+def why_not(trainer: Learner) -> str | None:
     """Why an iteration cannot become a graph; None if nothing is known to speak against it."""
     if os.environ.get(OFF) == "0":
         return f"{OFF} is 0"
@@ -94,7 +94,7 @@ def why_not(trainer: ImageLAETrainer) -> str | None:
     return None if explicit else "the networks run through autograd"
 
 
-def capture(trainer: ImageLAETrainer, x: Tensor) -> Callable[[Tensor, float], Tensor]:
+def capture(trainer: Learner, x: Tensor) -> Callable[[Tensor, float], Tensor]:
     """Record an iteration on images like ``x``; the result replays it and returns its figures.
 
     Raises:
@@ -105,38 +105,37 @@ def capture(trainer: ImageLAETrainer, x: Tensor) -> Callable[[Tensor, float], Te
     assert isinstance(trainer.evaluator, ExplicitEvaluator)
     own.evaluator = trainer.evaluator.fresh()
     own.encoder = make_encoder(trainer.model.encoder)
+    own.step_sizes = trainer.new_step_sizes()
     images = x.clone()
-    own.step_sizes = torch.full(
-        (trainer.model.latent_dim,), trainer.step_size, dtype=torch.float64, device=x.device
-    )
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
-    before = trainer.rng.clone()
+    before = None if trainer.rng is None else trainer.rng.clone()
     with torch.cuda.stream(stream):
         own.learn(images, len(images))
     torch.cuda.current_stream().wait_stream(stream)
-    trainer.rng.copy_(before)
+    if trainer.rng is not None and before is not None:
+        trainer.rng.copy_(before)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         figures = guarded_iteration(own, images)
 
     def replay(x: Tensor, step_size: float) -> Tensor:
         images.copy_(x)
-        assert own.step_sizes is not None
-        own.step_sizes.fill_(step_size)
+        if own.step_sizes is not None:
+            own.step_sizes.fill_(step_size)
         graph.replay()
         return figures
 
     return replay
 
 
-def guarded_iteration(trainer: ImageLAETrainer, x: Tensor) -> Tensor:
-    """`ImageLAETrainer.iteration` without a look from the host; what `read` understands.
+def guarded_iteration(trainer: Learner, x: Tensor) -> Tensor:
+    """`Learner.iteration` without a look from the host; what `read` understands.
 
     The optimiser must be PyTorch's fused Adam, which leaves weights and moments alone where its
     ``found_inf`` is 1.
     """
-    move, figures = trainer.learn(x, len(x))
+    phi, figures = trainer.learn(x, len(x))
     good = figures[:2].isfinite().all()
     optimizer = trainer.optimizer
     optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
@@ -144,5 +143,6 @@ def guarded_iteration(trainer: ImageLAETrainer, x: Tensor) -> Tensor:
         optimizer.step()
     finally:
         del optimizer.found_inf  # type: ignore[attr-defined]
-    trainer.model.phi.add_(torch.where(good, move, torch.zeros_like(move)))
+    if phi is not None:
+        trainer.model.phi.copy_(torch.where(good, phi, trainer.model.phi))
     return figures

@@ -14,7 +14,6 @@ What the damping leaves out, ``z - phi h``, lives as long as the batch. See docs
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -23,9 +22,8 @@ from torch import Tensor
 from lae_fast import langevin
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.train.errors import TrainingError
-from lae_fast.train.evaluators import Evaluation, Evaluator, make_encoder, make_evaluator
-from lae_fast.train.iteration import NOT_FINITE, REMEDY, IterationStats, sum_grads
+from lae_fast.train.evaluators import Evaluation, Evaluator
+from lae_fast.train.iteration import Learner, figures, sum_grads
 from lae_fast.whitening import ridge_map
 
 TOGETHER = 16
@@ -33,11 +31,10 @@ TOGETHER = 16
 
 
 @dataclass
-class ImageLAETrainer:
+class ImageLAETrainer(Learner):
     """Attributes are those of `lae_fast.train.lae.LAETrainer`; ``damping`` is required.
 
-    ``step_sizes``, eta a dimension as float64 ``(d_z,)``, replaces ``step_size`` where eta must be
-    read on the device. ``encoder_gradient`` is where the encoder's body is differentiated:
+    ``encoder_gradient`` is where the encoder's body is differentiated:
 
     - ``chain``: at the retained states, the gradient of ``1/T sum_t V_t``. A chain that mixes has
       gradients of mean zero there, so the body learns little of where its posteriors lie.
@@ -57,37 +54,23 @@ class ImageLAETrainer:
     mh: bool = True
     temperature: float = 1.0
     prior: bool = True
-    evaluator: Evaluator | None = None
+    evaluator: Evaluator = None  # type: ignore[assignment]
     ranks: Ranks = ALONE
     encoder_gradient: str = "chain"
     step_sizes: Tensor | None = None
 
-    def __post_init__(self) -> None:
-        if self.evaluator is None:
-            self.evaluator = make_evaluator(self.model.decoder, self.model.likelihood)
-        self.encoder = make_encoder(self.model.encoder)
-
     @property
     def description(self) -> str:
         """How the decoder is differentiated."""
-        assert self.evaluator is not None
         return f"{self.evaluator.description}, accept per image"
 
-    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
-        """See `lae_fast.train.iteration.Trainer.iteration`."""
-        images = len(x) if images is None else images
-        move, figures = self.learn(x, images)
-        stats = read(figures, images)
-        self.optimizer.step()
-        self.model.phi.add_(move)
-        return stats
+    def new_step_sizes(self) -> Tensor:
+        """Eta a dimension, float64 ``(d_z,)``."""
+        phi = self.model.phi
+        return torch.full(phi.shape[:1], self.step_size, dtype=torch.float64, device=phi.device)
 
     def learn(self, x: Tensor, images: int) -> tuple[Tensor, Tensor]:
-        """Leave the gradients of an iteration on the weights; nothing waits for the device.
-
-        Returns:
-            The move of phi, and what `read` understands.
-        """
+        """See `Learner.learn`."""
         self.optimizer.zero_grad(set_to_none=False)
         features = self.encoder.features(x)
         with torch.no_grad():
@@ -98,19 +81,16 @@ class ImageLAETrainer:
         move = (chain.x - start).T @ ridge
         sums = states.sums(chain)
         norm = sum_grads(self.optimizer, self.ranks, move, sums)
-        return move, torch.cat([norm.double().reshape(1), ridge.double().sum().reshape(1), sums])
+        return self.model.phi + move, figures(norm, sums, check=ridge.sum(dtype=torch.float64))
 
     def _run_chain(
         self, x: Tensor, start: Tensor, ridge: Tensor, images: int
     ) -> tuple[RetainedImages, langevin.State]:
-        assert self.evaluator is not None
         states = RetainedImages(
             self.evaluator, x, self.model.phi, start, ridge, self.prior, self.steps, self.ranks,
             self.encoder_gradient,
         )  # fmt: skip
-        eta = self.step_sizes
-        if eta is None:
-            eta = torch.full(start.shape[1:], self.step_size, dtype=torch.float64, device=x.device)
+        eta = self.new_step_sizes() if self.step_sizes is None else self.step_sizes
         chain = langevin.init(
             start.clone(), states.potential, self.rng, eta, self.temperature,
             self.ranks.share(images).start, check=False,
@@ -123,38 +103,64 @@ class ImageLAETrainer:
         return states, chain
 
 
-def read(figures: Tensor, images: int) -> IterationStats:
-    """The statistics in what `ImageLAETrainer.learn` returns; the one wait for the device.
-
-    Raises:
-        TrainingError: they say that the gradients are not to be followed.
-    """
-    norm, ridge, *sums = figures.tolist()
-    if not (math.isfinite(norm) and math.isfinite(ridge)):
-        raise TrainingError(_reason(ridge, sums[0]))
-    loss, accept_prob, accept_rate = (value / images for value in sums)
-    return IterationStats(images, loss, norm, accept_rate, accept_prob)
-
-
-def _reason(ridge: float, potential: float) -> str:
-    if math.isfinite(potential) and not math.isfinite(ridge):
-        return f"cannot whiten: the encoder's features are all zero; {REMEDY}"
-    if not math.isfinite(potential):
-        return f"the potential is not finite; the weights were left as they were; {REMEDY}"
-    return NOT_FINITE
-
-
-class RetainedImages:
-    """Accumulates the gradients of ``1/T sum_t V_t`` over the states that the chains pass through.
+class RetainedRows:
+    """Accumulates the decoder's gradient of ``1/T sum_t V_t`` over the states that rows pass.
 
     Args:
         evaluator: differentiates the decoder.
         x: images, ``(n, d_x)``.
+        prior: whether V includes ``||z||^2 / 2``.
+        steps: T.
+    """
+
+    def __init__(self, evaluator: Evaluator, x: Tensor, prior: bool, steps: int) -> None:
+        self.evaluator, self.x, self.prior = evaluator, x, prior
+        self.share = 1 / steps
+        self.mean_potential = torch.zeros((), dtype=torch.float64, device=x.device)
+        self._pending: Evaluation | None = None
+        self._current: Evaluation | None = None
+
+    def potential(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """V of every image, ``(n,)`` float64, and its gradient, ``(n, d_z)``."""
+        self._pending = self.evaluator.evaluate(self.x, z)
+        values, grad = self._pending.values, self._pending.grad_z
+        if self.prior:
+            return values + 0.5 * z.square().sum(1, dtype=torch.float64), grad + z
+        return values, grad
+
+    def begin(self, chain: langevin.State) -> None:
+        """The evaluation at the chains' start is the current one."""
+        self._current, self._pending = self._pending, None
+
+    def retain(self, chain: langevin.State) -> None:
+        """Take over the rows that moved, and add the gradients of the state after this step."""
+        assert self._current is not None
+        assert self._pending is not None
+        self._current = self.evaluator.merge(self._current, self._pending, chain.accepted)
+        self._pending = None
+        self.evaluator.add_weight_grads(self._current, self.share)
+        self.mean_potential.add_(chain.potential.sum(), alpha=self.share)
+
+    def close(self) -> None:
+        """Give up the current evaluation."""
+        assert self._current is not None
+        self.evaluator.release(self._current)
+        self._current = None
+
+    def sums(self, chain: langevin.State) -> Tensor:
+        """Sums over this rank's images of V, acceptance probability and acceptance; ``(3,)``."""
+        shares = chain.info.values[2:] * (len(self.x) * self.share)
+        return torch.cat([self.mean_potential.reshape(1), shares])
+
+
+class RetainedImages(RetainedRows):
+    """The same for chains on phi, with the gradient of the features.
+
+    Args:
+        evaluator, x, prior, steps: as in `RetainedRows`.
         phi: at the batch's start, ``(d_z, d_h)``.
         start: z at the batch's start, ``(n, d_z)``.
         ridge: what turns moves of z into moves of phi, ``(n, d_h)``.
-        prior: whether V includes ``||z||^2 / 2``.
-        steps: T.
         ranks: over which moves of phi are summed.
         encoder_gradient: as in `ImageLAETrainer`.
     """
@@ -171,41 +177,24 @@ class RetainedImages:
         ranks: Ranks = ALONE,
         encoder_gradient: str = "chain",
     ) -> None:
-        self.evaluator, self.x, self.prior, self.ranks = evaluator, x, prior, ranks
-        self.along_chain = encoder_gradient == "chain"
+        super().__init__(evaluator, x, prior, steps)
+        self.ranks, self.along_chain = ranks, encoder_gradient == "chain"
         self.phi, self.start, self.ridge = phi, start, ridge
-        self.share = 1 / steps
         self.grad_features = torch.zeros_like(ridge)
         """Gradient with respect to the features, ``(n, d_h)``: ``1/T sum_t dV_t/dz phi_t``, or
         that of the start alone."""
-        self.mean_potential = torch.zeros((), dtype=torch.float64, device=x.device)
         self._grads: list[Tensor] = []
         self._moves: list[Tensor] = []
-        self._pending: Evaluation | None = None
-        self._current: Evaluation | None = None
-
-    def potential(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """V of every image, ``(n,)`` float64, and its gradient, ``(n, d_z)``."""
-        self._pending = self.evaluator.evaluate(self.x, z)
-        values, grad = self._pending.values, self._pending.grad_z
-        if self.prior:
-            return values + 0.5 * z.square().sum(1, dtype=torch.float64), grad + z
-        return values, grad
 
     def begin(self, chain: langevin.State) -> None:
-        """The evaluation at the chains' start is the current one."""
-        self._current, self._pending = self._pending, None
+        """See `RetainedRows.begin`."""
+        super().begin(chain)
         if not self.along_chain:
             torch.mm(chain.grad, self.phi, out=self.grad_features)
 
     def retain(self, chain: langevin.State) -> None:
-        """Take over the rows that moved, and add the gradients of the state after this step."""
-        assert self._current is not None
-        assert self._pending is not None
-        self._current = self.evaluator.merge(self._current, self._pending, chain.accepted)
-        self._pending = None
-        self.evaluator.add_weight_grads(self._current, self.share)
-        self.mean_potential.add_(chain.potential.sum(), alpha=self.share)
+        """See `RetainedRows.retain`."""
+        super().retain(chain)
         if self.along_chain:
             self._grads.append(chain.grad.clone())
             self._moves.append(chain.x - self.start)
@@ -214,15 +203,8 @@ class RetainedImages:
 
     def close(self) -> None:
         """Add what is left, and give up the current evaluation."""
-        assert self._current is not None
         self._flush()
-        self.evaluator.release(self._current)
-        self._current = None
-
-    def sums(self, chain: langevin.State) -> Tensor:
-        """Sums over this rank's images of V, acceptance probability and acceptance; ``(3,)``."""
-        shares = chain.info.values[2:] * (len(self.x) * self.share)
-        return torch.cat([self.mean_potential.reshape(1), shares])
+        super().close()
 
     def _flush(self) -> None:
         """Add the products of several steps at once: one message, and larger products."""

@@ -1,16 +1,19 @@
-"""What every trainer shares: the statistics of an iteration, and gradients checked before use."""
+"""What every trainer shares: an iteration's order, its statistics, gradients checked before use."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from lae_fast.ranks import ALONE, Ranks
+from lae_fast import ops
+from lae_fast.ranks import Ranks
 from lae_fast.train.errors import TrainingError
+from lae_fast.train.evaluators import Evaluator, make_encoder, make_evaluator
 
 REMEDY = "try a lower --learning-rate or --step-size"
 NOT_FINITE = f"the gradient is not finite; the weights were left as they were; {REMEDY}"
@@ -51,6 +54,102 @@ class Trainer(Protocol):
         ...
 
 
+class Learner(ABC):
+    """A trainer in two halves: gradients, which nothing waits for, then what follows from them.
+
+    Subclasses are dataclasses with these fields. Where no ``evaluator`` is given, what the decoder
+    is chooses it; ``rng`` is None where nothing is drawn; ``step_sizes``, eta on the device,
+    replaces ``step_size`` where a captured iteration must find it there.
+    """
+
+    model: Any
+    optimizer: torch.optim.Optimizer
+    ranks: Ranks
+    evaluator: Evaluator
+    rng: Tensor | None
+    step_size: float
+    step_sizes: Tensor | None
+
+    def __post_init__(self) -> None:
+        if self.evaluator is None:
+            self.evaluator = make_evaluator(self.model.decoder, self.model.likelihood)
+        self.encoder = make_encoder(self.model.encoder)
+
+    @property
+    def description(self) -> str:
+        """Which path computes an iteration."""
+        return self.evaluator.description
+
+    @abstractmethod
+    def learn(self, x: Tensor, images: int) -> tuple[Tensor | None, Tensor]:
+        """Leave an iteration's gradients on the weights; nothing waits for the device.
+
+        Returns:
+            The phi to go on from, where there is one, and `figures`.
+        """
+
+    def new_step_sizes(self) -> Tensor | None:
+        """Eta on the device, in the form that `learn` reads; None without a chain."""
+        return None
+
+    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
+        """See `Trainer.iteration`."""
+        images = len(x) if images is None else images
+        phi, found = self.learn(x, images)
+        stats = read(found, images)
+        self.optimizer.step()
+        if phi is not None:
+            self.model.phi.copy_(phi)
+        return stats
+
+
+def figures(norm: Tensor, sums: Tensor, check: Tensor | None = None) -> Tensor:
+    """An iteration in numbers, for `read`; float64.
+
+    Args:
+        norm: of the gradient.
+        sums: over the batch's images: the potential and, with a chain, acceptance probability and
+            acceptance.
+        check: finite if the features could be whitened.
+    """
+    parts = (norm, norm if check is None else check, sums)
+    return torch.cat([part.double().reshape(-1) for part in parts])
+
+
+def read(figures: Tensor, images: int) -> IterationStats:
+    """The statistics of an iteration; the one wait for the device.
+
+    Raises:
+        TrainingError: its gradients are not to be followed.
+    """
+    norm, check, *sums = figures.tolist()
+    if not (math.isfinite(norm) and math.isfinite(check)):
+        raise TrainingError(_reason(norm, check, sums[0]))
+    no_chain = [math.nan] * (3 - len(sums))
+    loss, accept_prob, accept_rate = [value / images for value in sums] + no_chain
+    return IterationStats(images, loss, norm, accept_rate, accept_prob)
+
+
+def _reason(norm: float, check: float, potential: float) -> str:
+    if not math.isfinite(check) and math.isfinite(potential) and math.isfinite(norm):
+        return f"cannot whiten: the encoder's features are all zero or not finite; {REMEDY}"
+    if not math.isfinite(potential):
+        return f"the potential is not finite; the weights were left as they were; {REMEDY}"
+    return NOT_FINITE
+
+
+def standard_normal(shape: tuple[int, int], like: Tensor, rng: Tensor, first_row: int) -> Tensor:
+    """Noise of a batch's rows from ``first_row`` on, from the chains' generator, which moves on.
+
+    A proposal from 0 with step size 1/2 is that.
+    """
+    zero = like.new_zeros(shape)
+    half = torch.full(shape[1:], 0.5, dtype=torch.float64, device=like.device)
+    noise = ops.propose_rows(zero, zero, rng, half, 1.0, first_row)
+    rng[1] += 1
+    return noise
+
+
 def sum_grads(optimizer: torch.optim.Optimizer, ranks: Ranks, *others: Tensor) -> Tensor:
     """Sum gradients over ranks; the Euclidean norm of what the optimiser is about to follow.
 
@@ -64,17 +163,3 @@ def sum_grads(optimizer: torch.optim.Optimizer, ranks: Ranks, *others: Tensor) -
     ]
     ranks.sum_(*grads, *others)
     return torch.nn.utils.get_total_norm(grads)
-
-
-def summed_grad_norm(
-    optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE, *others: Tensor
-) -> float:
-    """`sum_grads` as a number, which waits for the device.
-
-    Raises:
-        TrainingError: it is not finite.
-    """
-    norm = float(sum_grads(optimizer, ranks, *others))
-    if not math.isfinite(norm):
-        raise TrainingError(NOT_FINITE)
-    return norm

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lae_fast import ald
+from lae_fast import ald, langevin
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.train.errors import TrainingError
-from lae_fast.train.evaluators import Evaluation, Evaluator, make_encoder, make_evaluator
-from lae_fast.train.iteration import REMEDY, IterationStats, summed_grad_norm
-from lae_fast.whitening import Coordinates, make_coordinates
+from lae_fast.train.evaluators import Evaluation, Evaluator
+from lae_fast.train.iteration import Learner, figures, sum_grads
+from lae_fast.whitening import make_coordinates
 
 
 @dataclass
-class LAETrainer:
+class LAETrainer(Learner):
     """Everything one iteration needs, and the chain state that lives between iterations.
 
     Attributes:
@@ -34,6 +33,9 @@ class LAETrainer:
         mh, temperature, prior: as in `lae_fast.config.TrainConfig`.
         damping: whitening's damping, or None for plain coordinates.
         evaluator: how the decoder is differentiated; chosen by what it is when not given.
+        look: whether the host looks at each decision, which spares the weight-gradient products of
+            states that no step keeps; where it would have to wait for them, it does not look. When
+            not given: on the CPU.
         ranks: the processes that share the batch. They agree on the potential and on phi's
             gradient, so all of them draw the same proposals and take the same decisions.
     """
@@ -47,57 +49,69 @@ class LAETrainer:
     temperature: float = 1.0
     prior: bool = True
     damping: float | None = None
-    evaluator: Evaluator | None = None
+    evaluator: Evaluator = None  # type: ignore[assignment]
     ranks: Ranks = ALONE
-
-    def __post_init__(self) -> None:
-        if self.evaluator is None:
-            self.evaluator = make_evaluator(self.model.decoder, self.model.likelihood)
-        self.encoder = make_encoder(self.model.encoder)
+    look: bool | None = None
+    step_sizes: Tensor | None = None
 
     @property
     def description(self) -> str:
         """How the decoder is differentiated."""
-        assert self.evaluator is not None
         return f"{self.evaluator.description}, accept per batch"
 
-    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
-        """One iteration of Algorithm 2; see `lae_fast.train.iteration.Trainer.iteration`."""
-        images = len(x) if images is None else images
+    def new_step_sizes(self) -> Tensor:
+        """Eta, float64, for every element of phi."""
+        phi = self.model.phi
+        size = (phi.numel(),)
+        return torch.full(size, self.step_size, dtype=torch.float64, device=phi.device)
+
+    def learn(self, x: Tensor, images: int) -> tuple[Tensor, Tensor]:
+        """See `Learner.learn`."""
         self.optimizer.zero_grad(set_to_none=False)
         features = self.encoder.features(x)
-        try:
+        with torch.no_grad():
             coordinates = make_coordinates(features, self.damping, self.ranks)
-            with torch.no_grad():
-                states, chain = self._run_chain(x, coordinates)
-        except ValueError as error:
-            raise TrainingError(f"{error}; {REMEDY}") from error
+            states = RetainedStates(
+                self.evaluator, x, coordinates.features, self.prior, self.steps, self.ranks
+            )
+            look = x.device.type == "cpu" if self.look is None else self.look
+            run = self._run_chain if look else self._run_chain_unseen
+            u, accepted = run(states, coordinates.to_chain(self.model.phi))
+            states.close()
         self.encoder.backward(coordinates.pull_back(states.grad_features))
-        grad_norm = summed_grad_norm(self.optimizer, self.ranks)
-        self.optimizer.step()
-        self.model.phi.copy_(coordinates.to_phi(chain.phi))
-        return IterationStats(
-            images=images,
-            loss=float(states.mean_potential) / images,
-            accept_rate=chain.info.accepted_sum / self.steps,
-            accept_prob=chain.info.accept_prob_sum / self.steps,
-            grad_norm=grad_norm,
-        )
+        norm = sum_grads(self.optimizer, self.ranks)
+        sums = torch.cat([states.mean_potential.reshape(1), accepted * (images / self.steps)])
+        return coordinates.to_phi(u), figures(norm, sums, coordinates.check)
 
-    def _run_chain(self, x: Tensor, coordinates: Coordinates) -> tuple[RetainedStates, ald.State]:
-        assert self.evaluator is not None
-        states = RetainedStates(
-            self.evaluator, x, coordinates.features, self.prior, self.steps, self.ranks
-        )
+    def _run_chain(self, states: RetainedStates, u: Tensor) -> tuple[Tensor, Tensor]:
+        """T steps from ``u``; where they end, and the sums that `ald.Info` ends with."""
         chain = ald.init(
-            coordinates.to_chain(self.model.phi), states.potential, self.rng,
-            self.step_size, self.temperature,
-        )  # fmt: skip
+            u, states.potential, self.rng, self.step_size, self.temperature, check=False
+        )
         states.settle(accepted=True, weight=0)
         for _ in range(self.steps):
             states.settle(ald.step(chain, states.potential, mh=self.mh).accepted)
-        states.close()
-        return states, chain
+        return chain.phi, chain.info.values[2:]
+
+    def _run_chain_unseen(self, states: RetainedStates, u: Tensor) -> tuple[Tensor, Tensor]:
+        """`_run_chain` with the decisions left on the device: phi as the one row of a chain.
+
+        Noise and decisions are those of `_run_chain`.
+        """
+
+        def potential(row: Tensor) -> tuple[Tensor, Tensor]:
+            value, grad = states.potential(row.view_as(u))
+            return value.reshape(1), grad.reshape(1, -1)
+
+        eta = self.new_step_sizes() if self.step_sizes is None else self.step_sizes
+        chain = langevin.init(
+            u.reshape(1, -1), potential, self.rng, eta, self.temperature, check=False
+        )
+        states.settle(accepted=True, weight=0)
+        for _ in range(self.steps):
+            langevin.step(chain, potential, mh=self.mh)
+            states.select(chain.accepted, chain.x.view_as(u), chain.potential[0])
+        return chain.x.view_as(u), chain.info.values[2:]
 
 
 class RetainedStates:
@@ -164,11 +178,29 @@ class RetainedStates:
     def flush(self) -> None:
         """Add the current point's gradients, weighted by the steps it stayed."""
         if self._current is not None and self._weight:
-            weight, point = self._weight * self.share, self._current
-            self.evaluator.add_weight_grads(point.evaluation, weight)
-            self.grad_features.addmm_(point.grad_z, point.u, alpha=weight)
-            self.mean_potential.add_(point.value, alpha=weight)
+            self._add(self._current, self._weight * self.share)
         self._weight = 0
+
+    def select(self, accepted: Tensor, u: Tensor, value: Tensor) -> None:
+        """`settle` and `flush` for a decision that is left on the device.
+
+        Args:
+            accepted: bool ``(1,)``.
+            u, value: the selected state and its potential.
+        """
+        current, pending = self._current, self._pending
+        assert current is not None
+        assert pending is not None
+        moved = accepted.repeat(len(self.x))
+        evaluation = self.evaluator.merge(current.evaluation, pending.evaluation, moved)
+        grad_z = torch.where(accepted, pending.grad_z, current.grad_z)
+        self._current, self._pending = _Point(u, value, grad_z, evaluation), None
+        self._add(self._current, self.share)
+
+    def _add(self, point: _Point, weight: float) -> None:
+        self.evaluator.add_weight_grads(point.evaluation, weight)
+        self.grad_features.addmm_(point.grad_z, point.u, alpha=weight)
+        self.mean_potential.add_(point.value, alpha=weight)
 
     def close(self) -> None:
         """Add what is left and give up the current point."""

@@ -87,11 +87,8 @@ def restore_generators(states: Mapping[str, Tensor], trainer: Trainer) -> None:
     """Put back what `generators` gave."""
     for name, value in states.items():
         generator = getattr(trainer, name.removeprefix("generator/"))
-        if isinstance(generator, torch.Generator):
-            generator.set_state(value)
-        else:
-            _require_like(name, value, generator)
-            generator.copy_(value)
+        _require_like(name, value, generator)
+        generator.copy_(value)
 
 
 def _under(state: State, prefix: str) -> dict[str, Tensor]:
@@ -135,12 +132,6 @@ def _require_like(name: str, value: Tensor, like: Tensor) -> None:
 
 
 def generators(trainer: Trainer) -> dict[str, Tensor]:
-    """A trainer's ``rng`` (counter-based, on its device) and ``generator`` (PyTorch's)."""
-    found: dict[str, Tensor] = {}
-    for name in ("rng", "generator"):
-        value = getattr(trainer, name, None)
-        if isinstance(value, torch.Generator):
-            found[f"generator/{name}"] = value.get_state()
-        elif value is not None:
-            found[f"generator/{name}"] = value
-    return found
+    """A trainer's counter-based generator, where it draws."""
+    rng = getattr(trainer, "rng", None)
+    return {} if rng is None else {"generator/rng": rng}
