@@ -1,7 +1,13 @@
-"""Time of an iteration, a decision an image, as one size grows and the others stay."""
+"""Time of an iteration, a decision an image, as one size grows and the others stay; and as more
+processes, of one thread each, share the batch."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import iterations as it
@@ -29,3 +35,29 @@ def test_scaling(benchmark: Any, size: str, value: int, device: str) -> None:
     }
     run = it.waiting(it.per_image(Setting(**(BASE | {size: value})), device), device)
     benchmark.pedantic(run, rounds=2 if value >= 200 else 5, warmup_rounds=1)
+
+
+def rank_counts() -> list[int]:
+    """1, 2, 4 ... processes, as many as there are cores."""
+    cores = os.cpu_count() or 1
+    return [1 << k for k in range(cores.bit_length()) if 1 << k <= cores]
+
+
+@pytest.mark.parametrize("ranks", rank_counts())
+def test_ranks(benchmark: Any, ranks: int) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone",
+        "--nproc-per-node", str(ranks), str(Path(__file__).with_name("ranks.py")), "--json",
+    ]  # fmt: skip
+
+    def run() -> float:
+        environ = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
+        return float(json.loads(done.stdout)["image"]["together"])
+
+    benchmark.group = f"scaling with ranks, from {Setting(**BASE)}, cpu"
+    seconds = benchmark.pedantic(run, rounds=1)
+    benchmark.extra_info |= {
+        "variant": f"ranks {ranks}", "baseline": "ranks 1", "cost": True,
+        "measured_seconds": seconds,
+    }  # fmt: skip

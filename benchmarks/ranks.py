@@ -1,4 +1,4 @@
-"""What several processes cost: ``torchrun --nproc-per-node N benchmarks/ranks.py``.
+"""What several processes cost: ``torchrun --nproc-per-node N benchmarks/ranks.py [--json]``.
 
 Prints, for the trainers of both decisions, an iteration of the whole batch in one process, of one
 rank's share without any message, and of all ranks together; the collectives of an iteration and
@@ -8,6 +8,7 @@ their bytes; and what a message costs by its size.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -59,35 +60,50 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--json", action="store_true", help="one JSON object, times in seconds")
     options = parser.parse_args()
     with join() as ranks:
-        x = torch.rand(options.batch, PIXELS, device=ranks.device)
-        part = x[ranks.share(len(x))].contiguous()
-        say(ranks, f"{ranks.size} ranks, {ranks.device}, {torch.get_num_threads()} threads each")
-        for kind in KINDS:
-            alone = trainer(kind, options.hidden, options.steps, ALONE)
-            shared = trainer(kind, options.hidden, options.steps, ranks)
-            whole = seconds(lambda t=alone: t.iteration(x), ranks, options.rounds)
-            share = seconds(lambda t=alone: t.iteration(part), ranks, options.rounds)
-            calls, sent = ranks.calls, ranks.bytes_sent
-            shared.iteration(part, len(x))
-            calls, sent = ranks.calls - calls, ranks.bytes_sent - sent
-            both = seconds(lambda t=shared: t.iteration(part, len(x)), ranks, options.rounds)
-            say(
-                ranks,
-                f"accept per {kind}: whole batch {whole * 1e3:.1f} ms, share {share * 1e3:.1f} ms, "
-                f"together {both * 1e3:.1f} ms ({whole / both:.2f}x); "
-                f"{calls} messages, {sent / 1e6:.2f} MB",
-            )
-        for size in SIZES:
-            data = torch.zeros(size // 4, device=ranks.device)
-            took = seconds(lambda d=data: ranks.sum_(d), ranks, 5 * options.rounds)
-            say(ranks, f"sum of {size:>8} bytes: {took * 1e6:.0f} us")
+        found = {kind: measure(kind, options, ranks) for kind in KINDS}
+        messages = {size: message(size, 5 * options.rounds, ranks) for size in SIZES}
+        if ranks.leads and options.json:
+            print(json.dumps(found | {"messages": messages}))
+        elif ranks.leads:
+            print(f"{ranks.size} ranks, {ranks.device}, {torch.get_num_threads()} threads each")
+            for kind, figures in found.items():
+                print(in_words(kind, figures))
+            for size, took in messages.items():
+                print(f"sum of {size:>8} bytes: {took * 1e6:.0f} us")
 
 
-def say(ranks: Ranks, text: str) -> None:
-    if ranks.leads:
-        print(text, flush=True)
+def measure(kind: str, options: argparse.Namespace, ranks: Ranks) -> dict[str, float]:
+    """Seconds of the whole batch alone, of a share alone, and of all together; messages, bytes."""
+    x = torch.rand(options.batch, PIXELS, device=ranks.device)
+    part = x[ranks.share(len(x))].contiguous()
+    alone = trainer(kind, options.hidden, options.steps, ALONE)
+    shared = trainer(kind, options.hidden, options.steps, ranks)
+    figures = {
+        "whole": seconds(lambda: alone.iteration(x), ranks, options.rounds),
+        "share": seconds(lambda: alone.iteration(part), ranks, options.rounds),
+    }
+    calls, sent = ranks.calls, ranks.bytes_sent
+    shared.iteration(part, len(x))
+    figures |= {"messages": ranks.calls - calls, "bytes": ranks.bytes_sent - sent}
+    together = seconds(lambda: shared.iteration(part, len(x)), ranks, options.rounds)
+    return figures | {"together": together}
+
+
+def message(size: int, rounds: int, ranks: Ranks) -> float:
+    data = torch.zeros(size // 4, device=ranks.device)
+    return seconds(lambda: ranks.sum_(data), ranks, rounds)
+
+
+def in_words(kind: str, figures: dict[str, float]) -> str:
+    whole, share, together = (figures[name] for name in ("whole", "share", "together"))
+    return (
+        f"accept per {kind}: whole batch {whole * 1e3:.1f} ms, share {share * 1e3:.1f} ms, "
+        f"together {together * 1e3:.1f} ms ({whole / together:.2f}x); "
+        f"{figures['messages']:.0f} messages, {figures['bytes'] / 1e6:.2f} MB"
+    )
 
 
 if __name__ == "__main__":

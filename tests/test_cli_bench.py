@@ -34,6 +34,10 @@ def test_ratios_are_of_the_baseline_and_of_the_floor() -> None:
 def test_costs_are_over_the_baseline() -> None:
     scaling = [entry("naive", 2.0, cost=True), entry("T 50", 8.0, cost=True)]
     assert [row["ratio"] for row in benchmarks._group("g", scaling)["rows"]] == [1.0, 4.0]
+    ranks = [
+        entry(name, 9.0, cost=True, measured_seconds=s) for name, s in (("naive", 2.0), ("2", 1.0))
+    ]
+    assert [row["ratio"] for row in benchmarks._group("g", ranks)["rows"]] == [1.0, 0.5]
     memory = [entry("naive", 0, peak_bytes=100), entry("T 50", 0, peak_bytes=150)]
     group = benchmarks._group("g", memory)
     assert group["unit"] == "bytes"

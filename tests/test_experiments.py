@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ from lae_fast.config import ConfigError
 from lae_fast.events import Evaluated
 from lae_fast.experiments import STUDIES, exactness, find_study, lab, results, square, uniform
 from lae_fast.experiments.lab import Lab, NotTrainedError
-from lae_fast.experiments.outcome import Outcome, Stat, Table, cell_text, load, save, stat
+from lae_fast.experiments.outcome import (
+    Cell,
+    Outcome,
+    Stat,
+    Table,
+    cell_text,
+    filled,
+    load,
+    save,
+    stat,
+)
 from lae_fast.experiments.targets import conjugate, exact_draws, neural, total_variation
 from lae_fast.train import StopRequest, train
 
@@ -48,6 +59,23 @@ class TestOutcome:
         (tmp_path / "o.json").write_text((tmp_path / "o.json").read_text()[:50])
         assert load(tmp_path / "o.json") is None
 
+    def test_figures_stay_when_their_run_folders_are_gone(self) -> None:
+        def table(*rows: list[Cell]) -> Table:
+            return Table("t", {"a": "", "published": ".1f", "ours": ".1f"}, list(rows))
+
+        before = Outcome("probe", "", "", [table(["x", 9.0, 1.0], ["y", 8.0, 2.0])], {"p.png": "c"})
+        now = Outcome(
+            "probe", "", "", [table(["x", 9.0, 3.0], ["y", 8.0, "not run"], ["z", None, "not run"])],
+            complete=False,
+        )  # fmt: skip
+        found = filled(now, before)
+        assert found.tables[0].rows == [["x", 9.0, 3.0], ["y", 8.0, 2.0], ["z", None, "not run"]]
+        assert found.pictures == {"p.png": "c"}
+        assert not found.complete
+        without_z = replace(now, tables=[table(["x", 9.0, 3.0], ["y", 8.0, "not run"])])
+        assert filled(without_z, before).complete
+        assert not filled(replace(without_z, partial=["a model"]), before).complete
+
     def test_markdown(self) -> None:
         table = Table("Title", {"a": "", "b": ".1f"}, [["x", 1.0]], "Note.")
         lines = results.markdown(Outcome("probe", "T", "s", [table], {"p.png": "c"}, quick=True))
@@ -77,7 +105,7 @@ class TestLab:
         assert summary.status not in lab.DONE
         small_lab.train = False
         assert small_lab.trained(model="vae", latent_dim=2, epochs=3).path == begun
-        assert "seed 0 (epoch" in small_lab.outcome("probe", "", "", [], {}).setting
+        assert "seed 0 (epoch" in small_lab.outcome("probe", "", "", [], {}).described
         small_lab.train = True
         found = small_lab.trained(model="vae", latent_dim=2, epochs=3)
         assert found.path == begun

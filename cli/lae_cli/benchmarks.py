@@ -38,7 +38,8 @@ def run_suites(names: list[str], threads: int | None = None) -> dict[str, Any]:
         ``unit`` (s or bytes) and ``rows`` with ``variant``, ``value``, ``ratio`` (baseline over
         variant; variant over baseline for bytes and for scaling), and ``over_floor`` (variant over
         the least it could take) where there is a floor. A time is the best of its rounds: what
-        the code can do, whatever else the machine was doing.
+        the code can do, whatever else the machine was doing. Times of several processes are
+        wall-clock medians, which they took themselves.
     """
     folder = _folder()
     with tempfile.TemporaryDirectory() as temporary:
@@ -105,7 +106,9 @@ def _group(name: str, benchmarks: list[dict[str, Any]]) -> dict[str, Any]:
     extras = [b["extra_info"] for b in benchmarks]
     in_bytes = "peak_bytes" in extras[0]
     values = {
-        extra["variant"]: extra["peak_bytes"] if in_bytes else b["stats"]["min"]
+        extra["variant"]: extra["peak_bytes"]
+        if in_bytes
+        else extra.get("measured_seconds", b["stats"]["min"])
         for extra, b in zip(extras, benchmarks, strict=True)
     }
     base = values[extras[0]["baseline"]]

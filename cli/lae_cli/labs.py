@@ -86,7 +86,7 @@ def show(outcome: Outcome) -> None:
     from lae_fast.experiments.outcome import texts
 
     console = make_console()
-    console.print(plain(f"{outcome.title}. {outcome.setting}"))
+    console.print(plain(f"{outcome.title}. {outcome.described}"))
     for table in outcome.tables:
         head, *rows = texts(table)
         drawn = Table(title=plain(table.title), title_justify="left")

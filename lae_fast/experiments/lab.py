@@ -122,11 +122,10 @@ class Lab:
         """The result of a study; ``pictures`` maps names for `picture` to captions."""
         shown = {f"results/{file}": caption for file, caption in pictures.items()}
         seconds = time.monotonic() - self._began
-        if self.partial:
-            setting += (
-                " Not yet finished, at its best so far: " + ", ".join(sorted(self.partial)) + "."
-            )
-        return Outcome(name, title, setting, tables, shown, self.quick, seconds, self.complete)
+        return Outcome(
+            name, title, setting, tables, shown, self.quick, seconds, self.complete,
+            sorted(self.partial),
+        )  # fmt: skip
 
     def _as_far_as_it_got(self, path: Path, summary: runs.Summary) -> SavedRun:
         """An unfinished run's best weights so far; the outcome says so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ class Outcome:
         quick: whether it was the quick form.
         seconds: it took, trainings that were found finished not counted.
         complete: whether nothing was missing.
+        partial: models measured at their best so far.
     """
 
     name: str
@@ -74,10 +75,46 @@ class Outcome:
     quick: bool = False
     seconds: float = 0.0
     complete: bool = True
+    partial: list[str] = field(default_factory=list)
+
+    @property
+    def described(self) -> str:
+        """What was run, and what of it has not come to its end."""
+        if not self.partial:
+            return self.setting
+        return f"{self.setting} Not yet finished, at its best so far: {', '.join(self.partial)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+def filled(outcome: Outcome, earlier: Outcome) -> Outcome:
+    """An outcome with the figures and pictures it lacks taken from an earlier one.
+
+    Run folders are large and come to be deleted, or stay on another machine; what was measured on
+    them stays.
+    """
+    known = {table.title: {str(row[0]): row for row in table.rows} for table in earlier.tables}
+    tables = [
+        replace(table, rows=[_fill(row, known.get(table.title, {})) for row in table.rows])
+        for table in outcome.tables
+    ]
+    lacking = any(cell == NOT_RUN for table in tables for row in table.rows for cell in row)
+    return replace(
+        outcome,
+        tables=tables,
+        pictures=earlier.pictures | outcome.pictures,
+        complete=outcome.complete or not (lacking or outcome.partial),
+    )
+
+
+def _fill(row: list[Cell], known: dict[str, list[Cell]]) -> list[Cell]:
+    before = known.get(str(row[0]), row)
+    if len(before) != len(row):
+        return row
+    lacks = (NOT_RUN, None)
+    return [old if new in lacks else new for new, old in zip(row, before, strict=True)]
 
 
 def save(outcome: Outcome, path: Path) -> None:
