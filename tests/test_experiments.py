@@ -64,10 +64,8 @@ class TestOutcome:
             return Table("t", {"a": "", "published": ".1f", "ours": ".1f"}, list(rows))
 
         before = Outcome("probe", "", "", [table(["x", 9.0, 1.0], ["y", 8.0, 2.0])], {"p.png": "c"})
-        now = Outcome(
-            "probe", "", "", [table(["x", 9.0, 3.0], ["y", 8.0, "not run"], ["z", None, "not run"])],
-            complete=False,
-        )  # fmt: skip
+        rows: list[list[Cell]] = [["x", 9.0, 3.0], ["y", 8.0, "not run"], ["z", None, "not run"]]
+        now = Outcome("probe", "", "", [table(*rows)], complete=False)
         found = filled(now, before)
         assert found.tables[0].rows == [["x", 9.0, 3.0], ["y", 8.0, 2.0], ["z", None, "not run"]]
         assert found.pictures == {"p.png": "c"}
