@@ -98,7 +98,8 @@ def test_killed_at_any_moment_and_resumed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_kill_9(tmp_path: Path, images: str, threads: str) -> None:
+@pytest.mark.parametrize("seed", range(int(os.environ.get("KILL_ROUNDS", "1"))))
+def test_kill_9(tmp_path: Path, images: str, threads: str, seed: int) -> None:
     """Twenty real kills of one run, resumed each time, against a run left alone."""
     settings = config(tmp_path, images, epochs=300, patience=0)
     flags = [
@@ -109,7 +110,7 @@ def test_kill_9(tmp_path: Path, images: str, threads: str) -> None:
     env = os.environ | {"OMP_NUM_THREADS": threads}
     start = [*lae, "--epochs", "300", "--patience", "0", "--checkpoint-interval", "0", *flags]
     subprocess.run([*start, "--name", "reference"], check=True, env=env)
-    moments = random.Random(0)
+    moments = random.Random(seed)
     command, kills = [*start, "--name", "killed"], 0
     while kills < 20:
         process = subprocess.Popen(command, env=env)
