@@ -139,13 +139,18 @@ def _wait_for_state(run: Path, process: subprocess.Popen[bytes]) -> bool:
 def test_no_state_counts_an_epoch_that_the_log_does_not_tell(
     tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or a kill between the two would leave that epoch out of the log for ever."""
+    """Or a kill between the two would leave that epoch out of the log for ever. And none has
+    finished an epoch that it does not count: the log would tell of that one twice."""
     save, epochs = resume.save, []
+    (started, *_) = train(config(tmp_path, images, name="whole"))
+    per_epoch = started.iterations_per_epoch
 
     def looked_at(run: Path, *args: object) -> None:
         save(run, *args)
         told = [e.epoch for e in runs.EventReader(run).poll() if isinstance(e, Evaluated)]
-        counted = resume.load(run).facts["keeper"]["epoch"]
+        facts = resume.load(run).facts
+        counted = facts["keeper"]["epoch"]
+        assert facts["meter"]["iteration"] < (counted + 1) * per_epoch
         epochs.append(counted)
         assert told == list(range(1, counted + 1)) or counted == 0
 

@@ -167,8 +167,8 @@ class _Training:
             yield from self.commands.poll(lambda: self.stop.reason is not None)
             session.trainer.step_size = session.control.step_size
             self.status = self._stop_reason()
-            session.save(if_due=self.status is None and not self.commands.save_now)
-            self.commands.save_now = False
+            if session.batches_done < session.per_epoch:
+                self._save()
             if self.status is not None:
                 break
         if meter.recent.iterations:
@@ -216,9 +216,14 @@ class _Training:
             snapshot=snapshot,
         )
         yield from map(_warning, warnings)
-        # Only now: a state that counts this epoch must not be there before the log tells of it.
+        # Only now, or the epoch would be told of never, or twice.
         if self.session.batches_done == self.session.per_epoch:
-            self.session.save(if_due=self.status is None)
+            self._save()
+
+    def _save(self) -> None:
+        """Write the state if it is due, was asked for, or is the last."""
+        self.session.save(if_due=self.status is None and not self.commands.save_now)
+        self.commands.save_now = False
 
     def _record(self, val_loss: float) -> bool:
         """Take in an epoch's loss, see whether it was the last; whether it is the best so far.

@@ -30,7 +30,7 @@ def load(run: Path, event: Evaluated) -> Snapshot | None:
     return _load(run, event.snapshot or "", event.time)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=4)
 def _load(run: Path, name: str, _written: float) -> Snapshot | None:
     path = snapshot_path(run, name)
     return None if path is None else load_snapshot(path)
