@@ -75,11 +75,13 @@ def sample_posterior(
         seed: of start and noise.
 
     Raises:
-        ValueError: nothing to adapt with (``step_size=None`` and no warm-up), or the potential is
-            not finite at the start.
+        ValueError: nothing to adapt with (``step_size=None`` and no warm-up), features that cannot
+            be whitened, or a potential that is not finite at the start.
     """
     _check_adaptation(step_size, warmup)
     coordinates = make_coordinates(features, damping if whiten else None)
+    if coordinates.check is not None and bool(coordinates.check.isnan()):
+        raise ValueError("cannot whiten: the features are all zero or not finite")
     w = coordinates.features
 
     def potential(u: Tensor) -> tuple[Tensor, Tensor]:

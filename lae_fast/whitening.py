@@ -74,9 +74,10 @@ class Whitened:
         gram.diagonal().add_(damping * mean_diagonal)
         self.factor, failed = torch.linalg.cholesky_ex(gram)
         self.check: Tensor | None = torch.where(failed == 0, 0.0, torch.nan)
-        self.features: Tensor = torch.linalg.solve_triangular(
-            self.factor, features.T, upper=False
-        ).T
+        # The damping bounds the factor's condition, and products are faster than substitution.
+        identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        self.inverse: Tensor = torch.linalg.solve_triangular(self.factor, identity, upper=False)
+        self.features: Tensor = features @ self.inverse.T
 
     def to_chain(self, phi: Tensor) -> Tensor:
         """See `Coordinates.to_chain`."""
@@ -85,7 +86,7 @@ class Whitened:
 
     def to_phi(self, u: Tensor) -> Tensor:
         """See `Coordinates.to_phi`."""
-        phi: Tensor = torch.linalg.solve_triangular(self.factor, u, upper=False, left=False)
+        phi: Tensor = u @ self.inverse
         return phi
 
     pull_back = to_phi
@@ -97,38 +98,51 @@ def make_coordinates(features: Tensor, damping: float | None, ranks: Ranks = ALO
     return Plain(features) if damping is None else Whitened(features, damping, ranks)
 
 
-def ridge_map(
-    features: Tensor, damping: float, ranks: Ranks = ALONE, images: int | None = None
-) -> Tensor:
-    """``(h h^T + lambda I)^-1 h``, ``(n, d_h)``: turns moves of z into moves of phi.
+class RidgeMap:
+    """``(h h^T + lambda I)^-1 h``, ``(n, d_h)``, as a map from moves of z to moves of phi.
 
-    ``dphi = dz^T ridge_map(h)`` is the ridge regression of a displacement ``dz`` ``(n, d_z)`` on
-    the features; ``h dphi^T`` tends to dz as the damping goes to 0, if h has full row rank.
+    A move ``dz`` ``(n, d_z)`` becomes ``dz^T (h h^T + lambda I)^-1 h``, its ridge regression on the
+    features; ``h dphi^T`` tends to dz as the damping goes to 0, if h has full row rank. Moves are
+    few, so that the map itself is never formed. Nothing here waits for the device.
 
     Args:
         features: h, ``(n, d_h)``; this rank's rows of them.
         damping: lambda as a share of the mean diagonal of ``h h^T``.
-        ranks: the processes whose features together are the batch's. Each gets its own rows of
-            the map; their moves of phi add up.
+        ranks: the processes whose features together are the batch's.
         images: of all ranks together; ``len(features)`` when not given.
 
-    Returns:
-        The map; not finite where the features are not, or are all zero. Nothing here waits for
-        the device.
+    Attributes:
+        check: 0-d; NaN where the features are not finite, or all zero.
     """
-    n, width = len(features) if images is None else images, features.shape[1]
-    # Both sides give the same matrix; the smaller system is the cheaper one, and the smaller
-    # message.
-    if n <= width:
-        whole = ranks.gather(features, n)
-        gram, squares = whole @ whole.T, whole.square().sum()
-    else:
-        gram, squares = features.T @ features, features.square().sum()
-        ranks.sum_(gram, squares)
-    gram.diagonal().add_(damping * squares / n)
-    factor, failed = torch.linalg.cholesky_ex(gram)
-    if n <= width:
-        ridge = torch.cholesky_solve(whole, factor)[ranks.share(n)]
-    else:
-        ridge = torch.cholesky_solve(features.T, factor).T
-    return ridge / torch.where(failed == 0, 1.0, torch.nan)
+
+    def __init__(
+        self, features: Tensor, damping: float, ranks: Ranks = ALONE, images: int | None = None
+    ) -> None:
+        n = len(features) if images is None else images
+        self.share = ranks.share(n)
+        # Both sides give the same map; the smaller system is the cheaper one, and the smaller
+        # message.
+        self.by_images = n <= features.shape[1]
+        if self.by_images:
+            self.features = ranks.gather(features, n)
+            gram, squares = self.features @ self.features.T, self.features.square().sum()
+        else:
+            self.features = features
+            gram, squares = features.T @ features, features.square().sum()
+            ranks.sum_(gram, squares)
+        gram.diagonal().add_(damping * squares / n)
+        self.factor, failed = torch.linalg.cholesky_ex(gram)
+        self.check = torch.where(failed == 0, 0 * squares, torch.nan)
+
+    def __call__(self, moves: Tensor) -> Tensor:
+        """Moves of phi, ``(k, d_h)``, from this rank's rows of moves of z, ``(n, k)``.
+
+        Those of all ranks add up.
+        """
+        if not self.by_images:
+            return torch.cholesky_solve(self.features.T @ moves, self.factor).T
+        whole = moves
+        if len(moves) < len(self.features):
+            whole = moves.new_zeros(len(self.features), moves.shape[1])
+            whole[self.share] = moves
+        return torch.cholesky_solve(whole, self.factor).T @ self.features

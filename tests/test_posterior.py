@@ -61,8 +61,9 @@ def test_whitened_coordinates_keep_the_latents_and_the_gradient() -> None:
 
 def test_whitening_refuses_features_it_cannot_use() -> None:
     for bad in (torch.zeros(4, 3), torch.full((4, 3), torch.nan)):
+        assert bool(make_coordinates(bad, 0.1).check.isnan())
         with pytest.raises(ValueError, match="cannot whiten"):
-            make_coordinates(bad, 0.1)
+            sample_posterior(lambda z: z.square().sum(1), bad, 2, draws=10, warmup=10)
 
 
 def test_adapting_without_warmup_is_refused() -> None:

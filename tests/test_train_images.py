@@ -15,7 +15,7 @@ from lae_fast.models.lae import LAE
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.evaluators import AutogradEvaluator, ExplicitEvaluator
 from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.whitening import ridge_map
+from lae_fast.whitening import RidgeMap
 
 DAMPING = 0.1
 STEP_SIZES = {0.05: 0.15, 0.002: 0.004}
@@ -31,7 +31,7 @@ def naive(
     """
     features = model.encoder(x)
     h = features.detach()
-    ridge = ridge_map(h, DAMPING)
+    ridge = RidgeMap(h, DAMPING)(torch.eye(len(h), dtype=h.dtype))
 
     def at(z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.detach().requires_grad_()
@@ -128,7 +128,7 @@ def test_ridge_map_is_the_ridge_regression_of_a_move(n: int, width: int) -> None
     gram = h @ h.T
     shift = 0.1 * gram.diagonal().mean() * torch.eye(n, dtype=torch.float64)
     want = (torch.linalg.inv(gram + shift) @ move).T @ h
-    torch.testing.assert_close(move.T @ ridge_map(h, 0.1), want)
+    torch.testing.assert_close(RidgeMap(h, 0.1)(move), want)
 
 
 def test_without_damping_phi_takes_over_the_whole_move() -> None:

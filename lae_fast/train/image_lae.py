@@ -24,7 +24,7 @@ from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.evaluators import Evaluation, Evaluator
 from lae_fast.train.iteration import Learner, figures, sum_grads
-from lae_fast.whitening import ridge_map
+from lae_fast.whitening import RidgeMap
 
 TOGETHER = 16
 """Steps whose displacements wait for each other."""
@@ -75,16 +75,16 @@ class ImageLAETrainer(Learner):
         features = self.encoder.features(x)
         with torch.no_grad():
             start = features @ self.model.phi.T
-            ridge = ridge_map(features, self.damping, self.ranks, images)
+            ridge = RidgeMap(features, self.damping, self.ranks, images)
             states, chain = self._run_chain(x, start, ridge, images)
         self.encoder.backward(states.grad_features)
-        move = (chain.x - start).T @ ridge
+        move = ridge(chain.x - start)
         sums = states.sums(chain)
         norm = sum_grads(self.optimizer, self.ranks, move, sums)
-        return self.model.phi + move, figures(norm, sums, check=ridge.sum(dtype=torch.float64))
+        return self.model.phi + move, figures(norm, sums, check=ridge.check)
 
     def _run_chain(
-        self, x: Tensor, start: Tensor, ridge: Tensor, images: int
+        self, x: Tensor, start: Tensor, ridge: RidgeMap, images: int
     ) -> tuple[RetainedImages, langevin.State]:
         states = RetainedImages(
             self.evaluator, x, self.model.phi, start, ridge, self.prior, self.steps, self.ranks,
@@ -160,7 +160,7 @@ class RetainedImages(RetainedRows):
         evaluator, x, prior, steps: as in `RetainedRows`.
         phi: at the batch's start, ``(d_z, d_h)``.
         start: z at the batch's start, ``(n, d_z)``.
-        ridge: what turns moves of z into moves of phi, ``(n, d_h)``.
+        ridge: what turns moves of z into moves of phi.
         ranks: over which moves of phi are summed.
         encoder_gradient: as in `ImageLAETrainer`.
     """
@@ -171,7 +171,7 @@ class RetainedImages(RetainedRows):
         x: Tensor,
         phi: Tensor,
         start: Tensor,
-        ridge: Tensor,
+        ridge: RidgeMap,
         prior: bool,
         steps: int,
         ranks: Ranks = ALONE,
@@ -180,7 +180,7 @@ class RetainedImages(RetainedRows):
         super().__init__(evaluator, x, prior, steps)
         self.ranks, self.along_chain = ranks, encoder_gradient == "chain"
         self.phi, self.start, self.ridge = phi, start, ridge
-        self.grad_features = torch.zeros_like(ridge)
+        self.grad_features = x.new_zeros(len(x), phi.shape[1])
         """Gradient with respect to the features, ``(n, d_h)``: ``1/T sum_t dV_t/dz phi_t``, or
         that of the start alone."""
         self._grads: list[Tensor] = []
@@ -211,7 +211,7 @@ class RetainedImages(RetainedRows):
         if not self._moves:
             return
         # phi_t = phi + (z_t - z_0)^T ridge, one below the other.
-        phis = torch.cat(self._moves, 1).T @ self.ridge
+        phis = self.ridge(torch.cat(self._moves, 1))
         self.ranks.sum_(phis)
         phis += self.phi.repeat(len(self._moves), 1)
         self.grad_features.addmm_(torch.cat(self._grads, 1), phis, alpha=self.share)
