@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.console import make_console, plain
+from lae_cli.opened import WHICH_RUN
 from lae_cli.options import LARGEST
 from lae_fast import config as settings
 from lae_fast import runs
@@ -18,13 +19,7 @@ if TYPE_CHECKING:
     from lae_fast.report import Report
 
 _OPTIONS = (
-    click.argument("run", default="latest"),
-    click.option("--run-root", metavar="DIR", help="Folder of run folders.  [default: runs]"),
-    click.option("--data-dir", metavar="DIR", help="Where the data set lies, if it has moved."),
-    click.option(
-        "--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True,
-        help="Which weights.",
-    ),
+    *WHICH_RUN,
     click.option(
         "--images", type=click.IntRange(2, LARGEST), default=1000, show_default=True,
         help="Held-out images to evaluate.",

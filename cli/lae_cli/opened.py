@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".svg", ".pdf")
 
-_OPTIONS = (
+WHICH_RUN = (
     click.argument("run", default="latest"),
     click.option("--run-root", metavar="DIR", help="Folder of run folders.  [default: runs]"),
     click.option("--data-dir", metavar="DIR", help="Where the data set lies, if it has moved."),
@@ -29,6 +29,11 @@ _OPTIONS = (
         "--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True,
         help="Which weights.",
     ),
+)  # fmt: skip
+"""The argument and the options that name a run, its weights and its data."""
+
+_OPTIONS = (
+    *WHICH_RUN,
     click.option(
         "--seed", type=click.IntRange(0, LARGEST), default=0, show_default=True,
         help="Of all draws.",
