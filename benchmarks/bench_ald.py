@@ -1,58 +1,105 @@
-"""One accept/reject and the next proposal: fused against eager PyTorch and torch.compile."""
+"""The chains' operators: fused against eager PyTorch, torch.compile, and a copy of the bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import baselines
 import pytest
 import torch
-from baselines import eager_step, synchronise
+from baselines import synchronise
+from torch import Tensor
 
 from lae_fast import ald, ops
 
-SHAPES = [(2, 256), (8, 256), (16, 1024), (64, 4096)]
 ETA, TAU = 1e-3, 1.0
+ROWS, LATENTS = 512, 8
+Run = Callable[[], object]
 
 
-def inputs(shape: tuple[int, int], device: str) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
+class Inputs:
+    """A chain and its evaluated proposal; phi of a shape, or ``ROWS`` chains of ``LATENTS``."""
 
-    def randn() -> torch.Tensor:
-        return torch.randn(shape, generator=generator).to(device)
+    def __init__(self, shape: tuple[int, int], device: str, *, rows: bool = False) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.phi, self.grad, self.proposal, self.grad_proposal = (
+            torch.randn(shape, generator=generator).to(device) for _ in range(4)
+        )
+        size = (shape[0],) if rows else ()
+        self.old, self.new = (
+            torch.full(size, value, dtype=torch.float64, device=device) for value in (5.0, 4.0)
+        )
+        self.rng = ald.make_rng(0, device)
+        self.info = torch.zeros(4, dtype=torch.float64, device=device)
+        self.moved = torch.zeros(shape[0], dtype=torch.bool, device=device)
+        self.sizes = torch.full((shape[1],), ETA, dtype=torch.float64, device=device)
+        self.noise_sq = self.phi.square().sum()
 
-    return {
-        "phi": randn(), "grad": randn(), "proposal": randn(), "grad_proposal": randn(),
-        "potential": torch.tensor(5.0, dtype=torch.float64, device=device),
-        "potential_proposal": torch.tensor(4.0, dtype=torch.float64, device=device),
-    }  # fmt: skip
+    @property
+    def both(self) -> tuple[Tensor, ...]:
+        return self.phi, self.grad, self.old, self.proposal, self.grad_proposal, self.new
 
 
-@pytest.mark.parametrize("variant", ["eager", "compile", "fused"])
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}x{s[1]}")
-def test_step(benchmark: Any, shape: tuple[int, int], device: str, variant: str) -> None:
-    benchmark.group = f"ALD step, phi {shape[0]}x{shape[1]}, {device}"
-    benchmark.extra_info |= {"variant": variant, "baseline": "eager"}
-    t = inputs(shape, device)
-    if variant == "fused":
-        rng, info = ald.make_rng(0, device), torch.zeros(4, dtype=torch.float64, device=device)
+FUSED: dict[str, Callable[[Inputs], Run]] = {
+    "propose": lambda t: lambda: ops.propose(t.phi, t.grad, t.rng, ETA, TAU),
+    "log_ratio": lambda t: lambda: ops.log_ratio(*t.both, ETA, TAU),
+    "step_": lambda t: lambda: ops.step_(*t.both, t.rng, t.info, ETA, TAU, True),
+    "propose_rows": lambda t: lambda: ops.propose_rows(t.phi, t.grad, t.rng, t.sizes, TAU),
+    "step_rows_": lambda t: (
+        lambda: ops.step_rows_(*t.both, t.rng, t.moved, t.info, t.sizes, TAU, True)
+    ),
+}
 
-        def run() -> None:
-            ops.step_(
-                t["phi"], t["grad"], t["potential"], t["proposal"], t["grad_proposal"],
-                t["potential_proposal"], rng, info, ETA, TAU, True,
-            )  # fmt: skip
-            synchronise(device)
+
+def eager(op: str, t: Inputs, wrap: Callable[[Any], Any]) -> Run:
+    """The same in plain PyTorch; ``wrap`` is what compiles it."""
+    function = wrap(getattr(baselines, f"eager_{op.rstrip('_')}"))
+    sizes = t.sizes.to(t.phi.dtype)
+    args: dict[str, tuple[Any, ...]] = {
+        "propose": (t.phi, t.grad, ETA, TAU),
+        "log_ratio": (*t.both, ETA, TAU),
+        "step_": (*t.both[:4], t.noise_sq, *t.both[4:], ETA, TAU),
+        "propose_rows": (t.phi, t.grad, sizes, TAU),
+        "step_rows_": (*t.both, sizes, TAU),
+    }
+    return lambda: function(*args[op])
+
+
+# operator -> shapes, and how many matrices it reads or writes
+CASES = {
+    "step_": ([(2, 256), (8, 256), (16, 1024), (64, 4096)], 7),
+    "propose": ([(8, 256), (64, 4096)], 3),
+    "log_ratio": ([(8, 256), (64, 4096)], 4),
+    "propose_rows": ([(ROWS, LATENTS)], 3),
+    "step_rows_": ([(ROWS, LATENTS)], 7),
+}
+COPY = "copy of as many bytes"
+
+
+@pytest.mark.parametrize("variant", ["eager", "compile", "fused", COPY])
+@pytest.mark.parametrize(
+    ("op", "shape"), [(op, shape) for op, (shapes, _) in CASES.items() for shape in shapes]
+)
+def test_operator(
+    benchmark: Any, op: str, shape: tuple[int, int], device: str, variant: str
+) -> None:
+    benchmark.group = f"{op}, {shape[0]}x{shape[1]}, {device}"
+    floor = COPY if variant == "fused" else None
+    benchmark.extra_info |= {"variant": variant, "baseline": "eager", "floor": floor}
+    t = Inputs(shape, device, rows="rows" in op)
+    if variant == COPY:
+        source = torch.rand(t.phi.numel() * CASES[op][1] // 2, device=device)
+        target = torch.empty_like(source)
+        run: Run = lambda: target.copy_(source)  # noqa: E731
+    elif variant == "fused":
+        run = FUSED[op](t)
     else:
-        step = torch.compile(eager_step, dynamic=False) if variant == "compile" else eager_step
-        noise_sq = t["phi"].square().sum()
+        compiled = variant == "compile"
+        run = eager(op, t, lambda f: torch.compile(f, dynamic=False) if compiled else f)
 
-        def run() -> None:
-            step(
-                t["phi"], t["grad"], t["potential"], t["proposal"], noise_sq,
-                t["grad_proposal"], t["potential_proposal"], ETA, TAU,
-            )  # fmt: skip
-            synchronise(device)
-
-    for _ in range(10):
+    def whole() -> None:
         run()
-    benchmark(run)
+        synchronise(device)
+
+    benchmark.pedantic(whole, rounds=300, warmup_rounds=10)

@@ -32,4 +32,4 @@ def test_iteration(benchmark: Any, setting: Setting, device: str, variant: str) 
     benchmark.group = f"iteration, {setting}, {device}"
     benchmark.extra_info |= {"variant": variant, "baseline": "naive", "floor": FLOORS.get(variant)}
     run = it.waiting(VARIANTS[variant](setting, device), device)
-    benchmark.pedantic(run, rounds=3 if setting.steps > 10 else 15, warmup_rounds=1)
+    benchmark.pedantic(run, rounds=6 if setting.steps > 10 else 40, warmup_rounds=2)

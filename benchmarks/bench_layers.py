@@ -9,9 +9,9 @@ import pytest
 import torch
 from baselines import synchronise
 
-from lae_fast import layer_ops, layer_reference, ops, reference
+from lae_fast import layer_ops, layer_reference
 
-BATCH, HIDDEN, PIXELS, LATENTS = 512, 256, 784, 8
+BATCH, HIDDEN, PIXELS = 512, 256, 784
 
 
 def tensors(device: str, width: int) -> dict[str, torch.Tensor]:
@@ -45,10 +45,28 @@ def discretized_logistic(module: Any, t: dict[str, torch.Tensor]) -> Callable[[]
     return lambda: module.discretized_logistic_grad_(t["u"], t["bias"], t["x"], scale)
 
 
+def column_sums(module: Any, t: dict[str, torch.Tensor]) -> Callable[[], object]:
+    return lambda: module.add_column_sums_(t["bias"], t["u"], 1e-9)
+
+
+def norm_grads(module: Any, t: dict[str, torch.Tensor]) -> Callable[[], object]:
+    args = (t["gain"], t["shift"], t["bias"], t["grad"], t["u"], t["grad_u"], 1e-9)
+    return lambda: module.add_norm_grads_(*args)
+
+
+def copy_rows(module: Any, t: dict[str, torch.Tensor]) -> Callable[[], object]:
+    """Every second row."""
+    rows = torch.arange(BATCH, device=t["u"].device) % 2 == 0
+    return lambda: module.copy_rows_([t["u"]], [t["y"]], rows, True)
+
+
 # operator -> its call, the width of its matrices, how many of them it reads or writes
 CASES = {
     "norm_relu_": (norm_relu, HIDDEN, 3),
     "norm_relu_backward_": (norm_relu_backward, HIDDEN, 5),
+    "add_norm_grads_": (norm_grads, HIDDEN, 3),
+    "add_column_sums_": (column_sums, PIXELS, 1),
+    "copy_rows_": (copy_rows, PIXELS, 1),
     "bernoulli_grad_": (bernoulli, PIXELS, 3),
     "gaussian_grad_": (gaussian, PIXELS, 3),
     "discretized_logistic_grad_": (discretized_logistic, PIXELS, 3),
@@ -84,24 +102,3 @@ def test_layer(benchmark: Any, op: str, device: str, variant: str) -> None:
     except torch._dynamo.exc.BackendCompilerFailed as error:  # torch.compile's, not ours
         pytest.skip(f"torch.compile fails: {error}")
     benchmark.pedantic(whole, rounds=200, warmup_rounds=5)
-
-
-@pytest.mark.parametrize("variant", ["eager", "fused"])
-def test_step_rows(benchmark: Any, device: str, variant: str) -> None:
-    benchmark.group = f"step_rows_, {BATCH}x{LATENTS}, {device}"
-    benchmark.extra_info |= {"variant": variant, "baseline": "eager"}
-    step = ops.step_rows_ if variant == "fused" else reference.ald_step_rows_
-    x, grad, proposal, grad_new = (torch.rand(BATCH, LATENTS, device=device) for _ in range(4))
-    values, sizes = (torch.rand(n, device=device, dtype=torch.float64) for n in (BATCH, LATENTS))
-    rng = torch.zeros(2, dtype=torch.int64, device=device)
-    info = torch.zeros(4, dtype=torch.float64, device=device)
-    moved = torch.zeros(BATCH, dtype=torch.bool, device=device)
-
-    def run() -> None:
-        step(
-            x, grad, values, proposal, grad_new, values.clone(), rng, moved, info, 1e-3 + sizes,
-            1.0, True,
-        )  # fmt: skip
-        synchronise(device)
-
-    benchmark.pedantic(run, rounds=200, warmup_rounds=5)

@@ -15,7 +15,7 @@ import pytest
 from iterations import Setting
 
 SWEEPS = {
-    "steps": (2, 10, 50, 200),
+    "steps": (1, 2, 10, 50, 200),
     "batch": (128, 256, 512, 1024, 2048),
     "hidden": (128, 256, 512, 1024),
     "latents": (2, 8, 32, 128),
