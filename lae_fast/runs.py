@@ -71,6 +71,7 @@ __all__ = [
     "remove",
     "send_command",
     "summarise",
+    "sweeps",
     "take_command",
     "taken",
     "write_config",
@@ -159,9 +160,17 @@ def folders(root: Path) -> list[Path]:
 
     That of a sweep holds runs but is none.
     """
+    return [path for path in _inside(root) if not (path / SWEEP_FILE).exists()]
+
+
+def sweeps(root: Path) -> list[Path]:
+    """The folders in ``root`` that hold a sweep's runs, by name."""
+    return sorted(path for path in _inside(root) if (path / SWEEP_FILE).exists())
+
+
+def _inside(root: Path) -> list[Path]:
     try:
-        found = [path for path in root.iterdir() if path.is_dir() and path.name[:1] != "."]
-        return [path for path in found if not (path / SWEEP_FILE).exists()]
+        return [path for path in root.iterdir() if path.is_dir() and path.name[:1] != "."]
     except FileNotFoundError:
         return []
     except OSError as error:

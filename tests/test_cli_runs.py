@@ -52,6 +52,15 @@ def test_ls_empty(tmp_path: Path) -> None:
     assert json.loads(invoke(tmp_path, "ls", "--json").output) == []
 
 
+def test_ls_names_sweeps(tmp_path: Path) -> None:
+    write_run(tmp_path / "wide", "point")
+    (tmp_path / "wide" / "sweep.json").write_text("{}")
+    result = invoke(tmp_path, "ls")
+    assert "no runs in" in result.stderr
+    assert f"wide is a sweep; `lae runs ls --run-root {tmp_path / 'wide'}`" in result.stderr
+    assert "point" in invoke(tmp_path / "wide", "ls").output
+
+
 def test_run_root_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAE_RUN_ROOT", str(root))
     assert "alpha" in CliRunner().invoke(command, ["ls"]).output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -49,6 +50,12 @@ def list_command(run_root: str | None, as_json: bool) -> None:
         click.echo(f"no runs in {printable(root)}; `lae train` makes one", err=True)
     else:
         _print_table(summaries)
+    for path in [] if as_json else store.sweeps(Path(root)):
+        click.echo(
+            f"{printable(path.name)} is a sweep; `lae runs ls --run-root "
+            f"{shlex.quote(printable(str(path)))}` lists its runs",
+            err=True,
+        )
 
 
 @runs.command("show")
