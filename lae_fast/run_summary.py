@@ -22,7 +22,7 @@ from lae_fast.events import (
     decode,
     decode_many,
 )
-from lae_fast.run_files import BLOCK, EVENTS_FILE, open_regular, read_config
+from lae_fast.run_files import EVENTS_FILE, open_regular, read_config
 from lae_fast.run_log import EventReader
 
 SILENT_AFTER = 15.0
@@ -191,7 +191,7 @@ def _last_best(run: Path) -> Evaluated | None:
         least = max(0, end - _LOOK_BACK)
         rest = b""
         while file is not None and end > least:
-            begin = max(least, end - BLOCK)
+            begin = max(least, end - _TAIL)  # viewers ask every second: little memory a time
             block = os.pread(file.fileno(), end - begin, begin) + rest
             at = block.rfind(mark)
             if at >= 0 and ((start := block.rfind(b"\n", 0, at)) >= 0 or begin == 0):

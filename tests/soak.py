@@ -31,8 +31,9 @@ LAE = [sys.executable, "-m", "lae_cli"]
 SETTINGS = ["--batch-size", "128", "--hidden", "128", "--patience", "0", "--device", "cpu"]
 NAME = "soak"
 DISK = 96 << 20
-WARM_UP = 90.0
-"""Seconds after which a process has allocated what it keeps."""
+TRAINER_WARM_UP, DASHBOARD_WARM_UP = 90.0, 300.0
+"""Seconds after which a process has allocated what it keeps. A dashboard draws once a second, and
+its libraries remember what they drew some hundred times."""
 MOST_GROWTH = 0.01
 
 
@@ -40,6 +41,7 @@ MOST_GROWTH = 0.01
 class Usage:
     """Samples of one process: seconds since the first, resident bytes, open files."""
 
+    warm_up: float = TRAINER_WARM_UP
     samples: list[tuple[float, int, int]] = dataclasses.field(default_factory=list)
     began: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -57,7 +59,7 @@ class Usage:
 
         None where there was not time enough to tell.
         """
-        kept = [sample for sample in self.samples if sample[0] > WARM_UP]
+        kept = [sample for sample in self.samples if sample[0] > self.warm_up]
         if len(kept) < 30:
             return None
         third = len(kept) // 3
@@ -76,7 +78,7 @@ class Soak:
     chance: random.Random
     faults: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     trainer: list[Usage] = dataclasses.field(default_factory=list)
-    dashboard: Usage = dataclasses.field(default_factory=Usage)
+    dashboard: Usage = dataclasses.field(default_factory=lambda: Usage(DASHBOARD_WARM_UP))
     complaints: list[str] = dataclasses.field(default_factory=list)
 
     def expect(self, right: bool, otherwise: str) -> None:

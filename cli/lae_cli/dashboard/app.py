@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import ClassVar
 
+from rich.cells import cached_cell_len
 from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
@@ -27,6 +28,9 @@ from lae_cli.dashboard.live_view import LiveView
 from lae_cli.dashboard.pictures_view import PicturesView
 from lae_cli.dashboard.runs_view import RunsView
 from lae_cli.dashboard.watcher import News
+
+FORGET = 30.0
+"""Seconds. Rich remembers the widths of the last 4,096 lines, which here never come again."""
 
 
 class Dashboard(Actions):
@@ -109,8 +113,12 @@ class Dashboard(Actions):
         """Start to watch."""
         self.query_one(Tabs).can_focus = False
         self.set_interval(REPLAY_TICK, self.advance)
+        self.set_interval(FORGET, self._forget)
         self.follow()
         self.watcher.start()
+
+    def _forget(self) -> None:
+        cached_cell_len.cache_clear()
 
     def on_unmount(self) -> None:
         """Stop to watch."""
