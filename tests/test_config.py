@@ -78,7 +78,7 @@ def test_numbers_out_of_bounds(name: str, text: str) -> None:
     assert len(str(error.value)) < 200
 
 
-@pytest.mark.parametrize("name", set(NUMBERS) - {"patience", "seed", "checkpoint_interval"})
+@pytest.mark.parametrize("name", sorted({*NUMBERS} - {"patience", "seed", "checkpoint_interval"}))
 def test_zero_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="--flag must be"):
         parse(name, "0", label="--flag")

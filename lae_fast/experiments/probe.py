@@ -18,11 +18,12 @@ COLUMNS = {
 NOTE = (
     "Adam moves a weight by about its rate a step: 590 steps of 1e-4 move it by 0.06 at most, "
     "which is nothing on latents of unit scale. So this protocol, whose batch size is inferred "
-    "from the tables, cannot give the rows of the VAE; on MNIST and VAE z=8, ten epochs at 1e-3 and 1e-2 give "
-    "52.8 % and 68.0 %. On the published LAE's latents (standard deviations of 35 to 50 here) a "
-    "random layer is wrong by some 20 nats, which 590 such steps do not undo either; the published "
-    "loss below 1 takes more of them. How far the probe got says more of the latents' scale than "
-    "of what they hold. The last column trains it longer, at 1e-2, on latents scaled to one."
+    "from the tables, cannot give the rows of the VAE; on MNIST and VAE z=8, ten epochs at 1e-3 "
+    "and 1e-2 give 52.8 % and 68.0 %. On the published LAE's latents (standard deviations of 35 "
+    "to 50 here) a random layer is wrong by some 20 nats, which 590 such steps do not undo "
+    "either; the published loss below 1 takes more of them. How far the probe got says more of "
+    "the latents' scale than of what they hold. The last column trains it longer, at 1e-2, on "
+    "latents scaled to one."
 )
 QUICK: dict[str, Any] = {"epochs": 10, "learning_rate": 1e-2, "batch_size": 128}
 
