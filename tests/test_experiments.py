@@ -73,6 +73,9 @@ class TestOutcome:
         without_z = replace(now, tables=[table(["x", 9.0, 3.0], ["y", 8.0, "not run"])])
         assert filled(without_z, before).complete
         assert not filled(replace(without_z, partial=["a model"]), before).complete
+        half = replace(before, partial=["vae z=2 (epoch 4)", "vae z=3 (epoch 5)"])
+        found = filled(replace(without_z, missing=["vae z=2"]), half)
+        assert (found.partial, found.complete) == (["vae z=2 (epoch 4)"], False)
 
     def test_markdown(self) -> None:
         table = Table("Title", {"a": "", "b": ".1f"}, [["x", 1.0]], "Note.")

@@ -54,6 +54,7 @@ class Lab:
     say: Callable[[str], None] = lambda line: None
     complete: bool = True
     partial: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
     _began: float = field(default_factory=time.monotonic)
 
     @property
@@ -124,7 +125,7 @@ class Lab:
         seconds = time.monotonic() - self._began
         return Outcome(
             name, title, setting, tables, shown, self.quick, seconds, self.complete,
-            sorted(self.partial),
+            sorted(self.partial), sorted(self.missing),
         )  # fmt: skip
 
     def _as_far_as_it_got(self, path: Path, summary: runs.Summary) -> SavedRun:
@@ -152,6 +153,7 @@ class Lab:
     def _train(self, config: TrainConfig, begun: Path | None) -> Path:
         label = _label(config)
         if not self.train:
+            self.missing.add(label)
             raise NotTrainedError(f"no finished run of {label}")
         from lae_fast.train import train
 

@@ -64,7 +64,8 @@ class Outcome:
         quick: whether it was the quick form.
         seconds: it took, trainings that were found finished not counted.
         complete: whether nothing was missing.
-        partial: models measured at their best so far.
+        partial: models measured at their best so far, and the epoch that was.
+        missing: models that were not there.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Outcome:
     seconds: float = 0.0
     complete: bool = True
     partial: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
     @property
     def described(self) -> str:
@@ -101,11 +103,14 @@ def filled(outcome: Outcome, earlier: Outcome) -> Outcome:
         for table in outcome.tables
     ]
     lacking = any(cell == NOT_RUN for table in tables for row in table.rows for cell in row)
+    still = [name for name in earlier.partial if name.rsplit(" (", 1)[0] in outcome.missing]
+    partial = sorted({*outcome.partial, *still})
     return replace(
         outcome,
         tables=tables,
         pictures=earlier.pictures | outcome.pictures,
-        complete=outcome.complete or not (lacking or outcome.partial),
+        complete=outcome.complete or not (lacking or partial),
+        partial=partial,
     )
 
 
