@@ -131,7 +131,9 @@ def _spawn(tmp_path: Path, *args: str, **extra: str) -> dict[str, Any]:
         "FAKE_PAUSE": "0.01",
         "LAE_RUN_ROOT": str(tmp_path),
     }
-    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LC_ALL", "FORCE_COLOR")}
+    # Sizes there would hide that of the terminal.
+    others = ("NO_COLOR", "LC_ALL", "FORCE_COLOR", "COLUMNS", "LINES")
+    kept = {k: v for k, v in os.environ.items() if k not in others}
     command = [sys.executable, str(ROOT / "tests/fake_trainer.py"), "train", *args]
     return {"args": command, "env": kept | environ | extra}
 

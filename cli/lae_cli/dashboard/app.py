@@ -137,15 +137,15 @@ class Dashboard(Actions):
                 self.open_run(real[0].path)
             elif self.view_name == "live":
                 self.action_view("runs")
-        # While the application closes, its widgets go one by one, and news may still come.
-        with contextlib.suppress(NoMatches):
+        with contextlib.suppress(NoMatches):  # see `draw`
             self.hear()
-            self.draw()
+        self.draw()
 
     def draw(self) -> None:
         """Draw the status and the view in front."""
         shown = self.shown()
-        with self.batch_update():
+        # While the application closes, its widgets go one by one; news and ticks may still come.
+        with contextlib.suppress(NoMatches), self.batch_update():
             if shown.frame is not None:
                 line = status_line(shown.frame, self.glyphs, self.remark())
                 self.query_one("#status", Static).update(line, layout=False)
