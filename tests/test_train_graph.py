@@ -83,8 +83,9 @@ def test_a_gradient_that_is_not_finite_touches_nothing() -> None:
     torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
 
 
-def test_features_that_are_all_zero_are_named() -> None:
-    trainer = trainer_of(small_model("bernoulli", torch.float32))
+@pytest.mark.parametrize("kind", ["image", "whitened"])
+def test_features_that_are_all_zero_are_named(kind: str) -> None:
+    trainer = other_trainer(kind, "bernoulli")
     with torch.no_grad():
         norm = trainer.model.encoder.blocks[-1].norm
         norm.weight.zero_()

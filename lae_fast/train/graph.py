@@ -136,7 +136,7 @@ def guarded_iteration(trainer: Learner, x: Tensor) -> Tensor:
     ``found_inf`` is 1.
     """
     phi, figures = trainer.learn(x, len(x))
-    good = figures[:2].isfinite().all()
+    good = figures[:3].isfinite().all()
     optimizer = trainer.optimizer
     optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
     try:

@@ -112,7 +112,7 @@ def figures(norm: Tensor, sums: Tensor, check: Tensor | None = None) -> Tensor:
             acceptance.
         check: finite if the features could be whitened.
     """
-    parts = (norm, norm if check is None else check, sums)
+    parts = (norm, torch.zeros_like(norm) if check is None else check, sums)
     return torch.cat([part.double().reshape(-1) for part in parts])
 
 
@@ -123,15 +123,15 @@ def read(figures: Tensor, images: int) -> IterationStats:
         TrainingError: its gradients are not to be followed.
     """
     norm, check, *sums = figures.tolist()
-    if not (math.isfinite(norm) and math.isfinite(check)):
-        raise TrainingError(_reason(norm, check, sums[0]))
+    if not all(map(math.isfinite, (norm, check, sums[0]))):
+        raise TrainingError(_reason(check, sums[0]))
     no_chain = [math.nan] * (3 - len(sums))
     loss, accept_prob, accept_rate = [value / images for value in sums] + no_chain
     return IterationStats(images, loss, norm, accept_rate, accept_prob)
 
 
-def _reason(norm: float, check: float, potential: float) -> str:
-    if not math.isfinite(check) and math.isfinite(potential) and math.isfinite(norm):
+def _reason(check: float, potential: float) -> str:
+    if not math.isfinite(check):
         return f"cannot whiten: the encoder's features are all zero or not finite; {REMEDY}"
     if not math.isfinite(potential):
         return f"the potential is not finite; the weights were left as they were; {REMEDY}"
