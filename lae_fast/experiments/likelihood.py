@@ -17,7 +17,8 @@ COLUMNS = {
 NOTE = (
     "Nats an image, of the generative model z ~ N(0, I), x given z, whatever trained it; lower is "
     "better. Importance sampling proposes from a Gaussian refined for every image; annealed "
-    "importance sampling goes from the prior to the posterior. Both err upwards. The validation "
+    "importance sampling goes from the prior to the posterior. Both err upwards; for the published "
+    "LAE, whose latents lie far outside the prior, the former is of no use. The validation "
     "loss is what early stopping saw; it leaves the prior out for the published LAE, so it does "
     "not compare. Acceptance is of the training; the frozen phi is the control for a chain that "
     "accepts nothing."
