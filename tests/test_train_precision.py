@@ -91,3 +91,11 @@ def test_tf32_is_switched_on_for_the_product_alone() -> None:
     a, b = torch.rand(3, 4), torch.rand(4, 2)
     torch.testing.assert_close(DRIFT_PRODUCTS["tf32"](a, b, out=torch.empty(3, 2)), a @ b)
     assert torch.backends.cuda.matmul.allow_tf32 == before
+
+
+@pytest.mark.parametrize("model", ["vae", "frozen"])
+@pytest.mark.parametrize("architecture", ["mlp", "conv"])
+def test_without_a_chain_there_is_no_drift_to_round(model: str, architecture: str) -> None:
+    config = TrainConfig(model=model, architecture=architecture, hidden=16, precision="bf16")
+    trainer = build_trainer(config, build_model(config, (1, 8, 8)), 0.1)
+    assert "bf16" not in trainer.description

@@ -73,8 +73,9 @@ def build_trainer(
     rate = torch.tensor(config.learning_rate, device="cuda") if on_cuda else config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=on_cuda)
     rng = ald.make_rng(config.seed, next(model.parameters()).device)
+    precision = config.precision if config.has_chain else "float32"  # it is of the chain's drift
     try:
-        evaluator = make_evaluator(model.decoder, model.likelihood, config.precision)
+        evaluator = make_evaluator(model.decoder, model.likelihood, precision)
     except ValueError as error:
         raise ConfigError(f"{error}; drop --precision") from error
     trainer = _trainer(config, model, optimizer, rng, step_size, evaluator, ranks)
