@@ -188,7 +188,7 @@ def join(device: str = "auto") -> Iterator[Ranks]:
     except RuntimeError as error:
         raise RankLostError(f"the ranks did not find each other: {error}") from error
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), "cuda" if cuda else "cpu")
+        yield Ranks(rank, size, "cuda" if cuda else "cpu")
     finally:
         dist.destroy_process_group()
 
