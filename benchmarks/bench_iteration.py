@@ -33,3 +33,14 @@ def test_iteration(benchmark: Any, setting: Setting, device: str, variant: str) 
     benchmark.extra_info |= {"variant": variant, "baseline": "naive", "floor": FLOORS.get(variant)}
     run = it.waiting(VARIANTS[variant](setting, device), device)
     benchmark.pedantic(run, rounds=6 if setting.steps > 10 else 40, warmup_rounds=2)
+
+
+@pytest.mark.parametrize("variant", ["autograd", "fused"])
+def test_vae(benchmark: Any, device: str, variant: str) -> None:
+    setting = Setting(0)
+    benchmark.group = (
+        f"iteration of the VAE, batch {setting.batch}, hidden {setting.hidden}, {device}"
+    )
+    benchmark.extra_info |= {"variant": variant, "baseline": "autograd"}
+    make = it.vae if variant == "fused" else it.vae_autograd
+    benchmark.pedantic(it.waiting(make(setting, device), device), rounds=60, warmup_rounds=3)

@@ -12,6 +12,8 @@ from torch import Tensor
 from lae_fast import ald
 from lae_fast.models.lae import LAE, mlp_lae
 from lae_fast.models.likelihoods import Bernoulli
+from lae_fast.models.vae import VAE, mlp_vae
+from lae_fast.train.controls import VAETrainer
 from lae_fast.train.evaluators import AutogradEncoder, AutogradEvaluator
 from lae_fast.train.image_lae import ImageLAETrainer
 from lae_fast.train.lae import LAETrainer
@@ -86,6 +88,34 @@ def per_image(setting: Setting, device: str) -> Run:
         setting.steps, IMAGE_STEP_SIZE, DAMPING, mh=setting.mh,
     )  # fmt: skip
     return lambda: trainer.iteration(x)
+
+
+def vae(setting: Setting, device: str) -> Run:
+    """The VAE's trainer, on the explicit networks."""
+    model, x = _vae(setting, device), setting.images(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+    trainer = VAETrainer(model, optimizer, ald.make_rng(0, device))
+    return lambda: trainer.iteration(x)
+
+
+def vae_autograd(setting: Setting, device: str) -> Run:
+    """Its bound, written out."""
+    model, x = _vae(setting, device), setting.images(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=False)
+        nll, kl = model.terms(x, torch.randn(len(x), setting.latents, device=device))
+        (nll + kl).sum().backward()
+        torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
+        optimizer.step()
+
+    return run
+
+
+def _vae(setting: Setting, device: str) -> VAE:
+    torch.manual_seed(0)
+    return mlp_vae(setting.pixels, setting.latents, setting.hidden, Bernoulli()).to(device)
 
 
 def _batch_trainer(setting: Setting, model: LAE, device: str) -> LAETrainer:
