@@ -96,14 +96,8 @@ class TestLab:
         assert elsewhere.trained(model="vae", latent_dim=2).path == first.path
 
     def test_an_unfinished_one_is_finished(self, small_lab: Lab) -> None:
-        settings = small_lab.config(model="vae", latent_dim=2, epochs=3)
-        stop = StopRequest()
-        for event in train(settings, stop):
-            if isinstance(event, Evaluated):
-                stop.request()
-        (begun,) = small_lab.run_root.iterdir()
-        summary = runs.summarise(begun)
-        assert summary.status not in lab.DONE
+        begun = self._begun(small_lab)
+        assert runs.summarise(begun).status not in lab.DONE
         small_lab.train = False
         assert small_lab.trained(model="vae", latent_dim=2, epochs=3).path == begun
         assert "seed 0 (epoch" in small_lab.outcome("probe", "", "", [], {}).described
@@ -111,6 +105,26 @@ class TestLab:
         found = small_lab.trained(model="vae", latent_dim=2, epochs=3)
         assert found.path == begun
         assert runs.summarise(begun).epochs == 3
+
+    def test_one_that_cannot_be_finished_is_trained_anew(self, small_lab: Lab) -> None:
+        begun, said = self._begun(small_lab), []
+        for state in begun.glob("checkpoints/state*.safetensors"):
+            state.write_bytes(b"no state")
+        small_lab.say = said.append
+        found = small_lab.trained(model="vae", latent_dim=2, epochs=3)
+        assert found.path != begun
+        assert any("cannot read the saved state" in line for line in said)
+        assert begun.is_dir()
+
+    @staticmethod
+    def _begun(small_lab: Lab) -> Path:
+        """A run stopped after its first epoch."""
+        stop = StopRequest()
+        for event in train(small_lab.config(model="vae", latent_dim=2, epochs=3), stop):
+            if isinstance(event, Evaluated):
+                stop.request()
+        (begun,) = small_lab.run_root.iterdir()
+        return begun
 
     def test_missing_models_leave_rows_out(self, small_lab: Lab) -> None:
         small_lab.train = False

@@ -235,6 +235,21 @@ def test_a_state_of_other_settings_is_refused(tmp_path: Path, images: str) -> No
         next(train(other, resume=tmp_path / "run"))
 
 
+@pytest.mark.parametrize("generators", [{}, {"generator/other": torch.zeros(2)}])
+def test_a_state_with_other_generators_is_refused(
+    tmp_path: Path, images: str, generators: dict[str, torch.Tensor]
+) -> None:
+    settings = config(tmp_path, images, epochs=1)
+    list(train(settings))
+    run = tmp_path / "run"
+    tensors, facts = checkpoint.read_state(run, "state")
+    kept = {name: value for name, value in tensors.items() if name != "generator/rng"}
+    assert kept.keys() != tensors.keys()
+    checkpoint.write_state(run, "state", "state-previous", kept | generators, facts)
+    with pytest.raises(CheckpointError, match="another version of this program"):
+        next(train(settings, resume=run))
+
+
 def test_starting_from_the_weights_of_another_run(tmp_path: Path, images: str) -> None:
     list(train(config(tmp_path, images)))
     first = next(train(config(tmp_path, images, name="next", init_from="run", steps=5)))

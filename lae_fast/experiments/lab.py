@@ -88,7 +88,7 @@ class Lab:
         if not self.train and known:
             return self._as_far_as_it_got(*known[0])
         begun = [path for path, summary in known if not summary.active]
-        return open_run(self._train(config, begun[0] if begun else None))
+        return open_run(self._train(config, begun[-1] if begun else None))
 
     def measure(
         self, settings: dict[str, Any], figures: Callable[[SavedRun], dict[str, float]]
@@ -155,13 +155,23 @@ class Lab:
         if not self.train:
             self.missing.add(label)
             raise NotTrainedError(f"no finished run of {label}")
-        from lae_fast.train import train
+        if begun is not None:
+            self.say(f"going on with {begun.name}")
+            try:
+                return _run(config, begun)
+            except CheckpointError as error:  # another version's: it stays, for that one
+                self.say(f"{begun.name}: {error}; training anew")
+        self.say(f"training {label}")
+        return _run(config)
 
-        self.say(f"training {label}" if begun is None else f"going on with {begun.name}")
-        run: str = ""
-        for event in train(config, resume=begun):
-            run = getattr(event, "run", run)
-        return Path(run)
+
+def _run(config: TrainConfig, begun: Path | None = None) -> Path:
+    from lae_fast.train import train
+
+    run = ""
+    for event in train(config, resume=begun):
+        run = getattr(event, "run", run)
+    return Path(run)
 
 
 def _essence(config: TrainConfig) -> dict[str, Any]:

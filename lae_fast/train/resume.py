@@ -84,11 +84,16 @@ def restore(state: State, model: nn.Module, trainer: Trainer) -> None:
 
 
 def restore_generators(states: Mapping[str, Tensor], trainer: Trainer) -> None:
-    """Put back what `generators` gave."""
+    """Put back what `generators` gave; others would go on with other noise, unnoticed."""
+    current = generators(trainer)
+    if states.keys() != current.keys():
+        raise ValueError(
+            f"it holds {', '.join(states) or 'no generator'} and the trainer has "
+            f"{', '.join(current) or 'none'}; another version of this program wrote it"
+        )
     for name, value in states.items():
-        generator = getattr(trainer, name.removeprefix("generator/"))
-        _require_like(name, value, generator)
-        generator.copy_(value)
+        _require_like(name, value, current[name])
+        current[name].copy_(value)
 
 
 def _under(state: State, prefix: str) -> dict[str, Tensor]:
