@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lae_cli.dashboard import exports, health
+from lae_cli.dashboard.columns import MOST, RECENT, Columns
 from lae_cli.dashboard.filters import ascii_like
 from lae_cli.dashboard.replay import SPEEDS, Replay
 from lae_cli.dashboard.series import Series, drawable, envelope, nearest, smooth
@@ -74,6 +75,61 @@ def test_envelope_of_a_spike_among_a_hundred_thousand() -> None:
     y[54_321] = 9.0
     x, thin = envelope(np.arange(1e5), y, 0, 1e5, 100)
     assert x[thin.argmax()] == 54_321
+
+
+@dataclass
+class Point:
+    iteration: float
+    loss: float
+    norm: float = 1.0
+
+
+class TestColumns:
+    """A long run's past is thinned; what is told of the present is not."""
+
+    @staticmethod
+    def columns(points: int) -> Columns:
+        found = Columns(("iteration", "loss", "norm"), ("loss", "norm"))
+        for first in range(0, points, 4000):
+            found.append([Point(k, math.sin(k / 1000)) for k in range(first, first + 4000)])
+        return found
+
+    def test_rows_and_memory_are_bounded(self) -> None:
+        found, size = Columns(("iteration", "loss"), ("loss",)), 0
+        for first in range(0, 100_000, 1000):
+            found.append([Point(k, k % 7) for k in range(first, first + 1000)])
+            table = found.table()
+            size = size or table.values.nbytes
+            assert table.values.nbytes == size
+            assert len(table) < MOST
+            assert table.events == first + 1000
+            x = table.column("iteration")
+            assert (np.diff(x) > 0).all()
+            assert x[0] == 0
+            assert x[-RECENT:].tolist() == list(range(first + 1000))[-RECENT:]
+
+    def test_the_past_is_evenly_spaced(self) -> None:
+        x = self.columns(200_000).table().column("iteration")
+        assert np.diff(x).max() < 200_000 / 200
+
+    def test_peaks_and_gaps_outlive_it(self) -> None:
+        found = self.columns(4000)
+        found.append([Point(4000, 9.0), Point(4001, -9.0), Point(4002, math.nan, 50.0)])
+        found.append([Point(4003 + k, math.nan) for k in range(5000)])
+        found.append([Point(9003 + k, 0.0) for k in range(100_000)])
+        table = found.table()
+        at = dict(zip(table.column("iteration"), table.column("loss"), strict=True))
+        assert (at[4000.0], at[4001.0]) == (9.0, -9.0)
+        assert 4002.0 in at
+
+    def test_tables_that_were_given_out_stay(self) -> None:
+        found = self.columns(8000)
+        before = found.table()
+        copy = before.column("loss").copy()
+        found.append([Point(8000 + k, 5.0) for k in range(20_000)])
+        found.cut("iteration", 100)
+        assert np.array_equal(before.column("loss"), copy)
+        assert found.table().column("iteration")[-1] <= 100
 
 
 @given(st.lists(FINITE, min_size=1, max_size=400), st.sampled_from([5, 20, 100, 500]))
@@ -201,7 +257,7 @@ def test_a_long_log_shows_its_newest_figures_first(tmp_path: Path) -> None:
     assert frame.progress is not None
     assert frame.progress.iteration == 11_999
     assert frame.share_read < 1
-    assert len(frame_of(run).history) == 11_999
+    assert frame_of(run).history.events == 11_999
 
 
 def test_a_log_that_begins_anew_is_read_anew(tmp_path: Path) -> None:

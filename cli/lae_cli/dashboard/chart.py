@@ -18,8 +18,15 @@ from textual_hires_canvas import HiResMode
 from textual_plot import PlotWidget
 
 from lae_cli import vocabulary
-from lae_cli.dashboard.columns import Floats
-from lae_cli.dashboard.series import WINDOWS, Series, drawable, envelope, nearest, smooth
+from lae_cli.dashboard.series import (
+    WINDOWS,
+    Floats,
+    Series,
+    drawable,
+    envelope,
+    nearest,
+    smooth,
+)
 from lae_cli.dashboard.ticks import Ticks
 
 LEAST_WAIT, LONGEST_WAIT = 1.0, 10.0
@@ -237,7 +244,7 @@ class ChartPanel(Vertical):
         Charts are the dearest thing on the screen, and a hundredth more points is half a column.
         """
         if key == self._key:
-            grown, waited = points - self._points, time.monotonic() - self._drawn_at
+            grown, waited = abs(points - self._points), time.monotonic() - self._drawn_at
             seen = grown >= max(1, self._points // 128) and waited >= LEAST_WAIT
             if not (seen or (grown > 0 and waited >= LONGEST_WAIT)):
                 return

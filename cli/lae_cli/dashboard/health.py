@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lae_cli import vocabulary
-from lae_cli.dashboard.columns import Floats
+from lae_cli.dashboard.series import Floats
 from lae_cli.dashboard.story import Frame
 from lae_fast.runs import SILENT_AFTER
 

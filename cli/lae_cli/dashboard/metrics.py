@@ -9,8 +9,8 @@ import numpy as np
 
 from lae_cli import vocabulary
 from lae_cli.dashboard.chart import Drawing
-from lae_cli.dashboard.columns import Floats, Table
-from lae_cli.dashboard.series import Series
+from lae_cli.dashboard.columns import Table
+from lae_cli.dashboard.series import Floats, Series
 from lae_cli.dashboard.story import Frame
 
 X_AXES = ("iteration", "epoch", "time")
@@ -109,8 +109,8 @@ def shape(frames: Sequence[Frame]) -> tuple[object, ...]:
 
 
 def length(frames: Sequence[Frame]) -> int:
-    """How many points there are to be drawn."""
-    return sum(len(frame.history) + len(frame.validation) for frame in frames)
+    """How many points there were to be drawn."""
+    return sum(frame.history.events + frame.validation.events for frame in frames)
 
 
 def drawing(metric: Metric, frames: Sequence[Frame], x_axis: str = "iteration") -> Drawing:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lae_cli.dashboard.columns import Floats
+Floats = NDArray[np.float64]
 
 LARGEST = 1e100
 """Absolute values above this count as infinite: their differences overflow on a chart."""
@@ -72,14 +73,19 @@ def envelope(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tup
     first = max(0, int(np.searchsorted(x, low, side="left")) - 1)
     last = int(np.searchsorted(x, high, side="right")) + 1
     x, y = x[first:last], y[first:last]
+    picked = extremes(x, y, low, high, buckets)
+    return x[picked], y[picked]
+
+
+def extremes(x: Floats, y: Floats, low: float, high: float, buckets: int) -> NDArray[np.intp]:
+    """Where `envelope`'s points are, in order; x is sorted."""
     if len(x) <= 2 * buckets or not high > low:
-        return x, y
+        return np.arange(len(x))
     bucket = np.clip(((x - low) / (high - low) * buckets).astype(np.int64), -1, buckets)
     starts = np.flatnonzero(np.diff(bucket, prepend=bucket[0] - 1))
     order = np.lexsort((y, bucket))  # within a bucket by value: extremes are first and last
     ends = np.append(starts[1:], len(x)) - 1
-    picked = np.unique(np.concatenate([order[starts], order[ends], [0, len(x) - 1]]))
-    return x[picked], y[picked]
+    return np.unique(np.concatenate([order[starts], order[ends], [0, len(x) - 1]]))
 
 
 def nearest(x: Floats, y: Floats, at: float) -> float | None:

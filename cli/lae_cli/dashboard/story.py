@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lae_cli import vocabulary
-from lae_cli.dashboard.columns import EVALUATED, PROGRESS, Columns, Table
+from lae_cli.dashboard.columns import EVALUATED, LOUD, PROGRESS, Columns, Table
 from lae_fast import runs
 from lae_fast.events import (
     SCHEMA_VERSION,
@@ -148,7 +148,7 @@ class Story:
     def _reset(self) -> None:
         self._reader = runs.EventReader(self.path)
         self._restarts = 0
-        self._history, self._validation = Columns(PROGRESS), Columns(EVALUATED)
+        self._history, self._validation = Columns(PROGRESS, LOUD), Columns(EVALUATED, ("val_loss",))
         self._pictured: list[Evaluated] = []
         self._latest = self._read = _Latest()
         self._whole = False
