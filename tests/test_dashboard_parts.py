@@ -25,7 +25,7 @@ from lae_cli.dashboard.replay import SPEEDS, Replay
 from lae_cli.dashboard.series import Series, drawable, envelope, nearest, smooth
 from lae_cli.dashboard.story import Frame, Story
 from lae_cli.dashboard.ticks import WIDEST, Ticks
-from lae_cli.vocabulary import RUN_COLOURS, run_colour
+from lae_cli.vocabulary import RUN_COLOURS, run_colour, run_colours
 from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.events import Heartbeat
@@ -336,6 +336,9 @@ def test_ascii_has_the_same_width(character: str) -> None:
 def test_a_run_keeps_its_colour() -> None:
     assert run_colour("mnist-t50") == run_colour("mnist-t50")
     assert {run_colour(f"run-{i}") for i in range(100)} == set(RUN_COLOURS)
+    beside = run_colours(["mnist-t50", "mnist-t50", *(f"run-{i}" for i in range(5))])
+    assert beside[0] == run_colour("mnist-t50")
+    assert set(beside) == set(RUN_COLOURS)
 
 
 # Imports

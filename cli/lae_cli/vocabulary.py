@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 TRAIN_LOSS = "train loss"
@@ -68,7 +69,17 @@ def class_colour(label: int) -> str:
 
 def run_colour(name: str) -> str:
     """The colour of a run: a function of its name alone, so it is the same everywhere."""
-    return RUN_COLOURS[zlib.crc32(name.encode(errors="surrogateescape")) % len(RUN_COLOURS)]
+    return run_colours((name,))[0]
+
+
+def run_colours(names: Iterable[str]) -> list[str]:
+    """The colours of runs beside each other: their own, or the next one where it is taken."""
+    colours: list[str] = []
+    for name in names:
+        own = zlib.crc32(name.encode(errors="surrogateescape")) % len(RUN_COLOURS)
+        from_own = RUN_COLOURS[own:] + RUN_COLOURS[:own]
+        colours.append(next((c for c in from_own if c not in colours), from_own[0]))
+    return colours
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,9 @@ class CompareView(Vertical):
         if len(names) < 2:
             return
         table.add_column("")
-        for letter, frame in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", shown.frames, strict=False):
-            colour = vocabulary.run_colour(frame.path.name)
+        colours = vocabulary.run_colours(frame.path.name for frame in shown.frames)
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        for letter, colour, frame in zip(letters, colours, shown.frames, strict=False):
             table.add_column(plain(f"{letter} {frame.name}", f"bold {colour}"))
         for index, row in enumerate(rows):
             style = "" if index < len(_RESULTS) else "bold"

@@ -119,12 +119,13 @@ def drawing(metric: Metric, frames: Sequence[Frame], x_axis: str = "iteration") 
     lines: list[Series] = []
     if metric.banded and frames:
         lines += _band(frames[0], x_axis)
-    for letter, frame in zip(_letters(), frames, strict=False):
+    colours = vocabulary.run_colours(frame.path.name for frame in frames)
+    for letter, own, frame in zip(_letters(), colours, frames, strict=False):
         for line in metric.lines:
             label = f"{letter} {frame.name}" if several else line.name
             if several and len(metric.lines) > 1:
                 label += f" {line.name}"
-            colour = vocabulary.run_colour(frame.path.name) if several else line.colour
+            colour = own if several else line.colour
             x, y = _points(frame, line, x_axis)
             dim = several and len(metric.lines) > 1 and not line.evaluated
             lines.append(Series(label, x, y, colour, dim=dim))
