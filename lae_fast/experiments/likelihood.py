@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lae_fast import runs
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import report_models, sound_models
+from lae_fast.experiments.models import further_models, report_models
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
 from lae_fast.report import evaluate_run
 from lae_fast.saved import SavedRun
@@ -29,7 +29,7 @@ def run(lab: Lab) -> Outcome:
     """Evaluate the models with 8 latents, and those with other sizes where they are trained."""
     published = report_models(lab)
     names = ("VAE z=8", "LAE z=8", "LAE z=2, MH") if lab.quick else tuple(published)
-    models = {name: published[name] for name in names} | sound_models(lab)
+    models = {name: published[name] for name in names} | further_models(lab)
     rows: list[list[Cell]] = []
     for name, settings in models.items():
         found = lab.measure(settings, lambda run: _figures(lab, run))

@@ -23,10 +23,18 @@ def report_models(lab: Lab) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def sound_models(lab: Lab) -> dict[str, dict[str, Any]]:
-    """The LAE as the algorithm says, with a chain that moves, and its controls -> settings."""
+def further_models(lab: Lab) -> dict[str, dict[str, Any]]:
+    """What the report does not have -> settings.
+
+    The LAE as the algorithm says, with a chain that moves; its controls; convolutional networks.
+    """
+    conv: dict[str, Any] = {"latent_dim": 8, "architecture": "conv"}
+    if not lab.quick:  # a picture costs them some ten times as much
+        conv |= {"learning_rate": 1e-3, "epochs": 20, "patience": 0}
     return {
         "LAE z=8, prior and MH": {"model": "lae", "latent_dim": 8},
         "frozen phi z=8": {"model": "frozen", "latent_dim": 8},
         "Langevin from an encoder z=8": {"model": "hoffman", "latent_dim": 8},
+        "convolutional VAE z=8": conv | {"model": "vae"},
+        "convolutional LAE z=8, T=2, prior and MH": conv | {"model": "lae", "steps": 2},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import report_models, sound_models
+from lae_fast.experiments.models import further_models, report_models
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
 from lae_fast.experiments.published import PROBE
 from lae_fast.probe import train_probe
@@ -42,7 +42,7 @@ def run(lab: Lab) -> Outcome:
         return first.to_dict() | {"converged": best.accuracy}
 
     rows: list[list[Cell]] = []
-    for name, settings in (report_models(lab) | sound_models(lab)).items():
+    for name, settings in (report_models(lab) | further_models(lab)).items():
         accuracy, loss, training, _ = PROBE.get(name, (None,) * 4)
         found = lab.measure(settings, figures)
         if found is None:
