@@ -156,10 +156,9 @@ def x_of(frame: Frame, table: Table, x_axis: str) -> Floats:
 
 def _band(frame: Frame, x_axis: str) -> list[Series]:
     x = x_of(frame, frame.history, x_axis)
-    x = x[np.isfinite(x)]
     if not len(x):
         return []
-    ends = np.array([x.min(), x.max()])
+    ends = np.array([np.fmin.reduce(x), np.fmax.reduce(x)])
     return [
         Series("", ends, np.full(2, edge), vocabulary.GOOD, faint=True, in_range=False)
         for edge in vocabulary.accept_band(frame.target_accept)
