@@ -8,7 +8,7 @@ import torch
 
 from lae_fast import explore, figures
 from lae_fast.experiments.lab import Lab, NotTrainedError
-from lae_fast.experiments.models import report_models
+from lae_fast.experiments.models import report_models, sound_lae
 from lae_fast.experiments.outcome import Cell, Outcome, Table
 from lae_fast.saved import SavedRun
 
@@ -41,7 +41,7 @@ def _models(lab: Lab) -> dict[str, SavedRun]:
     wanted = {
         "VAE": rows["VAE z=2"],
         "LAE as published": rows["LAE z=2"],
-        "LAE, prior and MH": {"model": "lae", "latent_dim": 2},
+        "LAE, prior and MH": sound_lae(latent_dim=2),
     }
     found = {}
     for name, settings in wanted.items():

@@ -27,9 +27,9 @@ NOTE = (
     "or N(phi h, 0.05^2); decoded from its mean beside. With MH at the published step size nothing "
     "is accepted: phi stays as it was initialised, latents stay narrow, and the draw's 0.05, which "
     "training does not see, costs nats; the published row is near ours without it. The last "
-    "rows: the LAE with its prior, whitened, with a chain that moves; the same networks with phi "
-    "frozen at the start; Langevin chains from an encoder; and convolutional networks, which the "
-    "published code has without a figure."
+    "rows, with T = 2: the LAE with its prior, whitened, with a chain that moves; the same "
+    "networks with phi frozen at the start; Langevin chains from an encoder; and convolutional "
+    "networks, which the published code has without a figure."
 )
 
 

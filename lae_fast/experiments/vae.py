@@ -10,6 +10,7 @@ from lae_fast import explore, figures
 from lae_fast.anomaly import Detection, detect, rotated
 from lae_fast.data import ImageSet, load_test
 from lae_fast.experiments.lab import Lab, NotTrainedError
+from lae_fast.experiments.models import sound_lae
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table, stat
 from lae_fast.experiments.published import VAE_KEPT, VAE_MSE, VAE_NOISY_MSE
 from lae_fast.saved import SavedRun
@@ -139,7 +140,7 @@ def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
         form |= {"learning_rate": 1e-3, "batch_size": 128, "epochs": 20, "patience": 0}
     wanted: dict[str, dict[str, Any]] = {
         "VAE": {"model": "vae"} | form,
-        "LAE, prior and MH": {"model": "lae"} | form,
+        "LAE, prior and MH": sound_lae(**form),
     }
     rows: list[list[Cell]] = []
     pictures = {}
