@@ -64,7 +64,9 @@ class Report:
         negative_elbo: negative evidence lower bound with the model's own encoder, q(z | x) =
             N(phi g(x), 0.05^2) for an LAE as in the paper; `BOUND_SAMPLES` samples.
         dimensions: pixels an image, to state figures a dimension.
-        ais, ais_error, ais_images: annealed importance sampling on the first images, when asked.
+        ais, ais_error, ais_images: annealed importance sampling on the first images, when asked,
+            and its standard error over these.
+        ais_nll: importance-sampled -log p(x) of the same images.
         chain: see `ChainReport`.
     """
 
@@ -81,6 +83,7 @@ class Report:
     ais: float | None
     ais_error: float | None
     ais_images: int
+    ais_nll: float | None
     chain: ChainReport
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,6 +148,7 @@ def evaluate_run(
         ais=None if ais is None else ais.mean,
         ais_error=None if ais is None else ais.standard_error,
         ais_images=min(ais_images, len(x)),
+        ais_nll=None if ais is None else float(values[:ais_images].mean()),
         chain=chain_report(model, x, seed=seed),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,31 @@ class TestOutcome:
         assert "![c](p.png)" in lines
         assert any("lae experiment probe --quick" in line for line in lines)
 
+    def test_other_columns_do_not_fill_a_table(self) -> None:
+        earlier = Table("t", {"a": "", "b": "", "c": ".1f"}, [["x", 1.0, 2.0]])
+        now = replace(
+            earlier, columns={"a": "", "b": "", "d": ".1f"}, rows=[["x", "not run", None]]
+        )
+        found = filled(Outcome("n", "N", "s", [now]), Outcome("n", "N", "s", [earlier]))
+        assert found.tables[0].rows == [["x", "not run", None]]
+        again = replace(now, columns=earlier.columns)
+        found = filled(Outcome("n", "N", "s", [again]), Outcome("n", "N", "s", [earlier]))
+        assert found.tables[0].rows == earlier.rows
+
+    def test_more_seeds_are_another_result(self, tmp_path: Path) -> None:
+        asked = []
+
+        def study(lab: Lab) -> Outcome:
+            asked.append(lab.seed_count)
+            return lab.outcome("uniform", "U", "s", [], {})
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(results, "find_study", lambda name: study)
+            for seeds in (1, 1, 3, 2):
+                make = partial(Lab, True, tmp_path, "data", tmp_path, seed_count=seeds)
+                results.reproduce(make, ["uniform"])
+        assert asked == [1, 3]
+
 
 class TestLab:
     def test_a_finished_run_is_used_again(self, small_lab: Lab) -> None:
@@ -125,6 +151,27 @@ class TestLab:
                 stop.request()
         (begun,) = small_lab.run_root.iterdir()
         return begun
+
+    def test_one_that_is_being_trained_is_not_trained_twice(
+        self, small_lab: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = self._begun(small_lab)
+        running = replace(runs.summarise(begun), status="running")
+        monkeypatch.setattr(runs, "summarise", lambda path, **_: running)
+        small_lab.train = True
+        with pytest.raises(NotTrainedError, match="being trained by another process"):
+            small_lab.trained(model="vae", latent_dim=2, epochs=3)
+        assert small_lab.missing == {"digits vae z=2 seed 0"}
+
+    def test_models_are_told_apart(self, small_lab: Lab) -> None:
+        small_lab.train = False
+        forms: list[dict[str, Any]] = [
+            {}, {"architecture": "conv"}, {"conditional": True}, {"depth": 1}, {"prior": False},
+        ]  # fmt: skip
+        for form in forms:
+            with pytest.raises(NotTrainedError):
+                small_lab.trained(model="lae", latent_dim=2, **form)
+        assert len(small_lab.missing) == len(forms)
 
     def test_missing_models_leave_rows_out(self, small_lab: Lab) -> None:
         small_lab.train = False

@@ -87,7 +87,11 @@ class Lab:
             return open_run(done[0])
         if not self.train and known:
             return self._as_far_as_it_got(*known[0])
-        begun = [path for path, summary in known if not summary.active]
+        for path, summary in known:
+            if summary.status in ("starting", "running"):
+                self.missing.add(_label(config))
+                raise NotTrainedError(f"{path.name} is being trained by another process")
+        begun = [path for path, _ in known]
         return open_run(self._train(config, begun[-1] if begun else None))
 
     def measure(
@@ -125,17 +129,19 @@ class Lab:
         seconds = time.monotonic() - self._began
         return Outcome(
             name, title, setting, tables, shown, self.quick, seconds, self.complete,
-            sorted(self.partial), sorted(self.missing),
+            sorted(self.partial), sorted(self.missing), self.seed_count,
         )  # fmt: skip
 
     def _as_far_as_it_got(self, path: Path, summary: runs.Summary) -> SavedRun:
         """An unfinished run's best weights so far; the outcome says so."""
+        label = _label(load_json(path / runs.CONFIG_FILE))
+        self.complete = False
         try:
             found = open_run(path)
         except CheckpointError as error:
+            self.missing.add(label)
             raise NotTrainedError(str(error)) from error
-        self.complete = False
-        self.partial.add(f"{_label(found.config)} (epoch {summary.epochs})")
+        self.partial.add(f"{label} (epoch {summary.epochs})")
         return found
 
     def _known(self, config: TrainConfig) -> list[tuple[Path, runs.Summary]]:
@@ -181,6 +187,10 @@ def _essence(config: TrainConfig) -> dict[str, Any]:
 
 def _label(config: TrainConfig) -> str:
     words = [config.dataset, config.model, f"z={config.latent_dim}"]
+    words += [config.architecture] if config.architecture != "mlp" else []
+    words += ["conditional"] if config.conditional else []
+    words += ["no prior"] if not config.prior else []
+    words += [f"depth {config.depth}"] if config.depth != TrainConfig.depth else []
     if config.has_chain:
         words += [f"T={config.steps}", "MH" if config.mh else "no MH"]
     return " ".join([*words, f"seed {config.seed}"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lae_fast.experiments.lab import Lab
+from lae_fast.experiments.outcome import Cell
 
 
 def report_models(lab: Lab) -> dict[str, dict[str, Any]]:
@@ -39,6 +40,13 @@ def further_models(lab: Lab) -> dict[str, dict[str, Any]]:
         "convolutional VAE z=8": conv | {"model": "vae"},
         "convolutional LAE z=8, prior and MH": sound_lae(**conv),
     }
+
+
+def acceptance(settings: dict[str, Any], rate: Cell) -> Cell:
+    """What stands in the column of the acceptance: a rate only where something is rejected."""
+    if settings["model"] not in ("lae", "hoffman"):
+        return None
+    return rate if settings.get("mh", True) else "no MH"
 
 
 def sound_lae(**settings: Any) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Outcome:
         complete: whether nothing was missing.
         partial: models measured at their best so far, and the epoch that was.
         missing: models that were not there.
+        seeds: how many were wanted.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Outcome:
     complete: bool = True
     partial: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    seeds: int = 1
 
     @property
     def described(self) -> str:
@@ -97,11 +99,8 @@ def filled(outcome: Outcome, earlier: Outcome) -> Outcome:
     Run folders are large and come to be deleted, or stay on another machine; what was measured on
     them stays.
     """
-    known = {table.title: {str(row[0]): row for row in table.rows} for table in earlier.tables}
-    tables = [
-        replace(table, rows=[_fill(row, known.get(table.title, {})) for row in table.rows])
-        for table in outcome.tables
-    ]
+    known = {table.title: table for table in earlier.tables}
+    tables = [_fill(table, known.get(table.title, table)) for table in outcome.tables]
     lacking = any(cell == NOT_RUN for table in tables for row in table.rows for cell in row)
     still = [name for name in earlier.partial if name.rsplit(" (", 1)[0] in outcome.missing]
     partial = sorted({*outcome.partial, *still})
@@ -114,12 +113,13 @@ def filled(outcome: Outcome, earlier: Outcome) -> Outcome:
     )
 
 
-def _fill(row: list[Cell], known: dict[str, list[Cell]]) -> list[Cell]:
-    before = known.get(str(row[0]), row)
-    if len(before) != len(row):
-        return row
-    lacks = (NOT_RUN, None)
-    return [old if new in lacks else new for new, old in zip(row, before, strict=True)]
+def _fill(table: Table, earlier: Table) -> Table:
+    """The table with the rows that were not run as they were, if its columns are the same."""
+    if list(table.columns) != list(earlier.columns):
+        return table
+    known = {str(row[0]): row for row in earlier.rows}
+    rows = [known.get(str(row[0]), row) if NOT_RUN in row else row for row in table.rows]
+    return replace(table, rows=rows)
 
 
 def save(outcome: Outcome, path: Path) -> None:

@@ -21,7 +21,10 @@ def run(lab: Lab) -> Outcome:
     models = _models(lab)
     pictures = {}
     draws: dict[str, tuple[str, Callable[[Lab, dict[str, SavedRun], str], None]]] = {
-        "samples.png": ("Figure 3: decoded z ~ N(0, I), and from the data's own law.", _samples),
+        "samples.png": (
+            "Figure 3: decoded z ~ N(0, I), and from a Gaussian fitted to held-out latents.",
+            _samples,
+        ),
         "latents.png": ("Figure 4: latents of held-out images.", _latents),
         "interpolation.png": ("Figure 5: the square between (-1, 1) and (1, -1).", _interpolation),
         "traversals.png": ("One latent at a time, around the mean.", _traversals),
@@ -71,7 +74,7 @@ def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     rows = []
     for name, run in models.items():
         rows += [(f"{name}: N(0, I)", explore.sample(run, 12))]
-        rows += [("the data's law", explore.sample(run, 12, law="data", images=images))]
+        rows += [("Gaussian of its latents", explore.sample(run, 12, law="data", images=images))]
     figures.save_rows(lab.picture(file), rows)
 
 

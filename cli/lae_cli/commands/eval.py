@@ -37,7 +37,8 @@ def _lines(values: dict[str, Any]) -> list[str]:
     if values["ais"] is not None:
         rows["-log p(x)"] += (
             f"\n{'':12}{values['ais']:.2f} +- {values['ais_error']:.2f} nats/image, annealed "
-            f"importance sampling, {values['ais_images']} images"
+            f"importance sampling, {values['ais_images']} images (without annealing, these: "
+            f"{values['ais_nll']:.2f})"
         )
     bound, pixels = values["negative_elbo"], values["dimensions"]
     rows |= {
