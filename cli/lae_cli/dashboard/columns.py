@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Columns:
     def __init__(self, names: tuple[str, ...], keys: tuple[str, ...]) -> None:
         self.names, self._keys = names, keys
         self._get = operator.attrgetter(*names)
-        self._values = np.full((len(names), MOST), np.nan)
+        self._values = _blank(len(names))
         self._length = self._events = 0
 
     def append(self, events: Sequence[Any]) -> None:
@@ -114,9 +115,21 @@ class Columns:
 
     def _keep(self, rows: NDArray[np.intp]) -> None:
         # A copy, because tables that were given out must not change.
-        values = np.full_like(self._values, np.nan)
+        values = _blank(len(self.names))
         values[:, : len(rows)] = self._values[:, rows]
         self._values, self._length = values, len(rows)
+
+
+def _blank(fields: int) -> Floats:
+    """Room for `MOST` rows, ``(fields, MOST)``.
+
+    A map of its own goes back to the system whole; on the heap, every resumed run would leave a
+    hole of its size.
+    """
+    room = mmap.mmap(-1, fields * MOST * np.dtype(np.float64).itemsize)
+    values = np.frombuffer(room, np.float64).reshape(fields, MOST)
+    values[:] = np.nan
+    return values
 
 
 def _number(value: Any) -> float:
