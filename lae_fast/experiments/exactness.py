@@ -25,7 +25,7 @@ NOTE = (
     "over data points; beside it that of as many independent exact draws as the chain's mean "
     "effective sample size, a scale and no bound: cell frequencies may mix faster than means. "
     "Samplers with Metropolis-Hastings are about as near as exact draws. Without it, at the step "
-    "size that accept/reject settles on, the law is wrong by far more, and a large effective "
+    "size that accept/reject settles on, the law is several times as wrong, and a large effective "
     "sample size says nothing of that. The amortised Gaussian is diagonal, from a network of 64 "
     "units a layer trained for 2000 batches; more draws do not mend what it is wrong by."
 )
