@@ -21,8 +21,6 @@ from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Stat, Table, stat
 from lae_fast.experiments.published import NEIGHBOURS
 
-REPEATS = 3
-"""Classifiers of one generator on few labels, each with labels of its own."""
 COLUMNS = {
     "neighbours": "", "published accuracy": ".2%", "ours": ".2%", "published loss": ".3f",
     "our loss": ".3f",
@@ -84,13 +82,14 @@ def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[Table, Curves]:
         for count in counts
     }
     epochs = ", ".join(str(wanted.epochs) for wanted in recipes.values())
+    repeats = 1 if lab.quick else 3
     note = (
-        f"Learning rate 3e-3; {epochs} epochs; over {REPEATS} draws of labels and classifiers for "
-        "one generator. The generators know all images, so that this is semi-supervised learning, "
+        f"Learning rate 3e-3; {epochs} epochs; {repeats} draws of labels and classifiers for each "
+        "generator. The generators know all images, so that this is semi-supervised learning, "
         "which the first row is not."
     )
     title = "Few labels: held-out accuracy"
-    return _sweep(lab, title, "labels a class", recipes, "accuracy", note, REPEATS)
+    return _sweep(lab, title, "labels a class", recipes, "accuracy", note, repeats)
 
 
 def _imbalance(lab: Lab, ratios: tuple[float, ...]) -> tuple[Table, Curves]:
