@@ -65,9 +65,10 @@ def _table(
     rows: list[list[Cell]] = []
     for name, seeds in found.items():
         row: list[Cell] = [name]
-        for k, published in enumerate([None, *ATTACK[name]]):
+        published = ATTACK.get(name)
+        for k in range(1 + len(EPSILONS)):
             ours = [(seed[k].accuracy, seed[k].loss)[figure] for seed in seeds]
-            row += [published[figure]] if printed and published else []
+            row += [published[k - 1][figure] if published else None] if printed and k else []
             row += [stat(ours) if ours else NOT_RUN]
         rows.append(row)
     return Table(title, columns, rows, note)

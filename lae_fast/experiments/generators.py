@@ -12,23 +12,26 @@ from lae_fast.models.classifier import ConvClassifier
 from lae_fast.saved import SavedRun
 
 Figures = TypeVar("Figures")
-ROWS = {
-    "none": ("VAE", 0), "LAE, N=2": ("LAE", 2), "VAE, N=2": ("VAE", 2), "LAE, N=5": ("LAE", 5),
-    "VAE, N=5": ("VAE", 5),
-}  # fmt: skip
-"""Rows of tables 7 to 9: generator and neighbours (without any, the generator does not matter)."""
+ROWS = {"none": ("VAE z=8", 0)} | {
+    f"{kind} z={z}, N={n}": (f"{kind} z={z}", n)
+    for z in (2, 8)
+    for n in (2, 5)
+    for kind in ("LAE", "VAE")
+}
+"""Rows of tables 7 to 9: generator and neighbours (without any, the generator does not matter).
+
+The report does not say how many latents its generators have.
+"""
 
 
-def generators(lab: Lab, seed: int) -> dict[str, SavedRun]:
-    """The report's models with 8 latents; those that are missing and must not be trained, not."""
-    found = {}
-    for name in ("VAE", "LAE"):
-        try:
-            found[name] = lab.trained(**report_models(lab)[f"{name} z=8"], seed=seed)
-        except NotTrainedError as error:
-            lab.complete = False
-            lab.say(str(error))
-    return found
+def generator_of(lab: Lab, name: str, seed: int) -> SavedRun | None:
+    """A model of the report; None where it is missing and may not be trained."""
+    try:
+        return lab.trained(**report_models(lab)[name], seed=seed)
+    except NotTrainedError as error:
+        lab.complete = False
+        lab.say(str(error))
+        return None
 
 
 def recipe(lab: Lab, neighbours: int, seed: int) -> Recipe:
@@ -45,7 +48,7 @@ def over_seeds(
     kind, neighbours = ROWS[row]
     found = []
     for seed in lab.seeds:
-        run = generators(lab, seed).get(kind)
+        run = generator_of(lab, kind, seed)
         classifier = run and classifier_of(lab, run, recipe(lab, neighbours, seed))
         if classifier:
             found.append(figures(*classifier))

@@ -13,7 +13,7 @@ from lae_fast.classify import Recipe
 from lae_fast.experiments.generators import (
     ROWS,
     classifier_of,
-    generators,
+    generator_of,
     over_seeds,
     recipe,
 )
@@ -25,6 +25,10 @@ COLUMNS = {
     "neighbours": "", "published accuracy": ".2%", "ours": ".2%", "published loss": ".3f",
     "our loss": ".3f",
 }  # fmt: skip
+NOTE = (
+    "The report does not say how many latents its generators have. With two, a neighbour is often "
+    "another digit, and its figures come out; with eight, neighbours do not cost accuracy."
+)
 Curves = dict[str, tuple[list[float], list[float], list[float] | None]]
 
 
@@ -52,7 +56,7 @@ def run(lab: Lab) -> Outcome:
         if lab.quick
         else "Convolutional classifier, 10 epochs of Adam 1e-4, batches of 128, on MNIST."
     ) + (
-        " Generators with 8 latents, the LAE as published; they were trained on all training "
+        " Generators with 2 and 8 latents, the LAE as published; they were trained on all training "
         "images, without labels."
     )
     tables = [_table(lab), few_table, odd_table]
@@ -64,14 +68,14 @@ def run(lab: Lab) -> Outcome:
 def _table(lab: Lab) -> Table:
     rows: list[list[Cell]] = []
     for name in ROWS:
-        accuracy, loss = NEIGHBOURS[name]
+        accuracy, loss = NEIGHBOURS.get(name, (None, None))
         found = over_seeds(lab, name, lambda _, about: about)
         if found:
             ours = [stat(values[key] for values in found) for key in ("accuracy", "loss")]
             rows.append([name, accuracy, ours[0], loss, ours[1]])
         else:
             rows.append([name, accuracy, NOT_RUN, loss, None])
-    return Table("Table 7: held-out accuracy and loss (nats an image)", COLUMNS, rows)
+    return Table("Table 7: held-out accuracy and loss (nats an image)", COLUMNS, rows, NOTE)
 
 
 def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[Table, Curves]:
@@ -115,12 +119,13 @@ def _sweep(
     note: str,
     repeats: int = 1,
 ) -> tuple[Table, Curves]:
-    cells: dict[str, list[Cell]] = {name: [] for name in ROWS}
-    for name, (kind, neighbours) in ROWS.items():
+    chosen = {name: row for name, row in ROWS.items() if "z=8" in row[0]}
+    cells: dict[str, list[Cell]] = {name: [] for name in chosen}
+    for name, (kind, neighbours) in chosen.items():
         for wanted in recipes.values():
             found = []
             for seed, repeat in itertools.product(lab.seeds, range(repeats)):
-                generator = generators(lab, seed).get(kind)
+                generator = generator_of(lab, kind, seed)
                 exact = dataclasses.replace(
                     wanted, neighbours=neighbours, learning_rate=3e-3, seed=seed + 1000 * repeat
                 )
