@@ -171,16 +171,21 @@ def dashboard(root: Path, *paths: Path, **options: Any) -> Dashboard:
 
 
 async def settle(pilot: Pilot[None], app: Dashboard) -> None:
-    """Wait until the runs on the screen have been read to their ends, and draw them."""
-    before = app.news
-    for _ in range(3000):
-        await pilot.pause(0.01)
-        wanted = {path for path in (app.opened, *app.marked) if path is not None}
-        frames = [app.news.frames.get(path) for path in wanted]
-        if app.news is not before and all(frame and frame.share_read == 1 for frame in frames):
-            break
-    else:
-        raise AssertionError("the watcher has nothing to say")
+    """Wait until the runs on the screen have been read to their ends, and draw them.
+
+    Twice, since the first news may be of a look that began before this was called.
+    """
+    for _ in range(2):
+        before = app.news
+        app.follow()  # wakes the watcher
+        for _ in range(3000):
+            await pilot.pause(0.01)
+            wanted = {path for path in (app.opened, *app.marked) if path is not None}
+            frames = [app.news.frames.get(path) for path in wanted]
+            if app.news is not before and all(f and f.share_read == 1 for f in frames):
+                break
+        else:
+            raise AssertionError("the watcher has nothing to say")
     app.draw()
     await pilot.pause()
 

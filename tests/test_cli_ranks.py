@@ -80,8 +80,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     ]
     results = {}
     for job in jobs:
-        code, out, _ = finish(job)
-        assert code == 0
+        code, out, said = finish(job)
+        assert code == 0, said
         result = json.loads(out)
         results[result["run"]] = result
     one = weights(tmp_path / "one")

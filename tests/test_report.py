@@ -68,7 +68,7 @@ class TestVerdict:
     def healthy(self) -> Report:
         chain = ChainReport(0.57, 0.01, 0.05, 1e3, 1.02, 0.2, (0.1, -0.1), (0.95, 1.1))
         return Report(
-            "r", "lae", "digits", 100, 100, 90.0, 1.0, 0.2, 95.0, 64, None, None, 0, chain
+            "r", "lae", "digits", 100, 100, 90.0, 1.0, 0.2, 95.0, 64, None, None, 0, None, chain
         )
 
     def failures(self, run: Path, report: Report) -> set[str]:
