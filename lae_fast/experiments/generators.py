@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lae_fast.classify import Recipe, load_classifier, obtain
-from lae_fast.experiments.lab import Lab, NotTrainedError
+from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.models import report_models
 from lae_fast.models.classifier import ConvClassifier
 from lae_fast.saved import SavedRun
@@ -24,16 +24,6 @@ The report does not say how many latents its generators have.
 """
 
 
-def generator_of(lab: Lab, name: str, seed: int) -> SavedRun | None:
-    """A model of the report; None where it is missing and may not be trained."""
-    try:
-        return lab.trained(**report_models(lab)[name], seed=seed)
-    except NotTrainedError as error:
-        lab.complete = False
-        lab.say(str(error))
-        return None
-
-
 def recipe(lab: Lab, neighbours: int, seed: int) -> Recipe:
     """The report's training; digits are so few that it takes a higher rate and more epochs."""
     if lab.quick:
@@ -48,7 +38,7 @@ def over_seeds(
     kind, neighbours = ROWS[row]
     found = []
     for seed in lab.seeds:
-        run = generator_of(lab, kind, seed)
+        run = lab.find(**report_models(lab)[kind], seed=seed)
         classifier = run and classifier_of(lab, run, recipe(lab, neighbours, seed))
         if classifier:
             found.append(figures(*classifier))

@@ -94,17 +94,21 @@ class Lab:
         begun = [path for path, _ in known]
         return open_run(self._train(config, begun[-1] if begun else None))
 
+    def find(self, **settings: Any) -> SavedRun | None:
+        """`trained`, or None where the model is missing; the outcome is incomplete then."""
+        try:
+            return self.trained(**settings)
+        except NotTrainedError as error:
+            self.complete = False
+            self.say(str(error))
+            return None
+
     def measure(
         self, settings: dict[str, Any], figures: Callable[[SavedRun], dict[str, float]]
     ) -> dict[str, Stat] | None:
         """Figures of the model of these settings, over the seeds; None where it is missing."""
-        found = []
-        for seed in self.seeds:
-            try:
-                found.append(figures(self.trained(**settings, seed=seed)))
-            except NotTrainedError as error:
-                self.complete = False
-                self.say(str(error))
+        runs_found = (self.find(**settings, seed=seed) for seed in self.seeds)
+        found = [figures(run) for run in runs_found if run is not None]
         if not found:
             return None
         return {name: stat(values[name] for values in found) for name in found[0]}

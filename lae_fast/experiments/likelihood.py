@@ -43,7 +43,7 @@ def run(lab: Lab) -> Outcome:
             continue
         rows.append([
             name, found["nll"], found["error"], found["fewer"], found["ais"], found["ais_error"],
-            found["loss"], acceptance(settings, found["accept"]), found["latent_sd"],
+            found["loss"], acceptance(lab.config(**settings), found["accept"]), found["latent_sd"],
             found["posterior_sd"],
         ])  # fmt: skip
     images, samples, annealed = _sizes(lab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lae_fast.config import TrainConfig
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell
 
@@ -42,11 +43,11 @@ def further_models(lab: Lab) -> dict[str, dict[str, Any]]:
     }
 
 
-def acceptance(settings: dict[str, Any], rate: Cell) -> Cell:
+def acceptance(config: TrainConfig, rate: Cell) -> Cell:
     """What stands in the column of the acceptance: a rate only where something is rejected."""
-    if settings["model"] not in ("lae", "hoffman"):
+    if not config.has_chain:
         return None
-    return rate if settings.get("mh", True) else "no MH"
+    return rate if config.mh else "no MH"
 
 
 def sound_lae(**settings: Any) -> dict[str, Any]:

@@ -10,14 +10,9 @@ import itertools
 
 from lae_fast import figures
 from lae_fast.classify import Recipe
-from lae_fast.experiments.generators import (
-    ROWS,
-    classifier_of,
-    generator_of,
-    over_seeds,
-    recipe,
-)
+from lae_fast.experiments.generators import ROWS, classifier_of, over_seeds, recipe
 from lae_fast.experiments.lab import Lab
+from lae_fast.experiments.models import report_models
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Stat, Table, stat
 from lae_fast.experiments.published import NEIGHBOURS
 
@@ -125,7 +120,7 @@ def _sweep(
         for wanted in recipes.values():
             found = []
             for seed, repeat in itertools.product(lab.seeds, range(repeats)):
-                generator = generator_of(lab, kind, seed)
+                generator = lab.find(**report_models(lab)[kind], seed=seed)
                 exact = dataclasses.replace(
                     wanted, neighbours=neighbours, learning_rate=3e-3, seed=seed + 1000 * repeat
                 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from lae_fast import explore, figures
-from lae_fast.experiments.lab import Lab, NotTrainedError
+from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.models import report_models, sound_lae
 from lae_fast.experiments.outcome import Cell, Outcome, Table
 from lae_fast.saved import SavedRun
@@ -25,7 +25,7 @@ def run(lab: Lab) -> Outcome:
             "Figure 3: decoded z ~ N(0, I), and from a Gaussian fitted to held-out latents.",
             _samples,
         ),
-        "latents.png": ("Figure 4: latents of held-out images.", _latents),
+        "latents.png": ("Figure 4: latents of held-out images.", draw_latents),
         "interpolation.png": ("Figure 5: the square between (-1, 1) and (1, -1).", _interpolation),
         "traversals.png": ("One latent at a time, around the mean.", _traversals),
         "classes.png": ("From the mean latent of class 1 to that of class 7.", _classes),
@@ -46,14 +46,8 @@ def _models(lab: Lab) -> dict[str, SavedRun]:
         "LAE as published": rows["LAE z=2"],
         "LAE, prior and MH": sound_lae(latent_dim=2),
     }
-    found = {}
-    for name, settings in wanted.items():
-        try:
-            found[name] = lab.trained(**settings, seed=0)
-        except NotTrainedError as error:
-            lab.complete = False
-            lab.say(str(error))
-    return found
+    found = {name: lab.find(**settings, seed=0) for name, settings in wanted.items()}
+    return {name: run for name, run in found.items() if run is not None}
 
 
 def _spread(lab: Lab, models: dict[str, SavedRun]) -> Table:
@@ -78,7 +72,8 @@ def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     figures.save_rows(lab.picture(file), rows)
 
 
-def _latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
+def draw_latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
+    """Where held-out images lie, coloured by class, a panel a model."""
     images = lab.held_out()
     some = images.subset(torch.arange(min(3000, len(images))))
     panels = {

@@ -63,8 +63,8 @@ def _row(lab: Lab, name: str, settings: dict[str, object], images: ImageSet) -> 
         return [name, bce, NOT_RUN, mse, *[None] * 8]
     return [
         name, bce, found["bce"], mse, found["mse"], found["reconstruction"], found["at_mean"],
-        found["prior"], found["latent_sd"], acceptance(settings, found["accept"]), found["epochs"],
-        found["minutes"],
+        found["prior"], found["latent_sd"], acceptance(lab.config(**settings), found["accept"]),
+        found["epochs"], found["minutes"],
     ]  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +10,10 @@ from lae_fast import classify, explore, figures
 from lae_fast.anomaly import Detection, detect, rotated
 from lae_fast.data import ImageSet, load_test
 from lae_fast.experiments.generators import over_seeds
-from lae_fast.experiments.lab import Lab, NotTrainedError
+from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.models import sound_lae
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table, stat
+from lae_fast.experiments.pictures import draw_latents
 from lae_fast.experiments.published import VAE_KEPT, VAE_MSE, VAE_NOISY_MSE
 from lae_fast.models.classifier import ConvClassifier
 from lae_fast.saved import SavedRun
@@ -36,16 +35,13 @@ ANOMALY_NOTE = (
 def run(lab: Lab) -> Outcome:
     """Measure the study's VAE, its conditional form, and the conditional LAE."""
     settings = _settings(lab)
-    found: dict[int, SavedRun] = {}
-    for seed in lab.seeds:
-        try:
-            found[seed] = lab.trained(**settings, seed=seed)
-        except NotTrainedError as error:
-            lab.complete = False
-            lab.say(str(error))
+    found = _runs(lab, settings)
     tables = [_errors(lab, found), _anomalies(lab, found)]
-    pictures = _pictures(lab, found[0]) if 0 in found else {}
-    pictures |= _latents(lab)
+    pictures = _pictures(lab, found[0]) if found else {}
+    two = lab.find(**settings | {"latent_dim": 2}, seed=0)
+    if two is not None:
+        draw_latents(lab, {"VAE, one hidden layer": two}, "vae-latents.png")
+        pictures["vae-latents.png"] = "With two latents: where held-out images lie."
     conditional, drawn = _conditional(lab)
     setting = (
         "One hidden layer of 64, 20 latents, Adam 1e-3, 80 epochs, on digits; foreign images are "
@@ -58,6 +54,12 @@ def run(lab: Lab) -> Outcome:
     return lab.outcome("vae", title, setting, [*tables, conditional], pictures | drawn)
 
 
+def _runs(lab: Lab, settings: dict[str, Any]) -> list[SavedRun]:
+    """Those of all seeds that there are."""
+    found = [lab.find(**settings, seed=seed) for seed in lab.seeds]
+    return [run for run in found if run is not None]
+
+
 def _settings(lab: Lab) -> dict[str, Any]:
     if lab.quick:
         return {"model": "vae", "latent_dim": 20, "depth": 1, "epochs": 80}
@@ -67,16 +69,13 @@ def _settings(lab: Lab) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _errors(lab: Lab, found: dict[int, SavedRun]) -> Table:
+def _errors(lab: Lab, found: list[SavedRun]) -> Table:
     images = lab.held_out()
     rows: list[list[Cell]] = []
     for noise in (0.0, *NOISES):
         row: list[Cell] = [f"noise {noise:g}" if noise else "clean", None if noise else VAE_MSE]
         for draw in (False, True):
-            values = [
-                explore.reconstruct(run, images, noise=noise, draw=draw).mse
-                for run in found.values()
-            ]
+            values = [explore.reconstruct(run, images, noise=noise, draw=draw).mse for run in found]
             row.append(stat(values) if values else NOT_RUN)
         rows.append(row)
     rows.insert(1, ["noise of unknown strength", VAE_NOISY_MSE, None, None])
@@ -84,10 +83,10 @@ def _errors(lab: Lab, found: dict[int, SavedRun]) -> Table:
     return Table("Reconstruction error, a pixel", columns, rows, ERROR_NOTE)
 
 
-def _anomalies(lab: Lab, found: dict[int, SavedRun]) -> Table:
+def _anomalies(lab: Lab, found: list[SavedRun]) -> Table:
     rows: list[list[Cell]] = []
     for score, count in (("mse", 4000), ("elbo", 4000), ("likelihood", 400)):
-        results = [_detect(lab, run, score, count) for run in found.values()]
+        results = [_detect(lab, run, score, count) for run in found]
         published = VAE_KEPT if score == "mse" else None
         if not results:
             rows.append([score, published, NOT_RUN, None, None])
@@ -135,22 +134,6 @@ def _pictures(lab: Lab, run: SavedRun) -> dict[str, str]:
     }
 
 
-def _latents(lab: Lab) -> dict[str, str]:
-    """The study's figure 2: the same network with two latents."""
-    try:
-        run = lab.trained(**_settings(lab) | {"latent_dim": 2}, seed=0)
-    except NotTrainedError as error:
-        lab.complete = False
-        lab.say(str(error))
-        return {}
-    images = lab.held_out()
-    some = images.subset(torch.arange(min(3000, len(images))))
-    values = explore.latents_of(run, some).values.double().numpy()
-    panels = {"VAE, one hidden layer": (values, some.labels.numpy())}
-    figures.save_scatter(lab.picture("vae-latents.png"), panels, images.class_names)
-    return {"vae-latents.png": "With two latents: where held-out images lie."}
-
-
 def _first(images: ImageSet, label: int) -> int:
     return int((images.labels == label).nonzero()[0])
 
@@ -168,8 +151,13 @@ def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
     rows: list[list[Cell]] = []
     pictures: dict[str, str] = {}
     for name, settings in wanted.items():
-        found = lab.measure(settings, partial(_faithful, lab, name, judges, pictures))
-        rows.append([name, found["share"] if found and judges else NOT_RUN])
+        found = _runs(lab, settings)
+        shares = [_recognised(lab, run, judges[0]) for run in found if judges]
+        rows.append([name, stat(shares) if shares else NOT_RUN])
+        if found:
+            file = f"conditional-{name[:3].lower()}.png"
+            figures.save_rows(lab.picture(file), _samples(lab, found[0], 10))
+            pictures[file] = f"Conditional {name}: decoded z ~ N(0, I), one class a row."
     note = "Eight latents, three hidden layers" + ("" if lab.quick else ", 20 epochs")
     note += ". Share of 50 samples a class that the classifier of table 7 without neighbours takes "
     note += "for their class."
@@ -188,18 +176,9 @@ def _samples(lab: Lab, run: SavedRun, count: int) -> list[figures.Row]:
     return rows
 
 
-def _faithful(
-    lab: Lab, name: str, judges: list[ConvClassifier], pictures: dict[str, str], run: SavedRun
-) -> dict[str, float]:
-    """How many samples are what they should be; the first run's are drawn."""
-    file = f"conditional-{name[:3].lower()}.png"
-    if file not in pictures:
-        figures.save_rows(lab.picture(file), _samples(lab, run, 10))
-        pictures[file] = f"Conditional {name}: decoded z ~ N(0, I), one class a row."
-    if not judges:
-        return {"share": math.nan}
-    images = lab.held_out()
+def _recognised(lab: Lab, run: SavedRun, judge: ConvClassifier) -> float:
+    """Share of samples that are what they should be."""
     samples = [pixels for _, pixels in _samples(lab, run, 50)]
     labels = torch.arange(len(samples)).repeat_interleave(50)
-    found = ImageSet(torch.cat(samples), labels, images.class_names)
-    return {"share": classify.score(judges[0], found).accuracy}
+    found = ImageSet(torch.cat(samples), labels, lab.held_out().class_names)
+    return classify.score(judge, found).accuracy
