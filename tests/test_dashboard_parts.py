@@ -108,6 +108,13 @@ class TestColumns:
             assert x[0] == 0
             assert x[-RECENT:].tolist() == list(range(first + 1000))[-RECENT:]
 
+    def test_the_newest_rows_are_not_thinned(self) -> None:
+        found = Columns(("iteration", "loss"), ("loss",))
+        found.append([Point(k, 0.0) for k in range(MOST)])
+        x = found.table().column("iteration")
+        assert len(x) < MOST
+        assert x[-RECENT:].tolist() == list(range(MOST - RECENT, MOST))
+
     def test_the_past_is_evenly_spaced(self) -> None:
         x = self.columns(200_000).table().column("iteration")
         assert np.diff(x).max() < 200_000 / 200
