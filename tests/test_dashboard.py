@@ -292,6 +292,27 @@ def test_read_out_under_cursor_and_mouse(root: Path) -> None:
     drive(app, story)
 
 
+def test_a_chart_out_of_sight_holds_no_points(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        await settle(pilot, app)
+        chart = app.query_one(ChartsView).panel.chart
+        await pilot.press("plus")
+        zoomed = chart._x_min, chart._x_max
+        await pilot.press("1")
+        await settle(pilot, app)
+        assert chart.make is None
+        await pilot.press("2")
+        await settle(pilot, app)
+        assert chart.make is not None
+        assert (chart._x_min, chart._x_max) == zoomed
+        assert "train loss" in screen_text(app)
+
+    drive(app, story)
+
+
 def test_mouse_wheel_zooms_a_chart(root: Path) -> None:
     app = dashboard(root, root / "old")
 

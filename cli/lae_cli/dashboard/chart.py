@@ -33,6 +33,8 @@ LEAST_WAIT, LONGEST_WAIT = 1.0, 10.0
 """Seconds between two drawings of a chart that grows."""
 
 Number = Callable[[float], str]
+Line = tuple[Series, Floats, Floats]
+"""A line, and its x and y in the axes' own coordinates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,9 @@ class Drawing:
     """Whether the y axis begins logarithmic."""
     y_range: tuple[float, float] | None = None
     """A fixed range of y, such as 0 to 1 for a rate."""
+
+
+Make = Callable[[], Drawing]
 
 
 class Chart(PlotWidget):
@@ -82,8 +87,7 @@ class Chart(PlotWidget):
         self.log_x, self.log_y, self.window = False, False, WINDOWS[0]
         self.zoomed = False
         self.cursor: float | None = None
-        self._drawing: Drawing | None = None
-        self._lines: list[tuple[Series, Floats, Floats]] = []
+        self.make: Make | None = None
         self._x_ticks_made, self._y_ticks_made = Ticks(), Ticks()
 
     def on_mount(self) -> None:
@@ -93,43 +97,50 @@ class Chart(PlotWidget):
         self.set_x_formatter(self._x_ticks_made)
         self.set_y_formatter(self._y_ticks_made)
 
-    def draw(self, drawing: Drawing) -> None:
-        """Show something else, or the same with more points; the zoom stays."""
-        self._drawing = drawing
+    def draw(self, make: Make | None) -> None:
+        """Show something else, or the same with more points; the zoom stays.
+
+        ``make`` is asked again for every zoom and read-out: points are kept in one place, where
+        the run is followed, and not in every chart. None keeps the picture and forgets the points.
+        """
+        self.make = make
         self.redraw()
 
     def redraw(self) -> None:
         """Draw again, at the resolution that there is."""
-        if self._drawing is None or not self.is_attached:
+        if self.make is None or not self.is_attached:
             return
-        self._lines = [
-            (line, *drawable(line, log_x=self.log_x, log_y=self.log_y))
-            for line in self._drawing.series
-        ]
+        drawing = self.make()
+        lines = self._lines(drawing)
         if not self.zoomed:
-            self._fit()
-        self._plot()
+            self._fit(drawing, lines)
+        self._plot(lines)
 
-    def _fit(self) -> None:
+    def _lines(self, drawing: Drawing) -> list[Line]:
+        return [
+            (line, *drawable(line, log_x=self.log_x, log_y=self.log_y)) for line in drawing.series
+        ]
+
+    def _fit(self, drawing: Drawing, lines: list[Line]) -> None:
         """Limits that hold all lines."""
-        counted = [(x, y) for line, x, y in self._lines if line.in_range and len(x)]
+        counted = [(x, y) for line, x, y in lines if line.in_range and len(x)]
         if not counted:
-            counted = [(x, y) for _, x, y in self._lines if len(x)]
+            counted = [(x, y) for _, x, y in lines if len(x)]
         # Half a column, or the last point would fall on the frame.
         half = 0.5 / max(8, self.size.width - 11)
         low, high = _limits([x for x, _ in counted], margin=half)
         self.set_xlimits(low, high)
-        fixed = self._drawing.y_range if self._drawing and not self.log_y else None
+        fixed = drawing.y_range if not self.log_y else None
         self.set_ylimits(*(fixed or _limits([y for _, y in counted], margin=0.05)))
 
-    def _plot(self) -> None:
+    def _plot(self, lines: list[Line]) -> None:
         size = self.size
         self._x_ticks_made.count = max(2, (size.width - 10) // 12)
         self._y_ticks_made.count = max(2, (size.height - 3) // 3)
         self._x_ticks_made.log, self._y_ticks_made.log = self.log_x, self.log_y
         self.clear()
         columns = max(8, size.width - 11)
-        for line, x, y in sorted(self._lines, key=lambda entry: not entry[0].faint):
+        for line, x, y in sorted(lines, key=lambda entry: not entry[0].faint):
             smoothed = self.window > 1 and not line.faint and len(x) > 2
             style = _style(line)
             raw_style = f"dim {line.colour}" if smoothed or line.faint else style
@@ -150,7 +161,7 @@ class Chart(PlotWidget):
     def read(self, at: float) -> tuple[float, list[tuple[Series, float | None]]]:
         """The values under the cursor: x, and y of each line, all in data units."""
         values = []
-        for line, x, y in self._lines:
+        for line, x, y in self._lines(self.make()) if self.make is not None else []:
             if not line.faint:
                 value = nearest(x, y, at)
                 values.append((line, 10.0**value if value is not None and self.log_y else value))
@@ -164,7 +175,7 @@ class Chart(PlotWidget):
             if not (1e-12 * size < high - low < 1e101):  # too far: a chart of nothing
                 self.action_reset_scales()
                 return
-        self._plot()
+        self.redraw()
 
     def action_reset_scales(self) -> None:
         """Show everything again."""
@@ -180,7 +191,7 @@ class Chart(PlotWidget):
 
     @on(events.MouseMove)
     def _hover(self, event: events.MouseMove) -> None:
-        if event.button == 0 and self._lines:
+        if event.button == 0 and self.make is not None:
             at, _ = self.get_coordinate_from_pixel(
                 event.screen_x - self.region.x - self.margin_left, 1
             )
@@ -194,7 +205,7 @@ class Chart(PlotWidget):
     def _point(self, at: float | None) -> None:
         if at != self.cursor:
             self.cursor = at
-            self._plot()
+            self.redraw()
             self.post_message(self.Read(at))
 
     def on_resize(self) -> None:
@@ -229,7 +240,7 @@ class ChartPanel(Vertical):
         super().__init__(id=id)
         self.chart = Chart()
         self._title = Static(markup=False)
-        self._drawing: Drawing | None = None
+        self._quantity = ""
         self._key: object = None
         self._points, self._drawn_at = 0, 0.0
 
@@ -238,7 +249,7 @@ class ChartPanel(Vertical):
         yield self._title
         yield self.chart
 
-    def keep_up(self, key: object, points: int, make: Callable[[], Drawing]) -> None:
+    def keep_up(self, key: object, points: int, make: Make) -> None:
         """Draw what is new: at once when ``key`` changes, and growth once it can be seen.
 
         Charts are the dearest thing on the screen, and a hundredth more points is half a column.
@@ -249,15 +260,23 @@ class ChartPanel(Vertical):
             if not (seen or (grown > 0 and waited >= LONGEST_WAIT)):
                 return
         self._key, self._points, self._drawn_at = key, points, time.monotonic()
-        self.draw(make())
+        self.draw(make)
 
-    def draw(self, drawing: Drawing) -> None:
+    def draw(self, make: Make | None) -> None:
         """Show a drawing; another quantity begins with its own axes, unzoomed."""
-        if self._drawing is None or self._drawing.title != drawing.title:
-            self.chart.log_y, self.chart.zoomed = drawing.log_y, False
-        self._drawing = drawing
-        self.chart.draw(drawing)
+        if make is not None:
+            drawing = make()
+            if drawing.title != self._quantity:
+                self.chart.log_y, self.chart.zoomed = drawing.log_y, False
+            self._quantity = drawing.title
+        self.chart.draw(make)
         self._caption(self.chart.cursor)
+
+    @on(events.Hide)
+    def _forget(self) -> None:
+        """What is out of sight does not hold on to points of long ago."""
+        self._key = None
+        self.draw(None)
 
     @on(Chart.Read)
     def _read(self, event: Chart.Read) -> None:
@@ -265,9 +284,9 @@ class ChartPanel(Vertical):
         self._caption(event.at)
 
     def _caption(self, at: float | None) -> None:
-        drawing = self._drawing
-        if drawing is None:
+        if self.chart.make is None:
             return
+        drawing = self.chart.make()
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(drawing.title, style="bold")
         if at is None:

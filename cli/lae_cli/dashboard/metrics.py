@@ -141,8 +141,7 @@ def _letters() -> str:
 
 def _points(frame: Frame, line: Line, x_axis: str) -> tuple[Floats, Floats]:
     table = frame.validation if line.evaluated else frame.history
-    # Copies: a chart that is not in front keeps its points for long, and views the whole table.
-    return x_of(frame, table, x_axis).copy(), table.column(line.column).copy()
+    return x_of(frame, table, x_axis), table.column(line.column)
 
 
 def x_of(frame: Frame, table: Table, x_axis: str) -> Floats:
