@@ -15,6 +15,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import random
 import shutil
@@ -43,10 +44,12 @@ class Usage:
 
     warm_up: float = TRAINER_WARM_UP
     samples: list[tuple[float, int, int]] = dataclasses.field(default_factory=list)
-    began: float = dataclasses.field(default_factory=time.monotonic)
+    began: float = math.nan
 
     def take(self, pid: int) -> float:
-        age = time.monotonic() - self.began
+        now = time.monotonic()
+        self.began = now if math.isnan(self.began) else self.began
+        age = now - self.began
         with contextlib.suppress(OSError, ValueError):
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             files = len(os.listdir(f"/proc/{pid}/fd"))
