@@ -161,7 +161,7 @@ class TestLab:
         small_lab.train = True
         with pytest.raises(NotTrainedError, match="being trained by another process"):
             small_lab.trained(model="vae", latent_dim=2, epochs=3)
-        assert small_lab.missing == {"digits vae z=2 seed 0"}
+        assert small_lab.missing == {"digits vae z=2 at 0.001 seed 0"}
 
     def test_models_are_told_apart(self, small_lab: Lab) -> None:
         small_lab.train = False

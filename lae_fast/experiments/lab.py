@@ -197,4 +197,4 @@ def _label(config: TrainConfig) -> str:
     words += [f"depth {config.depth}"] if config.depth != TrainConfig.depth else []
     if config.has_chain:
         words += [f"T={config.steps}", "MH" if config.mh else "no MH"]
-    return " ".join([*words, f"seed {config.seed}"])
+    return " ".join([*words, f"at {config.learning_rate:g}", f"seed {config.seed}"])
