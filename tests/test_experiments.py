@@ -17,6 +17,7 @@ from lae_fast.config import ConfigError
 from lae_fast.events import Evaluated
 from lae_fast.experiments import STUDIES, exactness, find_study, lab, results, square, uniform
 from lae_fast.experiments.lab import Lab, NotTrainedError
+from lae_fast.experiments.models import further_models, report_models
 from lae_fast.experiments.outcome import (
     Cell,
     Outcome,
@@ -162,6 +163,15 @@ class TestLab:
         with pytest.raises(NotTrainedError, match="being trained by another process"):
             small_lab.trained(model="vae", latent_dim=2, epochs=3)
         assert small_lab.missing == {"digits vae z=2 at 0.001 seed 0"}
+
+    @pytest.mark.parametrize("quick", [True, False])
+    def test_rows_of_the_tables_have_labels_of_their_own(self, quick: bool, tmp_path: Path) -> None:
+        here = Lab(quick, tmp_path / "runs", "data", tmp_path, train=False)
+        rows = report_models(here) | further_models(here)
+        for settings in rows.values():
+            with pytest.raises(NotTrainedError):
+                here.trained(**settings)
+        assert len(here.missing) == len(rows)
 
     def test_models_are_told_apart(self, small_lab: Lab) -> None:
         small_lab.train = False
