@@ -280,7 +280,7 @@ def main() -> None:
     root = base / "disk"
     soak = Soak(root / NAME, random.Random(options.seed))
     began = time.monotonic()
-    reference, alone, epochs, per_epoch = train_reference(soak, base, 60 * options.minutes * 0.4)
+    reference, alone, epochs, per_epoch = train_reference(soak, base, 60 * options.minutes * 0.45)
     print(f"soak: {epochs} epochs without a fault; now with", flush=True)
     resume = [*LAE, "train", "-q", "--run-root", str(root), "--resume", NAME]
     try:
