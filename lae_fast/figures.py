@@ -23,7 +23,7 @@ def save_rows(path: Path, rows: Sequence[Row], title: str = "") -> None:
     """Write rows of images, each with its caption on the left."""
     longest = max(len(images) for _, images in rows)
     widest = max(len(caption) for caption, _ in rows)
-    margin = 0.09 * widest
+    margin = 0.12 + 0.09 * widest
     figure = _figure(margin + 0.6 * longest, 0.62 * len(rows) + 0.4 * bool(title), title)
     inside = margin / (margin + 0.6 * longest)
     axes = figure.subplots(len(rows), longest, squeeze=False)

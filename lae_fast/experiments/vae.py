@@ -11,7 +11,7 @@ from lae_fast.anomaly import Detection, detect, rotated
 from lae_fast.data import ImageSet, load_test
 from lae_fast.experiments.generators import over_seeds
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import sound_lae
+from lae_fast.experiments.models import SHORT, sound_lae
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table, stat
 from lae_fast.experiments.pictures import draw_latents
 from lae_fast.experiments.published import VAE_KEPT, VAE_MSE, VAE_NOISY_MSE
@@ -29,6 +29,10 @@ ANOMALY_NOTE = (
     "shares are that much less certain. Threshold: mean +- 2 standard deviations of the score on "
     "half of the held-out images; kept: of the other half, inside; found: of the foreign images, "
     "outside. The published 98.4 % is the share kept; for a Gaussian score it would be 95.4 %."
+)
+SMALL_BATCHES = (
+    " Batches of 128, fewer images than phi has features, cost the LAE dearly: a validation loss "
+    "of 120.4 nats instead of 94.5, and 36 % recognised."
 )
 
 
@@ -143,7 +147,7 @@ def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
     judges = over_seeds(lab, "none", lambda model, _: model)
     form: dict[str, Any] = {"latent_dim": 8, "conditional": True}
     if not lab.quick:
-        form |= {"learning_rate": 1e-3, "batch_size": 128, "epochs": 20, "patience": 0}
+        form |= SHORT
     wanted: dict[str, dict[str, Any]] = {
         "VAE": {"model": "vae"} | form,
         "LAE, prior and MH": sound_lae(**form),
@@ -158,12 +162,14 @@ def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
             file = f"conditional-{name[:3].lower()}.png"
             figures.save_rows(lab.picture(file), _samples(lab, found[0], 10))
             pictures[file] = f"Conditional {name}: decoded z ~ N(0, I), one class a row."
-    note = "Eight latents, three hidden layers" + ("" if lab.quick else ", 20 epochs")
+    note = "Eight latents, three hidden layers"
+    note += "" if lab.quick else ", batches of 512, 20 epochs at 1e-3"
     note += ". Share of 50 samples a class that the classifier of table 7 without neighbours takes "
     note += "for their class."
     if judges:
         share = classify.score(judges[0], lab.held_out()).accuracy
         note += f" Of held-out images: {share:.1%}."
+    note += "" if lab.quick else SMALL_BATCHES
     columns = {"model": "", "recognised": ".1%"}
     return Table("Class-conditional generation", columns, rows, note), pictures
 
