@@ -24,11 +24,11 @@ NOTE = (
     "Total variation between the draws and the true posterior over a grid of 25 x 25 cells, mean "
     "over data points; beside it that of as many independent exact draws as the chain's mean "
     "effective sample size, a scale and no bound: cell frequencies may mix faster than means. "
-    "Samplers with Metropolis-Hastings are about as near as exact draws. Without it, at the step "
-    "size that accept/reject settles on, the law is several times as wrong, and a large effective "
-    "sample size says nothing of that. The amortised Gaussian is diagonal, from a network of 64 "
-    "units a layer trained for 2000 batches; more draws do not mend what it is wrong by. "
-    "Seconds are of one core."
+    "Samplers with Metropolis-Hastings are about as near as exact draws, or nearer. Without it, at "
+    "the step size that accept/reject settles on, the law is at least twice as wrong, and a large "
+    "effective sample size says nothing of that; the acceptance is what it would have been. The "
+    "amortised Gaussian is diagonal, from a network of 64 units a layer trained for 2000 batches; "
+    "more draws do not mend what it is wrong by. Seconds are of one core."
 )
 
 

@@ -19,14 +19,14 @@ NOTE = (
     "better. Importance sampling proposes from a Gaussian refined for every image; annealed "
     "importance sampling goes from the prior to the posterior, on fewer images, for which "
     "importance sampling stands beside it. Both err upwards, by an unknown amount where they "
-    "disagree: for the published LAE, whose latents lie far outside the prior, the former is of no "
-    "use, and the latter an upper bound. The validation loss is what early stopping saw: without "
-    "the prior for the published LAE, without the entropy of N(phi h, 0.05^2) for every LAE, so "
-    "that it does not compare. Acceptance is of the training's last epoch. The latent sd is that "
-    "of all images' latents, the posterior sd the mean of those given an image, by Langevin chains "
-    "at the trained weights. The frozen phi is the control for a chain that accepts nothing; early "
-    "stopping sees its reconstruction from noisy latents, for which it was not trained, and so "
-    "comes early."
+    "disagree: for the published LAE without MH, whose latents lie far outside the prior, the "
+    "former is of no use, and the latter an upper bound. The validation loss is what early "
+    "stopping saw: without the prior for the published LAE, without the entropy of N(phi h, "
+    "0.05^2) for every LAE, so that it does not compare. Acceptance is of the training's last "
+    "epoch. The latent sd is that of draws given all images, the posterior sd the mean of those "
+    "given one, by Langevin chains at the trained weights. The frozen phi is the control for a "
+    "chain that accepts nothing; early stopping sees its reconstruction from noisy latents, for "
+    "which it was not trained, and so comes early."
 )
 
 

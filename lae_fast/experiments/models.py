@@ -9,7 +9,7 @@ from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell
 
 SHORT: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 20, "patience": 0}
-"""Where an epoch costs 5 to 25 times that of T = 2: early stopping takes hours on a CPU."""
+"""Where an epoch costs 3 to 20 times that of T = 2: early stopping takes hours on a CPU."""
 
 
 def report_models(lab: Lab) -> dict[str, dict[str, Any]]:

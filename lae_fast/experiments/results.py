@@ -64,10 +64,11 @@ def _head() -> list[str]:
         "# Results",
         "",
         "Every experiment of the seed documents beside ours, in standard units: nats an image,",
-        "squared error a pixel of [0, 1], shares. A spread is the standard deviation over seeds; a",
-        "figure without one is of a single seed. As in the report, the test set also chose the",
-        'epoch whose weights are measured, so that "held-out" images are not untouched ones; that',
-        "holds for every model alike. `lae reproduce` writes this page.",
+        "squared error a pixel of [0, 1], shares. A spread is the standard deviation over seeds",
+        "(few labels: over draws of them); a figure without one is of a single seed. As in the",
+        "report, the test set also chose the epoch whose weights are measured, so that",
+        '"held-out" images are not untouched ones; that holds for every generative model alike.',
+        "Classifiers and probes are those of their last epoch. `lae reproduce` writes this page.",
         "",
     ]
 
