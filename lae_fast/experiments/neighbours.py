@@ -85,8 +85,8 @@ def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[Table, Curves]:
     repeats = 1 if lab.quick else 3
     note = (
         f"Learning rate 3e-3; {epochs} epochs; {repeats} draws of labels and classifiers for each "
-        "generator (one where no spread is given). The generators know all images, so that this is "
-        "semi-supervised learning, which the first row is not."
+        "generator. The generators know all images, so that this is semi-supervised learning, "
+        "which the first row is not."
     )
     title = "Few labels: held-out accuracy"
     return _sweep(lab, title, "labels a class", recipes, "accuracy", note, repeats)
