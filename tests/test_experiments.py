@@ -80,9 +80,9 @@ class TestOutcome:
         assert (found.partial, found.complete) == (["vae z=2 (epoch 4)"], False)
 
     def test_markdown(self) -> None:
-        table = Table("Title", {"a": "", "b": ".1f"}, [["x", 1.0]], "Note.")
+        table = Table("Title", {"a": "", "|b|": ".1f"}, [["x", 1.0]], "Note.")
         lines = results.markdown(Outcome("probe", "T", "s", [table], {"p.png": "c"}, quick=True))
-        assert "| a | b |" in lines
+        assert r"| a | \|b\| |" in lines
         assert "| --- | ---: |" in lines
         assert "| x | 1.0 |" in lines
         assert "![c](p.png)" in lines

@@ -90,7 +90,8 @@ def markdown(found: Outcome) -> list[str]:
 def _table(table: Table) -> list[str]:
     head, *rows = outcome.texts(table)
     rule = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+    lines = [[cell.replace("|", r"\|") for cell in cells] for cells in (head, rule, *rows)]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 def _duration(seconds: float) -> str:

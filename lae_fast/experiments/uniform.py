@@ -27,10 +27,10 @@ NOTE = (
     "-1.2 for a uniform; the error of predicting the mean would be 0.0833 a coordinate. The last "
     "column is how often a latent's nearest neighbour comes from the same quadrant of the square. "
     "The study prints pictures only; beta is ours, and its units of lambda are not known. What it "
-    "saw recurs: the edges of the square go missing as beta grows, reconstruction breaks down when "
-    "a penalty comes on top, quadrants then lie in the latents as bands, and one latent winds "
-    "through the square as a line. The error and the last column are of the encoder's means, "
-    "everything else and the pictures of its draws."
+    "saw recurs: the edges of the square go missing as beta grows, reconstruction breaks down for "
+    "some seeds when a penalty comes on top, quadrants then lie in the latents as bands, and one "
+    "latent winds through the square as a line. The error and the last column are of the encoder's "
+    "means, everything else and the pictures of its draws."
 )
 
 
