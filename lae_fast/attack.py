@@ -17,7 +17,8 @@ from lae_fast.classify import as_pictures
 from lae_fast.data import ImageSet
 
 EPSILONS = (0.01, 0.1, 0.2, 0.3)
-CHUNK = 1000
+CHUNK = 250
+"""Images attacked together: what a step touches stays in the cache of a core."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def attack(
     for epsilon in epsilons:
         right = loss = 0.0
         for pixels, labels in images.chunks(CHUNK):
-            x = attack_images(model, as_pictures(pixels), labels, epsilon, how, seed=seed)
+            # Channels last: convolutions of so few channels take half the time.
+            x = as_pictures(pixels).contiguous(memory_format=torch.channels_last)
+            x = attack_images(model, x, labels, epsilon, how, seed=seed)
             with torch.no_grad():
                 scores = model(x)
             right += float((scores.argmax(1) == labels).sum())

@@ -25,7 +25,7 @@ CLEAN = Attack(steps=0)
 
 def run(lab: Lab) -> Outcome:
     """Attack every classifier, as published and converged."""
-    count, few = _count(lab), _count(lab) // 4
+    count, few = _count(lab), _count(lab) // 8
     weak, strong = _attack(lab, PUBLISHED, count), _attack(lab, CONVERGED, few)
     same = _attack(lab, PUBLISHED, few)
     on_same = f"Accuracy under the published attack, first {few} images"
@@ -41,7 +41,7 @@ def run(lab: Lab) -> Outcome:
 
 
 def _count(lab: Lab) -> int:
-    return 300 if lab.quick else 4000
+    return 300 if lab.quick else 2000
 
 
 def _attack(lab: Lab, how: Attack, count: int) -> Found:
