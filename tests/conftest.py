@@ -5,6 +5,7 @@ import os
 # As the command line does it, and before torch is loaded: waiting threads must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import emulator
 import pytest
 import torch
 from hypothesis import settings
@@ -15,6 +16,7 @@ settings.load_profile("lae")
 
 DEVICES = [
     pytest.param("cpu"),
+    pytest.param("emulated", marks=pytest.mark.cuda),
     pytest.param(
         "cuda",
         marks=[
@@ -27,8 +29,19 @@ DEVICES = [
 
 @pytest.fixture(params=DEVICES, scope="session")
 def device(request: pytest.FixtureRequest) -> str:
-    """Every device there is: the CPU, and CUDA where a GPU is visible."""
-    return str(request.param)
+    """Every device: the CPU, the CUDA kernels emulated on it, and CUDA where there is a GPU."""
+    return emulated_device() if request.param == "emulated" else str(request.param)
+
+
+@pytest.fixture(scope="session")
+def emulated() -> str:
+    """The device on which the CUDA kernels' source runs without a GPU."""
+    return emulated_device()
+
+
+def emulated_device() -> str:
+    obstacle = emulator.why_not()
+    return pytest.skip(obstacle) if obstacle else emulator.load()
 
 
 @pytest.fixture

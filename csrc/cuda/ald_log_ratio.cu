@@ -37,22 +37,21 @@ void log_ratio_into(const Call& call, const RatioArgs<T>& args, Potentials v, do
   const Launch launch(call);
   const Grid grid(args.n);
   if (grid.one_block()) {
-    one_block_kernel<T><<<1, grid.threads, 0, launch.stream()>>>(args, v, step_size, temperature,
+    launch.run<one_block_kernel<T>>(1, grid.threads, args, v, step_size, temperature,
                                                                  out);
   } else {
     const Tensor partials = workspace(call, grid.blocks * (sizeof(RatioSums) / sizeof(double)));
     auto* const sums = reinterpret_cast<RatioSums*>(write<double>(partials));
-    partial_kernel<T><<<grid.blocks, grid.threads, 0, launch.stream()>>>(args, sums);
-    finish_kernel<<<1, kThreads, 0, launch.stream()>>>(sums, grid.blocks, v, step_size,
+    launch.run<partial_kernel<T>>(grid.blocks, grid.threads, args, sums);
+    launch.run<finish_kernel>(1, kThreads, sums, grid.blocks, v, step_size,
                                                        temperature, out);
   }
-  check_launch(call.op);
 }
 
 Tensor ald_log_ratio(const Tensor& phi, const Tensor& grad, const Tensor& potential,
                      const Tensor& proposal, const Tensor& grad_proposal,
                      const Tensor& potential_proposal, double step_size, double temperature) {
-  const Call call("ald_log_ratio", phi, aoti_torch_device_type_cuda());
+  const Call call("ald_log_ratio", phi, device_type());
   call.check_log_ratio(grad, potential, proposal, grad_proposal, potential_proposal, step_size,
                        temperature);
   const Tensor a = readable(phi), b = readable(grad), c = readable(proposal),
@@ -75,6 +74,6 @@ Tensor ald_log_ratio(const Tensor& phi, const Tensor& grad, const Tensor& potent
 }  // namespace
 }  // namespace lae::cuda
 
-STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
   m.impl("ald_log_ratio", TORCH_BOX(&lae::cuda::ald_log_ratio));
 }

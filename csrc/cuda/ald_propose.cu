@@ -26,18 +26,16 @@ void propose(const Call& call, const Tensor& phi, const Tensor& grad, const Tens
   const ProposeArgs<T> args{read<T>(phi), read<T>(grad), write<T>(proposal), nullptr, nullptr,
                             make_proposal<T>(step_size, temperature), phi.numel()};
   const Tensor partials = grid.one_block() ? noise_sq : workspace(call, grid.blocks);
-  propose_kernel<T><<<grid.blocks, grid.threads, 0, launch.stream()>>>(
-      args, read<int64_t>(rng), rng.stride(0), write<double>(partials));
+  launch.run<propose_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng), rng.stride(0), write<double>(partials));
   if (!grid.one_block()) {
-    add_up_kernel<<<1, kThreads, 0, launch.stream()>>>(read<double>(partials), grid.blocks,
+    launch.run<add_up_kernel>(1, kThreads, read<double>(partials), grid.blocks,
                                                        write<double>(noise_sq));
   }
-  check_launch(call.op);
 }
 
 std::tuple<Tensor, Tensor> ald_propose(const Tensor& phi, const Tensor& grad, const Tensor& rng,
                                        double step_size, double temperature) {
-  const Call call("ald_propose", phi, aoti_torch_device_type_cuda());
+  const Call call("ald_propose", phi, device_type());
   call.check_propose(grad, rng, step_size, temperature);
   Tensor proposal = empty_like_phi(call), noise_sq = empty_scalar(call);
   const auto run = call.is_double() ? propose<double> : propose<float>;
@@ -48,6 +46,6 @@ std::tuple<Tensor, Tensor> ald_propose(const Tensor& phi, const Tensor& grad, co
 }  // namespace
 }  // namespace lae::cuda
 
-STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
   m.impl("ald_propose", TORCH_BOX(&lae::cuda::ald_propose));
 }

@@ -80,23 +80,22 @@ void step(const Call& call, const StepArgs<T>& args) {
   const Launch launch(call);
   const Grid grid(args.n);
   if (grid.one_block()) {
-    one_block_kernel<T><<<1, grid.threads, 0, launch.stream()>>>(args);
+    launch.run<one_block_kernel<T>>(1, grid.threads, args);
   } else {
     const int64_t doubles =
         (sizeof(Snapshot) + grid.blocks * sizeof(RatioSums)) / sizeof(double);
     const Tensor space = workspace(call, doubles);
     auto* const snapshot = reinterpret_cast<Snapshot*>(write<double>(space));
     auto* const partials = reinterpret_cast<RatioSums*>(snapshot + 1);
-    partial_kernel<T><<<grid.blocks, grid.threads, 0, launch.stream()>>>(args, snapshot, partials);
-    apply_kernel<T><<<grid.blocks, grid.threads, 0, launch.stream()>>>(args, snapshot, partials);
+    launch.run<partial_kernel<T>>(grid.blocks, grid.threads, args, snapshot, partials);
+    launch.run<apply_kernel<T>>(grid.blocks, grid.threads, args, snapshot, partials);
   }
-  check_launch(call.op);
 }
 
 void ald_step_(Tensor phi, Tensor grad, Tensor potential, Tensor proposal,
                const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor rng,
                Tensor info, double step_size, double temperature, bool mh) {
-  const Call call("ald_step_", phi, aoti_torch_device_type_cuda());
+  const Call call("ald_step_", phi, device_type());
   call.check_step(grad, potential, proposal, grad_proposal, potential_proposal, rng, info,
                   step_size, temperature);
 
@@ -120,6 +119,6 @@ void ald_step_(Tensor phi, Tensor grad, Tensor potential, Tensor proposal,
 }  // namespace
 }  // namespace lae::cuda
 
-STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
   m.impl("ald_step_", TORCH_BOX(&lae::cuda::ald_step_));
 }

@@ -119,18 +119,17 @@ void step_rows(const Call& call, const StepArgs<T>& args) {
       workspace(call, (sizeof(Snapshot) + deciders * sizeof(RowSums)) / sizeof(double));
   auto* const snapshot = reinterpret_cast<Snapshot*>(write<double>(space));
   auto* const partials = reinterpret_cast<RowSums*>(snapshot + 1);
-  decide_kernel<T><<<deciders, kThreads, 0, launch.stream()>>>(args, width, snapshot, partials);
+  launch.run<decide_kernel<T>>(deciders, kThreads, args, width, snapshot, partials);
   const Grid grid(args.rows * args.d);
-  propose_kernel<T><<<grid.blocks, grid.threads, 0, launch.stream()>>>(args, deciders, snapshot,
+  launch.run<propose_kernel<T>>(grid.blocks, grid.threads, args, deciders, snapshot,
                                                                        partials);
-  check_launch(call.op);
 }
 
 void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
                     const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor rng,
                     Tensor accepted, Tensor info, const Tensor& step_sizes, double temperature,
                     bool mh, int64_t first_row) {
-  const Call call("ald_step_rows_", x, aoti_torch_device_type_cuda(), "x");
+  const Call call("ald_step_rows_", x, device_type(), "x");
   call.check_step_rows(grad, potential, proposal, grad_proposal, potential_proposal, rng,
                        accepted, info, step_sizes, temperature, first_row);
 
@@ -159,6 +158,6 @@ void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
 }  // namespace
 }  // namespace lae::cuda
 
-STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
   m.impl("ald_step_rows_", TORCH_BOX(&lae::cuda::ald_step_rows_));
 }

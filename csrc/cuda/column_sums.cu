@@ -23,7 +23,7 @@ struct Targets {
 
 template <class T>
 __global__ void column_sums_kernel(Targets<T> a) {
-  __shared__ double parts[kDeep][kColumns];
+  LAE_SHARED(double, parts, [kDeep][kColumns]);
   const Target<T> target = a.all[blockIdx.y];
   const int column = threadIdx.x % kColumns, lane = threadIdx.x / kColumns;
   const int64_t j = static_cast<int64_t>(blockIdx.x) * kColumns + column;
@@ -49,12 +49,11 @@ void add_sums(const Call& call, const Targets<T>& targets, int count) {
   if (targets.d == 0) return;
   const Launch launch(call);
   const dim3 grid(static_cast<unsigned>((targets.d + kColumns - 1) / kColumns), count);
-  column_sums_kernel<T><<<grid, kColumns * kDeep, 0, launch.stream()>>>(targets);
-  check_launch(call.op);
+  launch.run<column_sums_kernel<T>>(grid, kColumns * kDeep, targets);
 }
 
 void add_column_sums_(Tensor into, const Tensor& grad, double weight) {
-  const Call call("add_column_sums_", grad, aoti_torch_device_type_cuda(), "grad");
+  const Call call("add_column_sums_", grad, device_type(), "grad");
   call.check_column_sums(into);
   Updated work(into);
   const Tensor grad_in = readable(grad);
@@ -70,7 +69,7 @@ void add_column_sums_(Tensor into, const Tensor& grad, double weight) {
 
 void add_norm_grads_(Tensor gain_grad, Tensor shift_grad, Tensor bias_grad, const Tensor& grad,
                      const Tensor& normed, const Tensor& grad_u, double weight) {
-  const Call call("add_norm_grads_", grad, aoti_torch_device_type_cuda(), "grad");
+  const Call call("add_norm_grads_", grad, device_type(), "grad");
   call.check_norm_grads(gain_grad, shift_grad, bias_grad, normed, grad_u);
   Updated gain(gain_grad), shift(shift_grad), bias(bias_grad);
   const Tensor grad_in = readable(grad), normed_in = readable(normed), u_in = readable(grad_u);
@@ -89,7 +88,7 @@ void add_norm_grads_(Tensor gain_grad, Tensor shift_grad, Tensor bias_grad, cons
 }  // namespace
 }  // namespace lae::cuda
 
-STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
   m.impl("add_column_sums_", TORCH_BOX(&lae::cuda::add_column_sums_));
   m.impl("add_norm_grads_", TORCH_BOX(&lae::cuda::add_norm_grads_));
 }

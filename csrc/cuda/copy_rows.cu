@@ -26,10 +26,10 @@ __global__ void copy_rows_kernel(Pairs pairs, const bool* rows, int64_t n, bool 
 
 void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tensor& rows,
                 bool where) {
-  check_copy_rows(into, source, rows, aoti_torch_device_type_cuda());
+  check_copy_rows(into, source, rows, device_type());
   if (into.empty() || rows.size(0) == 0) return;
   const Tensor mask = readable(rows);
-  const Call call("copy_rows_", into[0], aoti_torch_device_type_cuda(), "into");
+  const Call call("copy_rows_", into[0], device_type(), "into");
   const Launch launch(call);
   const int64_t n = rows.size(0);
   std::vector<Updated> targets;
@@ -46,15 +46,14 @@ void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tens
       pairs.words[count] = into[t].numel() / n * element_size(into[t]) / 4;
     }
     const dim3 grid(row_blocks(n), count);
-    copy_rows_kernel<<<grid, kRowThreads, 0, launch.stream()>>>(pairs, read<bool>(mask), n, where);
+    launch.run<copy_rows_kernel>(grid, kRowThreads, pairs, read<bool>(mask), n, where);
   }
-  check_launch(call.op);
   for (Updated& target : targets) target.commit();
 }
 
 }  // namespace
 }  // namespace lae::cuda
 
-STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
   m.impl("copy_rows_", TORCH_BOX(&lae::cuda::copy_rows_));
 }

@@ -7,15 +7,12 @@
 // of elements alone, so they do not depend on the GPU either.
 #pragma once
 
-#include <cuda_runtime.h>
-#include <torch/csrc/stable/accelerator.h>
-
 #include <cstdint>
 
 #include "../ald.h"
 #include "../normal.h"
 #include "../philox.h"
-#include "../tensors.h"
+#include "launch.cuh"
 
 namespace lae::cuda {
 
@@ -111,7 +108,7 @@ __device__ __forceinline__ void add(RowSums& total, const RowSums& part) {
 // The sum over the block, known to all its threads. blockDim.x is a multiple of 32.
 template <class Sums>
 __device__ Sums block_sum(Sums mine) {
-  __shared__ double storage[32 * sizeof(Sums) / sizeof(double)];
+  LAE_SHARED(double, storage, [32 * sizeof(Sums) / sizeof(double)]);
   Sums* const warps = reinterpret_cast<Sums*>(storage);
   for (int offset = 16; offset > 0; offset /= 2) add(mine, shuffle_down(mine, offset));
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -195,32 +192,6 @@ __device__ RatioSums ratio_share(const RatioArgs<T>& a) {
 
 __device__ __forceinline__ RngKey load_rng(const int64_t* rng, int64_t stride) {
   return {static_cast<uint64_t>(rng[0]), static_cast<uint64_t>(rng[stride])};
-}
-
-// The device and the stream of a call, for the time of the call.
-class Launch {
- public:
-  explicit Launch(const Call& call) : guard_(call.index) {
-    void* stream;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(call.index, &stream));
-    stream_ = static_cast<cudaStream_t>(stream);
-  }
-  cudaStream_t stream() const { return stream_; }
-
- private:
-  torch::stable::accelerator::DeviceGuard guard_;
-  cudaStream_t stream_;
-};
-
-// `doubles` uninitialised doubles from PyTorch's allocator: reuse is ordered on the stream, and
-// under graph capture they belong to the graph.
-inline Tensor workspace(const Call& call, int64_t doubles) {
-  return empty(&doubles, 1, ScalarType::Double, call.device, call.index);
-}
-
-inline void check_launch(const char* op) {
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) fail(op, ": CUDA could not launch: ", cudaGetErrorString(error), ".");
 }
 
 }  // namespace lae::cuda

@@ -54,16 +54,15 @@ void for_each_image(const Call& call, Tensor& output, const Tensor& bias, const 
                            write<double>(values),
                            by_scale == nullptr ? nullptr : write<double>(*by_scale),
                            output.size(0), output.size(1)};
-    images_kernel<Pixel, T><<<row_blocks(images.n), kRowThreads, 0, launch.stream()>>>(images);
+    launch.run<images_kernel<Pixel, T>>(row_blocks(images.n), kRowThreads, images);
   };
   if (call.is_double()) all(double{});
   else all(float{});
-  check_launch(call.op);
   work.commit();
 }
 
 Tensor bernoulli_grad_(Tensor output, const Tensor& bias, const Tensor& x) {
-  const Call call("bernoulli_grad_", output, aoti_torch_device_type_cuda(), "output");
+  const Call call("bernoulli_grad_", output, device_type(), "output");
   call.check_likelihood(bias, x);
   Tensor values = empty_rows(call);
   for_each_image<BernoulliPixel>(call, output, bias, x, values, nullptr, nullptr);
@@ -73,7 +72,7 @@ Tensor bernoulli_grad_(Tensor output, const Tensor& bias, const Tensor& x) {
 template <template <class> class Pixel>
 std::tuple<Tensor, Tensor> scaled_grad(const char* op, Tensor& output, const Tensor& bias,
                                        const Tensor& x, const Tensor& log_scale) {
-  const Call call(op, output, aoti_torch_device_type_cuda(), "output");
+  const Call call(op, output, device_type(), "output");
   call.check_likelihood(bias, x);
   call.check_log_scale(log_scale);
   Tensor values = empty_rows(call), by_scale = empty_rows(call);
@@ -95,7 +94,7 @@ std::tuple<Tensor, Tensor> discretized_logistic_grad_(Tensor output, const Tenso
 }  // namespace
 }  // namespace lae::cuda
 
-STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
   m.impl("bernoulli_grad_", TORCH_BOX(&lae::cuda::bernoulli_grad_));
   m.impl("gaussian_grad_", TORCH_BOX(&lae::cuda::gaussian_grad_));
   m.impl("discretized_logistic_grad_", TORCH_BOX(&lae::cuda::discretized_logistic_grad_));

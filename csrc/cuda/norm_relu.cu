@@ -79,7 +79,7 @@ __global__ void backward_kernel(BackwardArgs<T> a) {
 
 void norm_relu_(Tensor u, const Tensor& bias, const Tensor& gain, const Tensor& shift, Tensor y,
                 Tensor rstd, double eps) {
-  const Call call("norm_relu_", u, aoti_torch_device_type_cuda(), "u");
+  const Call call("norm_relu_", u, device_type(), "u");
   call.check_norm_relu(bias, gain, shift, y, rstd, eps);
   Updated u_work(u), y_work(y), rstd_work(rstd);
   const Tensor bias_in = readable(bias), gain_in = readable(gain), shift_in = readable(shift);
@@ -89,17 +89,16 @@ void norm_relu_(Tensor u, const Tensor& bias, const Tensor& gain, const Tensor& 
     const ForwardArgs<T> args{write<T>(u_work.work()), read<T>(bias_in), read<T>(gain_in),
                               read<T>(shift_in), write<T>(y_work.work()),
                               write<T>(rstd_work.work()), u.size(0), u.size(1), eps};
-    forward_kernel<T><<<row_blocks(args.n), kRowThreads, 0, launch.stream()>>>(args);
+    launch.run<forward_kernel<T>>(row_blocks(args.n), kRowThreads, args);
   };
   if (call.is_double()) run(double{});
   else run(float{});
-  check_launch(call.op);
   for (Updated* updated : {&u_work, &y_work, &rstd_work}) updated->commit();
 }
 
 void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, const Tensor& rstd,
                          const Tensor& gain, Tensor grad_u) {
-  const Call call("norm_relu_backward_", grad, aoti_torch_device_type_cuda(), "grad");
+  const Call call("norm_relu_backward_", grad, device_type(), "grad");
   call.check_norm_relu_backward(normed, y, rstd, gain, grad_u);
   Updated grad_work(grad), grad_u_work(grad_u);
   const Tensor normed_in = readable(normed), y_in = readable(y), rstd_in = readable(rstd),
@@ -110,18 +109,17 @@ void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, con
     const BackwardArgs<T> args{write<T>(grad_work.work()), read<T>(normed_in), read<T>(y_in),
                                read<T>(rstd_in), read<T>(gain_in),
                                write<T>(grad_u_work.work()), grad.size(0), grad.size(1)};
-    backward_kernel<T><<<row_blocks(args.n), kRowThreads, 0, launch.stream()>>>(args);
+    launch.run<backward_kernel<T>>(row_blocks(args.n), kRowThreads, args);
   };
   if (call.is_double()) run(double{});
   else run(float{});
-  check_launch(call.op);
   for (Updated* updated : {&grad_work, &grad_u_work}) updated->commit();
 }
 
 }  // namespace
 }  // namespace lae::cuda
 
-STABLE_TORCH_LIBRARY_IMPL(lae_fast, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
   m.impl("norm_relu_", TORCH_BOX(&lae::cuda::norm_relu_));
   m.impl("norm_relu_backward_", TORCH_BOX(&lae::cuda::norm_relu_backward_));
 }
