@@ -15,7 +15,6 @@ import collections
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import random
 import shutil
@@ -44,11 +43,11 @@ class Usage:
 
     warm_up: float = TRAINER_WARM_UP
     samples: list[tuple[float, int, int]] = dataclasses.field(default_factory=list)
-    began: float = math.nan
+    began: float | None = None
 
     def take(self, pid: int) -> float:
         now = time.monotonic()
-        self.began = now if math.isnan(self.began) else self.began
+        self.began = self.began or now
         age = now - self.began
         with contextlib.suppress(OSError, ValueError):
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

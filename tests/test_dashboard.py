@@ -303,10 +303,10 @@ def test_a_chart_out_of_sight_holds_no_points(root: Path) -> None:
         zoomed = chart._x_min, chart._x_max
         await pilot.press("1")
         await settle(pilot, app)
-        assert chart.make is None
+        assert chart.drawing is None
         await pilot.press("2")
         await settle(pilot, app)
-        assert chart.make is not None
+        assert chart.drawing is not None
         assert (chart._x_min, chart._x_max) == zoomed
         assert "train loss" in screen_text(app)
 

@@ -51,9 +51,6 @@ class Drawing:
     """A fixed range of y, such as 0 to 1 for a rate."""
 
 
-Make = Callable[[], Drawing]
-
-
 class Chart(PlotWidget):
     """The plot itself; `ChartPanel` adds its title and read-out."""
 
@@ -87,7 +84,7 @@ class Chart(PlotWidget):
         self.log_x, self.log_y, self.window = False, False, WINDOWS[0]
         self.zoomed = False
         self.cursor: float | None = None
-        self.make: Make | None = None
+        self.drawing: Drawing | None = None
         self._x_ticks_made, self._y_ticks_made = Ticks(), Ticks()
 
     def on_mount(self) -> None:
@@ -97,26 +94,25 @@ class Chart(PlotWidget):
         self.set_x_formatter(self._x_ticks_made)
         self.set_y_formatter(self._y_ticks_made)
 
-    def draw(self, make: Make | None) -> None:
+    def draw(self, drawing: Drawing | None) -> None:
         """Show something else, or the same with more points; the zoom stays.
 
-        ``make`` is asked again for every zoom and read-out: points are kept in one place, where
-        the run is followed, and not in every chart. None keeps the picture and forgets the points.
+        None keeps the picture and forgets the points.
         """
-        self.make = make
+        self.drawing = drawing
         self.redraw()
 
     def redraw(self) -> None:
         """Draw again, at the resolution that there is."""
-        if self.make is None or not self.is_attached:
+        if self.drawing is None or not self.is_attached:
             return
-        drawing = self.make()
-        lines = self._lines(drawing)
+        lines = self._lines(self.drawing)
         if not self.zoomed:
-            self._fit(drawing, lines)
+            self._fit(self.drawing, lines)
         self._plot(lines)
 
     def _lines(self, drawing: Drawing) -> list[Line]:
+        # Not kept: the points are copied here, and stay where the run is followed.
         return [
             (line, *drawable(line, log_x=self.log_x, log_y=self.log_y)) for line in drawing.series
         ]
@@ -161,7 +157,7 @@ class Chart(PlotWidget):
     def read(self, at: float) -> tuple[float, list[tuple[Series, float | None]]]:
         """The values under the cursor: x, and y of each line, all in data units."""
         values = []
-        for line, x, y in self._lines(self.make()) if self.make is not None else []:
+        for line, x, y in self._lines(self.drawing) if self.drawing is not None else []:
             if not line.faint:
                 value = nearest(x, y, at)
                 values.append((line, 10.0**value if value is not None and self.log_y else value))
@@ -191,7 +187,7 @@ class Chart(PlotWidget):
 
     @on(events.MouseMove)
     def _hover(self, event: events.MouseMove) -> None:
-        if event.button == 0 and self.make is not None:
+        if event.button == 0 and self.drawing is not None:
             at, _ = self.get_coordinate_from_pixel(
                 event.screen_x - self.region.x - self.margin_left, 1
             )
@@ -249,7 +245,7 @@ class ChartPanel(Vertical):
         yield self._title
         yield self.chart
 
-    def keep_up(self, key: object, points: int, make: Make) -> None:
+    def keep_up(self, key: object, points: int, make: Callable[[], Drawing]) -> None:
         """Draw what is new: at once when ``key`` changes, and growth once it can be seen.
 
         Charts are the dearest thing on the screen, and a hundredth more points is half a column.
@@ -260,23 +256,21 @@ class ChartPanel(Vertical):
             if not (seen or (grown > 0 and waited >= LONGEST_WAIT)):
                 return
         self._key, self._points, self._drawn_at = key, points, time.monotonic()
-        self.draw(make)
+        self.draw(make())
 
-    def draw(self, make: Make | None) -> None:
+    def draw(self, drawing: Drawing) -> None:
         """Show a drawing; another quantity begins with its own axes, unzoomed."""
-        if make is not None:
-            drawing = make()
-            if drawing.title != self._quantity:
-                self.chart.log_y, self.chart.zoomed = drawing.log_y, False
-            self._quantity = drawing.title
-        self.chart.draw(make)
+        if drawing.title != self._quantity:
+            self.chart.log_y, self.chart.zoomed = drawing.log_y, False
+        self._quantity = drawing.title
+        self.chart.draw(drawing)
         self._caption(self.chart.cursor)
 
     @on(events.Hide)
     def _forget(self) -> None:
         """What is out of sight does not hold on to points of long ago."""
         self._key = None
-        self.draw(None)
+        self.chart.draw(None)
 
     @on(Chart.Read)
     def _read(self, event: Chart.Read) -> None:
@@ -284,9 +278,9 @@ class ChartPanel(Vertical):
         self._caption(event.at)
 
     def _caption(self, at: float | None) -> None:
-        if self.chart.make is None:
+        drawing = self.chart.drawing
+        if drawing is None:
             return
-        drawing = self.chart.make()
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(drawing.title, style="bold")
         if at is None:

@@ -54,9 +54,10 @@ class ChartsView(Horizontal):
     def show(self, shown: Shown) -> None:
         """Draw the chosen quantity, if there is more of it."""
         self._shown = shown
-        metric, frames, x_axis = self.metric, shown.frames, self.x_axis
-        key = (metric.title, x_axis, self._changes, shape(frames))
-        self.panel.keep_up(key, length(frames), lambda: drawing(metric, frames, x_axis))
+        key = (self.metric.title, self.x_axis, self._changes, shape(shown.frames))
+        self.panel.keep_up(
+            key, length(shown.frames), lambda: drawing(self.metric, shown.frames, self.x_axis)
+        )
 
     def _again(self) -> None:
         self._changes += 1
