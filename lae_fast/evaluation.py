@@ -18,6 +18,7 @@ from torch import Tensor
 from lae_fast import langevin
 from lae_fast.adaptation import DualAveraging
 from lae_fast.ald import make_rng
+from lae_fast.devices import normal
 
 Nll = Callable[[Tensor], Tensor]
 """Maps z ``(n, d_z)`` to -log p(x_i | z_i), ``(n,)``, nats; differentiable."""
@@ -62,14 +63,13 @@ def refine_proposal(
     The amortisation gap of whatever encoder gave ``start`` ``(n, d_z)`` is thereby removed, so
     models with good and bad encoders are judged by their decoders alone.
     """
-    generator = torch.Generator(start.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     mean = start.detach().clone().requires_grad_()
     log_std = torch.full_like(mean, -1.5).requires_grad_()
     optimizer = torch.optim.Adam([mean, log_std], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        z = mean + torch.exp(log_std) * noise
+        z = mean + torch.exp(log_std) * normal(mean.shape, generator, mean)
         loss = (nll(z) + 0.5 * z.square().sum(1) - log_std.sum(1)).sum()
         mean.grad, log_std.grad = torch.autograd.grad(loss, [mean, log_std])
         optimizer.step()
@@ -96,13 +96,13 @@ def importance_sampling(
             narrower than the posterior, and too narrow a proposal has heavy-tailed weights.
         seed: of the draws.
     """
-    generator = torch.Generator(proposal.mean.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     mean, std = proposal.mean, proposal.std * widen
     log_std = torch.log(std).sum(1)
     total = torch.full((len(mean),), -math.inf, dtype=torch.float64, device=mean.device)
     square = total.clone()
     for _ in range(samples):
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        noise = normal(mean.shape, generator, mean)
         z = mean + std * noise
         log_ratio = 0.5 * (noise.square() - z.square()).sum(1) + log_std - nll(z)
         total = torch.logaddexp(total, log_ratio.double())
@@ -154,8 +154,8 @@ def _ais_chain(
     device: torch.device | str,
 ) -> Tensor:
     """Log weights of one chain an image, ``(n,)``."""
-    generator = torch.Generator(device).manual_seed(seed)
-    z = torch.randn(shape, generator=generator, dtype=dtype, device=device)
+    generator = torch.Generator().manual_seed(seed)
+    z = normal(shape, generator, torch.empty(0, dtype=dtype, device=device))
     rng = make_rng(seed, device)
     step_size = DualAveraging(0.05, cap=1.0)
     nlls, grad = _value_and_grad(nll, z)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lae_fast import ald, langevin
 from lae_fast.adaptation import DualAveraging
+from lae_fast.devices import normal
 from lae_fast.whitening import Coordinates, make_coordinates
 
 CHAIN_SEED_STRIDE = 0x9E3779B97F4A7C15 >> 1
@@ -163,8 +164,7 @@ def sample_per_image(
         (grad,) = torch.autograd.grad(values.sum(), z)
         return values.detach(), grad
 
-    generator = torch.Generator(start.device).manual_seed(seed)
-    noise = torch.randn(chains * n, d, generator=generator, dtype=start.dtype, device=start.device)
+    noise = normal((chains * n, d), torch.Generator().manual_seed(seed), start)
     z = start.expand(chains, n, d).reshape(chains * n, d) + spread * noise
     rows = _Rows(potential, z, ald.make_rng(seed, z.device), step_size, temperature, mh)
     if precondition:
@@ -274,8 +274,7 @@ def _start(coordinates: Coordinates, latent_dim: int, phi: Tensor | None, seed: 
     if phi is not None:
         return coordinates.to_chain(phi)
     w = coordinates.features
-    generator = torch.Generator(w.device).manual_seed(seed)
-    z = torch.randn(len(w), latent_dim, generator=generator, dtype=w.dtype, device=w.device)
+    z = normal((len(w), latent_dim), torch.Generator().manual_seed(seed), w)
     # The u of least norm with w u^T = z where the features allow it, else the nearest.
     u: Tensor = torch.linalg.pinv(w) @ z
     return u.T.contiguous()

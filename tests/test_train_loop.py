@@ -14,6 +14,7 @@ import torch
 
 from lae_fast import checkpoint, runs
 from lae_fast.config import AUTO, ConfigError, TrainConfig
+from lae_fast.devices import pick_device
 from lae_fast.events import (
     CommandTaken,
     Evaluated,
@@ -26,7 +27,6 @@ from lae_fast.events import (
 )
 from lae_fast.train import StopRequest, TrainingError, train
 from lae_fast.train.build import build_model
-from lae_fast.train.start import pick_device
 from lae_fast.train.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, StepSizeControl
 
 

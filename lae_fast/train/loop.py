@@ -15,6 +15,7 @@ import torch
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
+from lae_fast.devices import pick_device
 from lae_fast.events import Evaluated, Event, Message, RunFinished, RunStarted
 from lae_fast.models import LAE
 from lae_fast.ranks import ALONE, RankLostError, Ranks
@@ -24,7 +25,7 @@ from lae_fast.train.errors import TrainingError
 from lae_fast.train.follow import follow, lead_away, lead_state
 from lae_fast.train.look import Looks
 from lae_fast.train.session import Session
-from lae_fast.train.start import load_data, make_session, pick_device
+from lae_fast.train.start import load_data, make_session
 from lae_fast.train.validate import validate
 from lae_fast.train.worker import Worker
 

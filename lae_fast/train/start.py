@@ -1,4 +1,4 @@
-"""What comes before the first iteration: device, data set, weights, run folder."""
+"""What comes before the first iteration: data set, weights, run folder."""
 
 from __future__ import annotations
 
@@ -74,16 +74,3 @@ def initial_weights(config: TrainConfig) -> dict[str, torch.Tensor] | None:
     if config.init_from is None:
         return None
     return checkpoint.read(runs.find(config.run_root, config.init_from), "best")[0]
-
-
-def pick_device(name: str) -> torch.device:
-    """The device a configuration means; ``auto`` is CUDA where there is one.
-
-    Raises:
-        ConfigError: CUDA was asked for and is not there.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no CUDA device is available; use --device cpu, or see `lae doctor`")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

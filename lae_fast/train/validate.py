@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lae_fast.data import ImageSet, to_pixels
+from lae_fast.devices import device_of, normal
 from lae_fast.models import Model
 from lae_fast.models.conditional import condition
 
@@ -35,16 +36,17 @@ class Validation:
 @torch.no_grad()
 def validate(model: Model, images: ImageSet, *, seed: int = 0) -> Validation:
     """Evaluate a model; the same seed draws the same noise, so epochs are comparable."""
-    device = images.images.device
-    generator = torch.Generator(device).manual_seed(seed)
+    device = device_of(model)
+    images = images.to(device)
+    generator = torch.Generator().manual_seed(seed)
     totals = torch.zeros(2, dtype=torch.float64, device=device)
     latents = []
     for chunk, labels in images.chunks(CHUNK):
         condition(model, labels)
         x = to_pixels(chunk)
         mean = model.encode(x)
-        noise = torch.randn(mean.shape, generator=generator, device=device, dtype=mean.dtype)
-        for total, term in zip(totals, model.terms(x, noise), strict=True):
+        terms = model.terms(x, normal(mean.shape, generator, mean))
+        for total, term in zip(totals, terms, strict=True):
             total += term.sum(dtype=torch.float64)
         latents.append(mean)
     reconstruction, prior = (totals / len(images)).tolist()
