@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lae_fast.data import DataError, ImageSet, to_pixels
+from lae_fast.devices import device_of, normal
 from lae_fast.evaluation import importance_sampling, refine_proposal
 from lae_fast.models import Model
 from lae_fast.models.conditional import condition
@@ -86,7 +87,7 @@ def detect(
 
 
 def anomaly_scores(model: Model, images: ImageSet, score: str = "mse", *, seed: int = 0) -> Tensor:
-    """Score of every image, ``(n,)``; higher is stranger.
+    """Score of every image, ``(n,)`` float64 on the CPU; higher is stranger.
 
     - ``mse``: squared error of the reconstruction from the mean latents, a pixel;
     - ``elbo``: -log p(x | z) at one sample plus the model's prior term, nats;
@@ -94,7 +95,7 @@ def anomaly_scores(model: Model, images: ImageSet, score: str = "mse", *, seed: 
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    for chunk, labels in images.chunks(CHUNK):
+    for chunk, labels in images.to(device_of(model)).chunks(CHUNK):
         condition(model, labels)
         x = to_pixels(chunk)
         if score == "likelihood":
@@ -104,10 +105,10 @@ def anomaly_scores(model: Model, images: ImageSet, score: str = "mse", *, seed: 
             if score == "mse":
                 parts.append((model.decode(model.encode(x)) - x).square().mean(1))
             else:
-                noise = torch.randn(len(x), model.latent_dim, generator=generator)
+                noise = normal((len(x), model.latent_dim), generator, x)
                 reconstruction, prior = model.terms(x, noise)
                 parts.append(reconstruction + prior)
-    return torch.cat(parts).double()
+    return torch.cat(parts).double().cpu()
 
 
 def _nll(model: Model, x: Tensor, seed: int) -> Tensor:

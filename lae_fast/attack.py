@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lae_fast.classify import as_pictures
 from lae_fast.data import ImageSet
+from lae_fast.devices import device_of
 
 EPSILONS = (0.01, 0.1, 0.2, 0.3)
 CHUNK = 250
@@ -70,11 +71,12 @@ def attack_images(
         seed: of random starts.
     """
     generator = torch.Generator().manual_seed(seed)
-    worst, worst_loss = x, torch.full((len(x),), -torch.inf)
+    worst, worst_loss = x, torch.full((len(x),), -torch.inf, device=x.device)
     for _ in range(how.restarts):
         start = x
         if how.random_start:
-            noise = torch.rand(x.shape, generator=generator) * 2 - 1
+            # Drawn on the CPU, so that a seed gives the same starts on every device.
+            noise = torch.rand(x.shape, generator=generator).to(x.device) * 2 - 1
             start = (x + epsilon * noise).clamp(0, 1)
         found = _descend(model, x, labels, start, epsilon, how)
         loss = _hurt(model, found, labels)
@@ -96,7 +98,7 @@ def attack(
     results = []
     for epsilon in epsilons:
         right = loss = 0.0
-        for pixels, labels in images.chunks(CHUNK):
+        for pixels, labels in images.to(device_of(model)).chunks(CHUNK):
             # Channels last: convolutions of so few channels take two thirds of the time.
             x = as_pictures(pixels).contiguous(memory_format=torch.channels_last)
             x = attack_images(model, x, labels, epsilon, how, seed=seed)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from lae_fast import checkpoint
 from lae_fast.data import ImageSet, batch_indices, to_pixels
+from lae_fast.devices import device_of, normal
 from lae_fast.models import Model
 from lae_fast.models.classifier import ConvClassifier
 from lae_fast.models.conditional import condition
@@ -53,7 +54,7 @@ class Neighbours:
     """Draws N images near given ones: decoded latents of the encoder's law.
 
     Args:
-        model: generative model; not changed.
+        model: generative model; not changed. Neighbours lie where its weights are.
         images: those whose neighbours will be asked for.
         count: N.
         seed: of the draws.
@@ -62,14 +63,14 @@ class Neighbours:
     def __init__(self, model: Model, images: ImageSet, count: int, seed: int) -> None:
         self.model, self.count, self.shape = model, count, images.image_shape
         self.mean, self.std = latent_law(model, images)
-        self.labels = images.labels
+        self.labels = images.labels.to(self.mean.device)
         self.generator = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
     def of(self, index: Tensor) -> Tensor:
         """Neighbours of the images at ``index`` ``(n,)``: ``(N n, c, h, w)``, N runs of n."""
         mean, std = (t[index].repeat(self.count, 1) for t in (self.mean, self.std))
-        z = mean + std * torch.randn(mean.shape, generator=self.generator)
+        z = mean + std * normal(mean.shape, self.generator, mean)
         condition(self.model, self.labels[index])
         return self.model.decode(z).view(-1, *self.shape)
 
@@ -123,17 +124,18 @@ def obtain(
         say: told when a training begins.
 
     Returns:
-        the classifier and its `Score` as plain values, with ``train_images``.
+        the classifier, on the device of the run's model, and its `Score` as plain values, with
+        ``train_images``.
     """
     known = load_classifier(run.path, recipe.name)
     if known is not None:
-        return known[0], known[1]["score"]
+        return known[0].to(device_of(run.model)), known[1]["score"]
     say(f"training the classifier {recipe.name} of {run.path.name}")
     train = recipe.thinned(load_splits(run.config, data_dir).train)
     model, found = train_classifier(
         train, held_out_images(run.config, data_dir), generator=run.model,
         neighbours=recipe.neighbours, epochs=recipe.epochs, learning_rate=recipe.learning_rate,
-        seed=recipe.seed,
+        seed=recipe.seed, device=device_of(run.model),
     )  # fmt: skip
     score_values = {"train_images": len(train)} | found.to_dict()
     about = {"image_shape": train.image_shape, "classes": len(train.class_names)}
@@ -151,6 +153,7 @@ def train_classifier(
     batch_size: int = 128,
     learning_rate: float = 1e-4,
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> tuple[ConvClassifier, Score]:
     """Algorithm 3; the defaults are the report's (table 7).
 
@@ -160,11 +163,13 @@ def train_classifier(
         neighbours: N.
         epochs, batch_size, learning_rate: of Adam.
         seed: of weights, order, dropout and draws.
+        device: where to compute, and where the generator's weights are.
 
     Raises:
         ConfigError: no labels, or images too small to classify.
     """
     classes = require_labels(train)
+    train, held_out = train.to(device), held_out.to(device)
     near = None
     if neighbours:
         if generator is None:
@@ -173,11 +178,13 @@ def train_classifier(
     curve = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ConvClassifier(train.image_shape, classes)
+        model = ConvClassifier(train.image_shape, classes).to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
         for epoch in range(epochs):
             model.train()
-            for index in batch_indices(len(train), batch_size, seed=seed, epoch=epoch):
+            for index in batch_indices(
+                len(train), batch_size, seed=seed, epoch=epoch, device=device
+            ):
                 x, labels = as_pictures(train.images[index]), train.labels[index]
                 if near is not None:
                     x, labels = torch.cat([x, near.of(index)]), labels.repeat(neighbours + 1)
@@ -194,6 +201,7 @@ def train_classifier(
 def score(model: ConvClassifier, images: ImageSet) -> Score:
     """Measure a classifier, in evaluation mode."""
     model.eval()
+    images = images.to(device_of(model))
     parts = [model(as_pictures(chunk)) for chunk, _ in images.chunks(CHUNK)]
     log_probs = torch.cat(parts)
     right = (log_probs.argmax(1) == images.labels).double()

@@ -1,7 +1,8 @@
 """What a trained model does with latents and images: the functions behind the verbs on run folders.
 
-Each takes a `lae_fast.saved.SavedRun`, and held-out images where it needs some; pictures come back
-as bytes ``(n, c, h, w)``.
+Each takes a `lae_fast.saved.SavedRun`, and held-out images where it needs some. The model encodes
+and decodes where its weights are; latents and pictures (bytes ``(n, c, h, w)``) come back on the
+CPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, to_pixels
+from lae_fast.devices import device_of, normal
 from lae_fast.models.conditional import condition
 from lae_fast.saved import SavedRun
 
@@ -48,7 +50,7 @@ class Latents:
 
 
 def make_generator(seed: int) -> torch.Generator:
-    """A generator on the CPU, where run folders are explored."""
+    """A generator on the CPU, so that a seed gives the same draws on every device."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -96,7 +98,7 @@ def sample(
         _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
         root = (spread / (len(means) - 1) ** 0.5)[:, None] * axes
         z = means.mean(0) + z[:, : len(root)] @ root
-    return run.as_images(run.model.decode(z))
+    return run.decode(z)
 
 
 @torch.no_grad()
@@ -115,15 +117,15 @@ def reconstruct(
     """
     generator = make_generator(seed)
     shown, decoded, square, nll = [], [], 0.0, 0.0
-    for chunk, labels in images.chunks(CHUNK):
+    for chunk, labels in images.to(device_of(run.model)).chunks(CHUNK):
         condition(run.model, labels)
         x = to_pixels(chunk)
         noisy = x
         if noise:
-            noisy = (x + noise * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+            noisy = (x + noise * normal(x.shape, generator, x)).clamp(0, 1)
         z = run.model.encode(noisy)
         if draw:
-            z = run.model.draw(noisy, torch.randn(z.shape, generator=generator))
+            z = run.model.draw(noisy, normal(z.shape, generator, z))
         output = run.model.decoder(z)
         mean = run.model.likelihood.mean(output)
         square += float((mean - x).square().sum(dtype=torch.float64))
@@ -131,7 +133,7 @@ def reconstruct(
         shown.append(run.as_images(noisy))
         decoded.append(run.as_images(mean))
     return Reconstructions(
-        images.images, torch.cat(shown), torch.cat(decoded),
+        images.images.cpu(), torch.cat(shown), torch.cat(decoded),
         square / images.images.numel(), nll / len(images),
     )  # fmt: skip
 
@@ -140,10 +142,10 @@ def reconstruct(
 def latents_of(run: SavedRun, images: ImageSet) -> Latents:
     """Mean latents of images."""
     parts = []
-    for chunk, labels in images.chunks(CHUNK):
+    for chunk, labels in images.to(device_of(run.model)).chunks(CHUNK):
         condition(run.model, labels)
         parts.append(run.model.encode(to_pixels(chunk)))
-    return Latents(torch.cat(parts), images.labels, images.class_names)
+    return Latents(torch.cat(parts).cpu(), images.labels.cpu(), images.class_names)
 
 
 def find_point(run: SavedRun, text: str, held_out: Callable[[], ImageSet]) -> Tensor:
@@ -213,7 +215,7 @@ def interpolate(run: SavedRun, corners: list[Tensor], steps: int) -> list[Tensor
     edges = [a + along * (b - a) for a, b in zip(left, right, strict=True)]
     down = torch.linspace(0, 1, steps if len(edges) == 2 else 1)
     rows = [edges[0] + share * (edges[-1] - edges[0]) for share in down]
-    return [run.as_images(run.model.decode(z)) for z in rows]
+    return [run.decode(z) for z in rows]
 
 
 @torch.no_grad()
@@ -249,5 +251,5 @@ def traverse(
     for dim in chosen:
         z = centre.repeat(steps, 1)
         z[:, dim] += spans[dim] * moves
-        found[dim] = run.as_images(run.model.decode(z))
+        found[dim] = run.decode(z)
     return found

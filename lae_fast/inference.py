@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, to_pixels
+from lae_fast.devices import device_of
 from lae_fast.diagnostics import effective_sample_size, split_rhat
 from lae_fast.models import LAE
 from lae_fast.models.conditional import condition
@@ -22,7 +23,7 @@ METHODS = ("image", "phi")
 
 @dataclass(frozen=True)
 class PosteriorSummary:
-    """Result of `infer`.
+    """Result of `infer`, on the CPU.
 
     Attributes:
         chains: the draws, ``(chains, draws, n, d_z)``, and the acceptance.
@@ -84,7 +85,9 @@ def infer(
     Raises:
         ConfigError: ``phi`` for a model that has none, or for too many images.
     """
-    x, model = to_pixels(images.images), run.model
+    model = run.model
+    images = images.to(device_of(model))
+    x = to_pixels(images.images)
     condition(model, images.labels)
 
     def nll(z: Tensor) -> Tensor:
@@ -109,8 +112,9 @@ def infer(
             nll, model.encode(x), draws=draws, warmup=warmup, chains=chains, mh=mh, seed=seed
         )
     seconds = time.perf_counter() - began
+    mean_image, spread = _moments(run, result.latents.flatten(0, 1))
+    result = replace(result, latents=result.latents.cpu())
     flat = result.latents.flatten(0, 1)
-    mean_image, spread = _moments(run, flat)
     return PosteriorSummary(
         result,
         flat.mean(0),
@@ -126,7 +130,7 @@ def infer(
 @torch.no_grad()
 def _moments(run: SavedRun, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the decoded draws ``(k, n, d_z)``, each ``(n, d_x)``."""
-    total = square = torch.zeros(())
+    total = square = draws.new_zeros(())
     for z in draws:
         image = run.model.decode(z)
         total, square = total + image, square + image.square()

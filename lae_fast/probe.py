@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, batch_indices, to_pixels
+from lae_fast.devices import device_of, normal
 from lae_fast.models import VAE, Model
 from lae_fast.models.conditional import condition
 from lae_fast.models.lae import EVALUATION_STD
@@ -36,10 +37,12 @@ class ProbeResult:
 def latent_law(model: Model, images: ImageSet) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the encoder's latents of images, each ``(n, d_z)``.
 
+    They lie where the model's weights are.
+
     The VAE's own Gaussian; for the LAE N(phi g(x), 0.05^2), as published.
     """
     means, stds = [], []
-    for chunk, labels in images.chunks(CHUNK):
+    for chunk, labels in images.to(device_of(model)).chunks(CHUNK):
         condition(model, labels)
         x = to_pixels(chunk)
         if isinstance(model, VAE):
@@ -78,16 +81,17 @@ def train_probe(
     Raises:
         ConfigError: there are no labels.
     """
-    classes = require_labels(train)
+    classes, device = require_labels(train), device_of(model)
+    train, held_out = train.to(device), held_out.to(device)
     law, held_law = latent_law(model, train), latent_law(model, held_out)
     if scale:
         unit = law[0].std(0).clamp(min=1e-12)
         law, held_law = ((mean / unit, std / unit) for mean, std in (law, held_law))
     generator = torch.Generator().manual_seed(seed)
-    probe = _make_probe(law[0].shape[1], classes, seed)
+    probe = _make_probe(law[0].shape[1], classes, seed).to(device)
     optimizer = torch.optim.Adam(probe.parameters(), lr=learning_rate)
     for epoch in range(epochs):
-        for index in batch_indices(len(train), batch_size, seed=seed, epoch=epoch):
+        for index in batch_indices(len(train), batch_size, seed=seed, epoch=epoch, device=device):
             z = _draw((law[0][index], law[1][index]), generator)
             loss = F.cross_entropy(probe(z), train.labels[index])
             optimizer.zero_grad()
@@ -117,7 +121,7 @@ def _make_probe(latent_dim: int, classes: int, seed: int) -> nn.Module:
 
 def _draw(law: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
     mean, std = law
-    return mean + std * torch.randn(mean.shape, generator=generator)
+    return mean + std * normal(mean.shape, generator, mean)
 
 
 @torch.no_grad()

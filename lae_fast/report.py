@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lae_fast import data
+from lae_fast.devices import normal
 from lae_fast.diagnostics import effective_sample_size, split_rhat
 from lae_fast.evaluation import (
     annealed_importance_sampling,
@@ -23,7 +24,7 @@ from lae_fast.evaluation import (
 from lae_fast.models import Model
 from lae_fast.models.conditional import condition
 from lae_fast.posterior import sample_per_image
-from lae_fast.saved import held_out_images, load_model
+from lae_fast.saved import held_out_images, open_run
 
 CHAIN_IMAGES = 64
 CHUNK = 500
@@ -100,6 +101,7 @@ def evaluate_run(
     ais_images: int = 0,
     data_dir: str | None = None,
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Report:
     """Evaluate a run's model on held-out images (the test set where there is one).
 
@@ -111,14 +113,15 @@ def evaluate_run(
         ais_images: on how many to run annealed importance sampling too.
         data_dir: where the data set lies, if not where the run found it.
         seed: of all draws.
+        device: where to compute.
 
     Raises:
         CheckpointError, DataError: nothing to evaluate, or nothing to evaluate on.
     """
-    config, model = load_model(run, checkpoint)
-    model.requires_grad_(False)
+    saved = open_run(run, checkpoint, device)
+    config, model = saved.config, saved.model
     some = held_out_images(config, data_dir)
-    some = some.subset(torch.arange(min(images, len(some))))
+    some = some.subset(torch.arange(min(images, len(some)))).to(device)
     x = data.to_pixels(some.images)
     parts = []
     for pixels, labels in some.chunks(CHUNK):
@@ -133,7 +136,7 @@ def evaluate_run(
     if ais_images:
         first = x[:ais_images]
         shape = (len(first), model.latent_dim)
-        ais = annealed_importance_sampling(_nll_of(model, first), shape, seed=seed)
+        ais = annealed_importance_sampling(_nll_of(model, first), shape, seed=seed, device=device)
     return Report(
         run=run.name,
         model=config.model,
@@ -156,13 +159,10 @@ def evaluate_run(
 @torch.no_grad()
 def own_bound(model: Model, x: Tensor, *, seed: int = 0) -> float:
     """Negative evidence lower bound of the model with its own encoder, nats an image."""
-    generator = torch.Generator(x.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     total = 0.0
     for _ in range(BOUND_SAMPLES):
-        noise = torch.randn(
-            len(x), model.latent_dim, generator=generator, dtype=x.dtype, device=x.device
-        )
-        nll, prior = model.terms(x, noise)
+        nll, prior = model.terms(x, normal((len(x), model.latent_dim), generator, x))
         total += float((nll + prior).double().mean())
     return total / BOUND_SAMPLES - model.own_entropy
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lae_fast import checkpoint, data
 from lae_fast.config import TrainConfig
+from lae_fast.devices import device_of
 from lae_fast.models import Model
 from lae_fast.train.build import build_model
 
@@ -35,15 +36,31 @@ class SavedRun:
     classes: int = 0
 
     def as_images(self, pixels: Tensor) -> Tensor:
-        """Pixels ``(n, d_x)`` in [0, 1] as bytes ``(n, c, h, w)``."""
-        return (pixels * 255).round().to(torch.uint8).view(-1, *self.image_shape)
+        """Pixels ``(n, d_x)`` in [0, 1] as bytes ``(n, c, h, w)`` on the CPU."""
+        return (pixels * 255).round().to(torch.uint8).view(-1, *self.image_shape).cpu()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean images of latents ``(n, d_z)``, which may lie anywhere, as `as_images` gives them.
+
+        The model decodes them where its weights are.
+        """
+        return self.as_images(self.model.decode(z.to(device_of(self.model))))
 
 
-def open_run(run: Path, name: str = "best") -> SavedRun:
-    """Open a run folder; arguments and errors as in `load_model`."""
+def open_run(run: Path, name: str = "best", device: torch.device | str = "cpu") -> SavedRun:
+    """Open a run folder: its configuration and its model, with the weights of a checkpoint.
+
+    Args:
+        run: the run folder.
+        name: ``best`` or ``last``.
+        device: where to put the weights; what uses the model computes there.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit the configuration it names.
+    """
     tensors, about = checkpoint.read(run, name)
     config, model = _rebuild(run, name, tensors, about)
-    model.requires_grad_(False)
+    model.requires_grad_(False).to(device)
     classes = about.get("classes", 0)
     return SavedRun(run, config, model, _image_shape(tensors, about), classes)
 

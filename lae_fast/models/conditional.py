@@ -25,7 +25,8 @@ class Conditioned(nn.Module):
     def __init__(self, network: nn.Module, classes: int, planes: int = 1) -> None:
         super().__init__()
         self.network, self.classes, self.planes = network, classes, planes
-        self.labels = torch.zeros(1, dtype=torch.int64)
+        # Whatever the default device: saved models are built on meta and given weights alone.
+        self.labels = torch.zeros(1, dtype=torch.int64, device="cpu")
         """Row i of the input takes label i, modulo their number."""
 
     def forward(self, x: Tensor) -> Tensor:
