@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lae_fast.devices import normal
 from lae_fast.diagnostics import effective_sample_size
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell, Outcome, Table, stat
@@ -16,6 +17,8 @@ from lae_fast.experiments.targets import Target, conjugate, exact_draws, neural,
 from lae_fast.posterior import Chains, sample_per_image, sample_posterior
 
 CHAINS = 4
+BATCHES = 2000
+"""That the amortised Gaussian is trained for."""
 COLUMNS = {
     "sampler": "", "total variation": ".3f", "exact draws": ".3f", "acceptance": ".2f",
     "ESS": ".0f", "ESS a second": ".0f",
@@ -49,7 +52,9 @@ def run(lab: Lab) -> Outcome:
     for make in (conjugate, neural):
         rows: list[list[Cell]] = []
         for name, sampler in SAMPLERS.items():
-            found = [_figures(make(seed=seed), sampler, draws, seed) for seed in lab.seeds]
+            found = [
+                _figures(make(seed=seed).to(lab.device), sampler, draws, seed) for seed in lab.seeds
+            ]
             cells: list[Cell] = [
                 None if found[0][key] is None else stat(f[key] or 0.0 for f in found)
                 for key in found[0]
@@ -82,7 +87,7 @@ def _chains(run_chains: Callable[[], Chains]) -> Draws:
     chains = run_chains()
     seconds = time.perf_counter() - began
     size = float(torch.as_tensor(effective_sample_size(chains.latents)).mean())
-    return Draws(chains.latents.flatten(0, 1), chains.accept_prob[0], size, seconds)
+    return Draws(chains.latents.flatten(0, 1).cpu(), chains.accept_prob[0], size, seconds)
 
 
 def ald(target: Target, draws: int, seed: int) -> Draws:
@@ -135,15 +140,13 @@ def amortised_gaussian(target: Target, draws: int, seed: int) -> Draws:
         encoder = nn.Sequential(
             nn.Linear(target.x.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(),
             nn.Linear(64, 4),
-        ).double()  # fmt: skip
+        ).double().to(target.x.device)  # fmt: skip
     optimizer = torch.optim.Adam(encoder.parameters(), lr=3e-3)
-    iterations = 2000
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
-    for _ in range(iterations):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, BATCHES)
+    for _ in range(BATCHES):
         x = target.simulate(256, generator)
         mean, log_std = encoder(x).chunk(2, dim=1)
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
-        z = mean + torch.exp(log_std) * noise
+        z = mean + torch.exp(log_std) * normal(mean.shape, generator, mean)
         bound = target.nll_of(z, x) + z.square().sum(1) / 2 - log_std.sum(1)
         optimizer.zero_grad()
         bound.mean().backward()
@@ -151,8 +154,8 @@ def amortised_gaussian(target: Target, draws: int, seed: int) -> Draws:
         schedule.step()
     with torch.no_grad():
         mean, log_std = encoder(target.x).chunk(2, dim=1)
-        noise = torch.randn(CHAINS * draws, *mean.shape, generator=generator, dtype=mean.dtype)
-        values = mean + torch.exp(log_std) * noise
+        noise = normal((CHAINS * draws, *mean.shape), generator, mean)
+        values = (mean + torch.exp(log_std) * noise).cpu()
     return Draws(values, None, float(CHAINS * draws), time.perf_counter() - began)
 
 

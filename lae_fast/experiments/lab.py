@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lae_fast import runs
 from lae_fast.checkpoint import CheckpointError
 from lae_fast.config import TrainConfig, load_json
@@ -42,6 +44,7 @@ class Lab:
         train: whether missing models may be trained. If not, unfinished runs serve as far as they
             got, and the outcome names them.
         seed_count: how many seeds; figures are their mean and standard deviation.
+        device: where models are trained and measured.
         say: takes a line about what is going on.
     """
 
@@ -51,6 +54,7 @@ class Lab:
     out: Path
     train: bool = True
     seed_count: int = 1
+    device: torch.device | str = "cpu"
     say: Callable[[str], None] = lambda line: None
     complete: bool = True
     partial: set[str] = field(default_factory=set)
@@ -84,7 +88,7 @@ class Lab:
         known = self._known(config)
         done = [path for path, summary in known if summary.status in DONE]
         if done:
-            return open_run(done[0])
+            return self._open(done[0])
         if not self.train and known:
             return self._as_far_as_it_got(*known[0])
         for path, summary in known:
@@ -92,7 +96,7 @@ class Lab:
                 self.missing.add(_label(config))
                 raise NotTrainedError(f"{path.name} is being trained by another process")
         begun = [path for path, _ in known]
-        return open_run(self._train(config, begun[-1] if begun else None))
+        return self._open(self._train(config, begun[-1] if begun else None))
 
     def find(self, **settings: Any) -> SavedRun | None:
         """`trained`, or None where the model is missing; the outcome is incomplete then."""
@@ -136,12 +140,15 @@ class Lab:
             sorted(self.partial), sorted(self.missing), self.seed_count,
         )  # fmt: skip
 
+    def _open(self, path: Path) -> SavedRun:
+        return open_run(path, device=self.device)
+
     def _as_far_as_it_got(self, path: Path, summary: runs.Summary) -> SavedRun:
         """An unfinished run's best weights so far; the outcome says so."""
         label = _label(load_json(path / runs.CONFIG_FILE))
         self.complete = False
         try:
-            found = open_run(path)
+            found = self._open(path)
         except CheckpointError as error:
             self.missing.add(label)
             raise NotTrainedError(str(error)) from error
@@ -165,6 +172,7 @@ class Lab:
         if not self.train:
             self.missing.add(label)
             raise NotTrainedError(f"no finished run of {label}")
+        config = dataclasses.replace(config, device=torch.device(self.device).type)
         if begun is not None:
             self.say(f"going on with {begun.name}")
             try:

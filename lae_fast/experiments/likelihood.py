@@ -59,8 +59,9 @@ def _sizes(lab: Lab) -> tuple[int, int, int]:
 def _figures(lab: Lab, run: SavedRun) -> dict[str, float]:
     images, samples, annealed = _sizes(lab)
     report = evaluate_run(
-        run.path, images=images, samples=samples, ais_images=annealed, data_dir=lab.data_dir
-    )
+        run.path, images=images, samples=samples, ais_images=annealed, data_dir=lab.data_dir,
+        device=lab.device,
+    )  # fmt: skip
     story = runs.summarise(run.path)
     return {
         "nll": report.nll,

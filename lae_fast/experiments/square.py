@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lae_fast.devices import normal
+
 HIDDEN = 30
 BATCH = 256
 
@@ -35,11 +37,17 @@ class SquareVAE(nn.Module):
     def draw(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """One latent a point."""
         mean, log_std = self.posterior(x)
-        return mean + torch.exp(log_std) * torch.randn(mean.shape, generator=generator)
+        return mean + torch.exp(log_std) * normal(mean.shape, generator, mean)
 
 
 def train_square(
-    latent_dim: int, beta: float, penalty: float, *, iterations: int, seed: int = 0
+    latent_dim: int,
+    beta: float,
+    penalty: float,
+    *,
+    iterations: int,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> SquareVAE:
     """Train on fresh uniform points, Adam 3e-3 falling to zero by a cosine.
 
@@ -49,15 +57,16 @@ def train_square(
         penalty: lambda.
         iterations: batches of 256 points.
         seed: of weights and draws.
+        device: where to compute.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = SquareVAE(latent_dim)
+        model = SquareVAE(latent_dim).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     for _ in range(iterations):
-        x = torch.rand(BATCH, 2, generator=generator)
+        x = torch.rand(BATCH, 2, generator=generator).to(device)
         optimizer.zero_grad()
         loss(model, x, beta, penalty, generator).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -70,7 +79,7 @@ def loss(
 ) -> Tensor:
     """The training loss on points ``(n, 2)``, 0-d."""
     mean, log_std = model.posterior(x)
-    z = mean + torch.exp(log_std) * torch.randn(mean.shape, generator=generator)
+    z = mean + torch.exp(log_std) * normal(mean.shape, generator, mean)
     square = (model.decode(z) - x).square().sum(1).mean()
     kl = (0.5 * (mean.square() + torch.exp(2 * log_std) - 1) - log_std).sum(1).mean()
     weights = torch.cat([p.flatten() for p in model.parameters() if p.ndim == 2])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lae_fast.devices import normal
+
 REACH = 5.0
 """The grid covers [-REACH, REACH] in both dimensions; the prior's mass outside is 1e-6."""
 CELLS = 25
@@ -25,6 +27,13 @@ class Target:
     x: Tensor
     features: Tensor
 
+    def to(self, device: torch.device | str) -> Target:
+        """The same target on ``device``; the decoder is moved, not copied."""
+        return Target(
+            self.name, self.decoder.to(device), self.noise, self.x.to(device),
+            self.features.to(device),
+        )  # fmt: skip
+
     def nll(self, z: Tensor) -> Tensor:
         """-log p(x_i | z_i), ``(n, 2)`` to ``(n,)``."""
         return self.nll_of(z, self.x)
@@ -36,22 +45,22 @@ class Target:
 
     def simulate(self, n: int, generator: torch.Generator) -> Tensor:
         """Data from the model itself, ``(n, d_x)``."""
-        z = torch.randn(n, 2, generator=generator, dtype=self.x.dtype)
-        mean: Tensor = self.decoder(z)
-        return mean + self.noise * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+        mean: Tensor = self.decoder(normal((n, 2), generator, self.x))
+        return mean + self.noise * normal(mean.shape, generator, mean)
 
     @torch.no_grad()
     def cell_masses(self) -> Tensor:
-        """Posterior mass of every cell of the grid, ``(n, CELLS * CELLS)``."""
+        """Posterior mass of every cell of the grid, ``(n, CELLS * CELLS)``, on the CPU."""
         width = 2 * REACH / (CELLS * FINE)
-        axis = -REACH + width * (torch.arange(CELLS * FINE, dtype=self.x.dtype) + 0.5)
+        places = torch.arange(CELLS * FINE, dtype=self.x.dtype, device=self.x.device)
+        axis = -REACH + width * (places + 0.5)
         z = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).view(-1, 2)
         masses = []
         for x in self.x:
             log_density = -self.nll_of(z, x[None].expand(len(z), -1)) - z.square().sum(1) / 2
             density = torch.softmax(log_density, 0).view(CELLS, FINE, CELLS, FINE)
             masses.append(density.sum((1, 3)).flatten())
-        return torch.stack(masses)
+        return torch.stack(masses).cpu()
 
 
 def cells_of(z: Tensor) -> Tensor:

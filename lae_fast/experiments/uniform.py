@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lae_fast import figures
+from lae_fast.devices import device_of, normal
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell, Outcome, Table, stat
 from lae_fast.experiments.square import SquareVAE, train_square
@@ -67,7 +68,9 @@ def _iterations(lab: Lab) -> int:
 def _measure(lab: Lab, latents: int, beta: float, penalty: float) -> tuple[list[Cell], SquareVAE]:
     found = []
     for seed in reversed(lab.seeds):  # the first seed's model is the one that is drawn
-        model = train_square(latents, beta, penalty, iterations=_iterations(lab), seed=seed)
+        model = train_square(
+            latents, beta, penalty, iterations=_iterations(lab), seed=seed, device=lab.device
+        )
         found.append(statistics_of(model, seed))
     cells: list[Cell] = [stat(values[key] for values in found) for key in found[0]]
     return [latents, beta, penalty, *cells], model
@@ -85,12 +88,13 @@ def statistics_of(model: SquareVAE, seed: int = 0) -> dict[str, float]:
     from sklearn.neighbors import KNeighborsClassifier
 
     generator = torch.Generator().manual_seed(seed + 1)
-    x = torch.rand(POINTS, 2, generator=generator)
+    x = torch.rand(POINTS, 2, generator=generator).to(device_of(model))
     z = model.draw(x, generator)
     means = model.posterior(x)[0]
-    prior = torch.randn(z.shape, generator=generator)
-    points = model.decode(prior).double().numpy()
-    values = z.double().numpy()
+    points = model.decode(normal(z.shape, generator, z)).double().cpu().numpy()
+    error = float((model.decode(means) - x).square().mean())
+    values = z.double().cpu().numpy()
+    x, means = x.cpu(), means.cpu()
     radius = stats.kstest((values**2).sum(1), stats.chi2(values.shape[1]).cdf)
     half = POINTS // 2
     nearest = KNeighborsClassifier(1).fit(means[:half], quadrants(x[:half]))
@@ -98,7 +102,7 @@ def statistics_of(model: SquareVAE, seed: int = 0) -> dict[str, float]:
         "z": max(float(stats.kstest(column, "norm").statistic) for column in values.T),
         "radius": float(radius.statistic),
         "kurtosis": float(np.mean(stats.kurtosis(values))),
-        "mse": float((model.decode(means) - x).square().mean()),
+        "mse": error,
         "back": max(float(stats.kstest(column, "uniform").statistic) for column in points.T),
         "quadrant": float(nearest.score(means[half:], quadrants(x[half:]))),
     }
@@ -110,9 +114,9 @@ def _scatters(
 ) -> tuple[tuple[Floats, NDArray[np.int64]], tuple[Floats, NDArray[np.int64]]]:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(2000, 2, generator=generator)
-    z, labels = model.draw(x, generator), quadrants(x).numpy()
-    plane = z.double().numpy()
+    z, labels = model.draw(x.to(device_of(model)), generator), quadrants(x).numpy()
+    plane = z.double().cpu().numpy()
     if plane.shape[1] == 1:  # jitter, as in the study, shows the density
         jitter = 0.2 * torch.randn(z.shape, generator=generator).double().numpy()
         plane = np.concatenate([plane, jitter], axis=1)
-    return (plane, labels), (model.decode(z).double().numpy(), labels)
+    return (plane, labels), (model.decode(z).double().cpu().numpy(), labels)
