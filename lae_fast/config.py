@@ -316,7 +316,12 @@ class TrainConfig:
         check=_non_negative,
         expects="0 or more",
     )
-    device: str = setting("auto", "Where to compute.", group="Run", choices=DEVICES)
+    device: str = setting(
+        "auto",
+        "Where to compute; 'auto' is CUDA where there is a GPU, else the CPU.",
+        group="Run",
+        choices=DEVICES,
+    )
     precision: str = setting(
         "float32",
         "Of the matrix products in the chain's drift; the accept test's potential is always "

@@ -42,13 +42,18 @@ def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def run_report(run: str, run_root: str | None, **options: Any) -> tuple[Path, Report, TrainConfig]:
+def run_report(
+    run: str, run_root: str | None, device: str, **options: Any
+) -> tuple[Path, Report, TrainConfig]:
     """Evaluate the run that the options name; say on stderr that this takes a moment."""
     root = run_root or settings.TrainConfig().run_root
     path = runs.find(root, run)
+    from lae_fast.devices import pick_device
+
+    where = pick_device(device)
     make_console(stderr=True).print(plain(f"evaluating {path.name}; this takes a minute"))
     from lae_fast.report import evaluate_run
     from lae_fast.saved import load_model
 
-    report = evaluate_run(path, **options)
+    report = evaluate_run(path, device=where, **options)
     return path, report, load_model(path, options["checkpoint"])[0]

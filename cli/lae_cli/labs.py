@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.console import make_console, plain
-from lae_cli.options import LARGEST
+from lae_cli.options import LARGEST, device_option
 from lae_fast import config as settings
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _OPTIONS = (
         "--seeds", "seed_count", type=click.IntRange(1, LARGEST), default=1, show_default=True,
         help="Seeds of every model; figures become means with standard deviations.",
     ),
+    device_option,
     click.option("--force", is_flag=True, help="Run again what has a result already."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object."),
 )  # fmt: skip
@@ -54,9 +55,11 @@ def lab_options(command: Callable[..., None]) -> Callable[..., None]:
         data_dir: str | None,
         train: bool,
         seed_count: int,
+        device: str,
         **rest: Any,
     ) -> None:
         def make_lab() -> Lab:
+            from lae_fast.devices import pick_device
             from lae_fast.experiments.lab import Lab
 
             default = settings.resolve({})
@@ -68,6 +71,7 @@ def lab_options(command: Callable[..., None]) -> Callable[..., None]:
                 out,
                 train,
                 seed_count,
+                pick_device(device),
                 say=lambda line: click.echo(line, err=True),
             )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.options import LARGEST
+from lae_cli.options import LARGEST, device_option
 from lae_cli.results import json_line
 from lae_fast import config as settings
 from lae_fast import runs
@@ -29,8 +29,9 @@ WHICH_RUN = (
         "--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True,
         help="Which weights.",
     ),
+    device_option,
 )  # fmt: skip
-"""The argument and the options that name a run, its weights and its data."""
+"""The argument and the options that name a run, its weights, its data, and where to compute."""
 
 _OPTIONS = (
     *WHICH_RUN,
@@ -43,21 +44,31 @@ _OPTIONS = (
 
 
 class Opened:
-    """The run that the options name, opened on first use; its held-out images likewise."""
+    """The run that the options name, opened on first use; its held-out images likewise.
+
+    The model lies on the device that the options name, the images on the CPU.
+    """
 
     def __init__(
-        self, run: str, run_root: str | None, data_dir: str | None, checkpoint: str, seed: int
+        self,
+        run: str,
+        run_root: str | None,
+        data_dir: str | None,
+        checkpoint: str,
+        device: str,
+        seed: int,
     ) -> None:
         self.name, self.root, self.data_dir = run, run_root, data_dir
-        self.checkpoint, self.seed = checkpoint, seed
+        self.checkpoint, self.device, self.seed = checkpoint, device, seed
 
     @functools.cached_property
     def saved(self) -> SavedRun:
         """Configuration and model."""
+        from lae_fast.devices import pick_device
         from lae_fast.saved import open_run
 
         path = runs.find(self.root or settings.TrainConfig().run_root, self.name)
-        return open_run(path, self.checkpoint)
+        return open_run(path, self.checkpoint, pick_device(self.device))
 
     @functools.cached_property
     def images(self) -> ImageSet:
@@ -95,10 +106,11 @@ def on_run(command: Callable[..., None]) -> Callable[..., None]:
         run_root: str | None,
         data_dir: str | None,
         checkpoint: str,
+        device: str,
         seed: int,
         **rest: Any,
     ) -> None:
-        command(Opened(run, run_root, data_dir, checkpoint, seed), **rest)
+        command(Opened(run, run_root, data_dir, checkpoint, device, seed), **rest)
 
     decorated: Callable[..., None] = with_run
     for decorate in reversed(_OPTIONS):

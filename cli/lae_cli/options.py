@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,6 +84,16 @@ class GroupedCommand(click.Command):
 def setting_options() -> list[click.Parameter]:
     """One option a field of `TrainConfig`."""
     return [_option(field) for field in dataclasses.fields(settings.TrainConfig)]
+
+
+def device_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the setting ``--device`` of `lae train`; the command gets its name as ``device``."""
+    (field,) = (f for f in dataclasses.fields(settings.TrainConfig) if f.name == "device")
+    add = click.option(
+        "--device", type=SettingType(field, "--device"), metavar=_metavar(field),
+        default=field.default, envvar=f"{settings.ENV_PREFIX}DEVICE", help=_help(field),
+    )  # fmt: skip
+    return add(command)
 
 
 def given_settings(ctx: click.Context) -> dict[str, Any]:

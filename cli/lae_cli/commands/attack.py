@@ -83,11 +83,13 @@ def _draw(
 ) -> None:
     from lae_fast.attack import attack_images
     from lae_fast.classify import as_pictures
+    from lae_fast.devices import device_of
     from lae_fast.figures import save_rows
 
     some = opened.first(SHOWN)
-    x = as_pictures(some.images)
     rows = [("images", some.images)]
+    some = some.to(device_of(model))
+    x = as_pictures(some.images)
     for epsilon in epsilons:
         found = attack_images(model, x, some.labels, epsilon, how, seed=opened.seed)
         rows.append((f"epsilon {epsilon:g}", opened.saved.as_images(found.flatten(1))))
