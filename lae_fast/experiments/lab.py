@@ -125,6 +125,10 @@ class Lab:
         """Its held-out images, in a fixed shuffled order."""
         return held_out_images(self.config())
 
+    def finding(self, text: str) -> str:
+        """What the full form found, for a note of the full form: quick ones have other numbers."""
+        return "" if self.quick else f" {text}"
+
     def picture(self, name: str) -> Path:
         """Where a picture of a study goes."""
         return self.out / "results" / name

@@ -9,7 +9,7 @@ from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell
 
 SHORT: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 20, "patience": 0}
-"""Where an epoch costs 3 to 20 times that of T = 2: early stopping takes hours on a CPU."""
+"""Instead of early stopping, which takes hours on a CPU where an epoch costs much."""
 
 
 def report_models(lab: Lab) -> dict[str, dict[str, Any]]:
