@@ -31,7 +31,7 @@ class Inputs:
             torch.full(size, value, dtype=torch.float64, device=device) for value in (5.0, 4.0)
         )
         self.rng = ald.make_rng(0, device)
-        self.info = torch.zeros(4, dtype=torch.float64, device=device)
+        self.info = torch.zeros(5 if rows else 4, dtype=torch.float64, device=device)
         self.moved = torch.zeros(shape[0], dtype=torch.bool, device=device)
         self.sizes = torch.full((shape[1],), ETA, dtype=torch.float64, device=device)
         self.noise_sq = self.phi.square().sum()

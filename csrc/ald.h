@@ -87,8 +87,9 @@ LAE_HD void write_info(double* info, Decision decision) {
 
 // Sums over rows that are chains of their own.
 struct RowSums {
-  double prob = 0;      // of min(1, a)
-  double accepted = 0;  // number of rows that moved
+  double prob = 0;       // of min(1, a)
+  double accepted = 0;   // number of rows that moved
+  double potential = 0;  // of the states after the step
 };
 
 LAE_HD void write_row_info(double* info, RowSums sums, int64_t rows) {
@@ -97,6 +98,7 @@ LAE_HD void write_row_info(double* info, RowSums sums, int64_t rows) {
   info[1] = sums.accepted / count;
   info[2] += info[0];
   info[3] += info[1];
+  info[4] += sums.potential;
 }
 
 }  // namespace lae

@@ -96,6 +96,17 @@ LAE_HD void cos_sin_turn(uint32_t word, float& cosine, float& sine) {
   sine = bits_float(float_bits(swap ? c : s) ^ sin_sign);
 }
 
+// Of pi x. CUDA's own needs no reduction of large angles, which would take a stack frame.
+LAE_HD void cos_sin_pi(double x, double& cosine, double& sine) {
+#if defined(__CUDA_ARCH__)
+  sincospi(x, &sine, &cosine);
+#else
+  constexpr double kPi = 3.141592653589793238;
+  cosine = cos(kPi * x);
+  sine = sin(kPi * x);
+#endif
+}
+
 LAE_HD void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first, float& second) {
   const float r = sqrtf(minus_two_log(radius_word));
   float c, s;
@@ -105,13 +116,12 @@ LAE_HD void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first,
 }
 
 LAE_HD void normal_pair(uint32_t radius_word, uint32_t angle_word, double& first, double& second) {
-  constexpr double kTurn = 6.283185307179586477;
   const double u = (static_cast<double>(radius_word) + 0.5) * 0x1p-32;  // exact, 1 - u too
   const double r = sqrt(-2.0 * log(u));
   const uint32_t quadrant = (angle_word + 0x20000000u) >> 30;
   const int32_t rest = static_cast<int32_t>(angle_word - (quadrant << 30));
-  const double t = kTurn * ((static_cast<double>(rest) + 0.5) * 0x1p-32);
-  const double c = cos(t), s = sin(t);
+  double c, s;
+  cos_sin_pi((static_cast<double>(rest) + 0.5) * 0x1p-31, c, s);
   const double axis_cos = (quadrant & 1u) ? s : c, axis_sin = (quadrant & 1u) ? c : s;
   first = r * (((quadrant + 1u) & 2u) ? -axis_cos : axis_cos);
   second = r * ((quadrant & 2u) ? -axis_sin : axis_sin);

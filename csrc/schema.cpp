@@ -19,7 +19,9 @@ STABLE_TORCH_LIBRARY(lae_fast, m) {
   m.def(
       "ald_step_rows_(Tensor(a!) x, Tensor(b!) grad, Tensor(c!) potential, Tensor(d!) proposal,"
       " Tensor grad_proposal, Tensor potential_proposal, Tensor(e!) rng, Tensor(f!) accepted,"
-      " Tensor(g!) info, Tensor step_sizes, float temperature, bool mh, int first_row=0) -> ()");
+      " Tensor(g!) info, Tensor step_sizes, float temperature, bool mh, int first_row=0,"
+      " float prior=0, Tensor? latents=None, Tensor(h!)? next_proposal=None,"
+      " Tensor(i!)? x_trace=None, Tensor(j!)? grad_trace=None) -> ()");
   m.def(
       "norm_relu_(Tensor(a!) u, Tensor bias, Tensor gain, Tensor shift, Tensor(b!) y,"
       " Tensor(c!) rstd, float eps) -> ()");

@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -176,10 +177,6 @@ struct Call {
     }
   }
 
-  void check_row_potential(const char* name, const Tensor& t) const {
-    check_vector(name, t, ScalarType::Double, phi.size(0), "one potential a row");
-  }
-
   void check_propose_rows(const Tensor& grad, const Tensor& rng, const Tensor& step_sizes,
                           double temperature, int64_t first_row) const {
     check_rows();
@@ -195,15 +192,46 @@ struct Call {
   void check_step_rows(const Tensor& grad, const Tensor& potential, const Tensor& proposal,
                        const Tensor& grad_proposal, const Tensor& potential_proposal,
                        const Tensor& rng, const Tensor& accepted, const Tensor& info,
-                       const Tensor& step_sizes, double temperature, int64_t first_row) const {
+                       const Tensor& step_sizes, double temperature, int64_t first_row,
+                       double prior, const std::optional<Tensor>& latents,
+                       const std::optional<Tensor>& next_proposal,
+                       const std::optional<Tensor>& x_trace,
+                       const std::optional<Tensor>& grad_trace) const {
     check_propose_rows(grad, rng, step_sizes, temperature, first_row);
-    check_row_potential("potential", potential);
+    check_vector("potential", potential, ScalarType::Double, phi.size(0), "one potential per row");
     check_like_phi("proposal", proposal);
     check_like_phi("grad_proposal", grad_proposal);
-    check_row_potential("potential_proposal", potential_proposal);
-    check_vector("accepted", accepted, ScalarType::Bool, phi.size(0), "one decision a row");
-    check_vector("info", info, ScalarType::Double, 4,
-                 "(mean probability, share accepted, sums of both)");
+    check_row_terms(potential_proposal);
+    check_vector("accepted", accepted, ScalarType::Bool, phi.size(0), "one decision per row");
+    check_vector("info", info, ScalarType::Double, 5,
+                 "(mean probability, share accepted, sums of both and of the potential)");
+    if (!(prior >= 0) || !std::isfinite(prior)) {
+      fail(op, ": prior must be 0 or more and finite, not ", prior, ".");
+    }
+    if (latents.has_value()) check_latents(*latents);
+    if (next_proposal.has_value()) check_like_phi("next_proposal", *next_proposal);
+    if (x_trace.has_value()) check_like_phi("x_trace", *x_trace);
+    if (grad_trace.has_value()) check_like_phi("grad_trace", *grad_trace);
+  }
+
+  // A row's potential may come in several terms, which the operator adds up.
+  void check_row_terms(const Tensor& t) const {
+    check_device("potential_proposal", t);
+    check_dtype("potential_proposal", t, ScalarType::Double, "");
+    const int64_t rows = phi.size(0);
+    if (t.dim() != 1 || (rows == 0 ? t.numel() != 0 : t.numel() == 0 || t.numel() % rows != 0)) {
+      fail(op, ": potential_proposal has shape ", shape_text(t), "; it must be [", rows,
+           "], or a multiple of that: as many terms for every row.");
+    }
+  }
+
+  void check_latents(const Tensor& t) const {
+    check_device("latents", t);
+    check_dtype("latents", t, phi.scalar_type(), (std::string(" like ") + first).c_str());
+    if (phi.size(0) == 0 ? t.numel() != 0 : t.numel() % phi.size(0) != 0) {
+      fail(op, ": latents has shape ", shape_text(t), "; it must have as many elements for each of ",
+           phi.size(0), " rows.");
+    }
   }
 
   // A vector of the first argument's dtype, one entry a column (or a row).
@@ -323,11 +351,14 @@ inline void check_copy_rows(const std::vector<Tensor>& into, const std::vector<T
     const Call call(op, into[t], backend, "into");
     call.check_like_phi("source", source[t]);
     const int64_t n = into[t].dim() > 0 ? into[t].size(0) : -1;
-    if (n != rows.numel()) {
+    // One flag may stand for all rows, of which all tensors have as many.
+    const bool one_flag = rows.numel() == 1 && n >= 0;
+    const int64_t wanted = one_flag ? into[0].size(0) : rows.numel();
+    if (n != wanted) {
       fail(op, ": into has shape ", shape_text(into[t]), "; its first size must be that of rows, ",
-           rows.numel(), ".");
+           wanted, ".");
     }
-    call.check_vector("rows", rows, ScalarType::Bool, n, "one flag a row");
+    call.check_vector("rows", rows, ScalarType::Bool, one_flag ? 1 : n, "one flag per row");
   }
 }
 
@@ -359,6 +390,47 @@ template <class T>
 T* write(const Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
+
+// The contiguous arguments of `ald_step_rows_`.
+struct RowStep {
+  RowStep(Tensor& x, Tensor& grad, Tensor& potential, Tensor& proposal,
+          const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor& rng,
+          Tensor& accepted, Tensor& info, const Tensor& step_sizes,
+          std::optional<Tensor>& latents, std::optional<Tensor>& next_proposal,
+          std::optional<Tensor>& x_trace, std::optional<Tensor>& grad_trace)
+      : x(x), grad(grad), potential(potential), rng(rng), accepted(accepted), info(info),
+        next_proposal(next_proposal.has_value() ? *next_proposal : proposal),
+        proposal(next_proposal.has_value() ? readable(proposal) : this->next_proposal.work()),
+        grad_proposal(readable(grad_proposal)), values(readable(potential_proposal)),
+        etas(readable(step_sizes)), rows(x.size(0) > 0 ? x.size(0) : 1) {
+    if (latents.has_value()) this->latents = readable(*latents);
+    if (x_trace.has_value()) this->x_trace.emplace(*x_trace);
+    if (grad_trace.has_value()) this->grad_trace.emplace(*grad_trace);
+  }
+
+  int64_t values_per_row() const { return values.numel() / rows; }
+  int64_t latents_per_row() const { return latents ? latents->numel() / rows : 0; }
+  template <class T>
+  const T* latents_or_null() const { return latents ? read<T>(*latents) : nullptr; }
+  template <class T>
+  T* x_trace_or_null() const { return x_trace ? write<T>(x_trace->work()) : nullptr; }
+  template <class T>
+  T* grad_trace_or_null() const { return grad_trace ? write<T>(grad_trace->work()) : nullptr; }
+
+  void commit() {
+    for (Updated* updated : {&x, &grad, &potential, &rng, &accepted, &info, &next_proposal}) {
+      updated->commit();
+    }
+    if (x_trace) x_trace->commit();
+    if (grad_trace) grad_trace->commit();
+  }
+
+  Updated x, grad, potential, rng, accepted, info, next_proposal;
+  Tensor proposal, grad_proposal, values, etas;
+  int64_t rows;
+  std::optional<Tensor> latents;
+  std::optional<Updated> x_trace, grad_trace;
+};
 
 // Of an `rng` in host memory, whatever its stride.
 inline RngKey read_rng(const Tensor& rng) {

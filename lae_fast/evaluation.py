@@ -166,7 +166,7 @@ def _ais_chain(
             z, after * grad + z, after * nlls + 0.5 * z.double().square().sum(1), z, rng,
             torch.full(shape[1:], step_size.step_size, dtype=torch.float64, device=device), 1.0,
             torch.zeros(shape[0], dtype=torch.bool, device=device),
-            langevin.Info(torch.zeros(4, dtype=torch.float64, device=device)),
+            langevin.Info.start(device),
         )  # fmt: skip
         state.set_step_sizes(state.step_sizes)
         new_nlls, new_grad = _value_and_grad(nll, state.proposal)

@@ -31,7 +31,7 @@ class Info:
     """Acceptance, averaged over rows; reading a value waits for the device.
 
     ``values`` is the kernel's own buffer: mean of min(1, a) and share accepted at the latest step,
-    then the sums of both since the start.
+    then the sums since the start of both, and of the potentials after each step.
     """
 
     values: Tensor
@@ -51,6 +51,11 @@ class Info:
         """Sum over the steps so far of the share of rows that moved."""
         return float(self.values[3])
 
+    @classmethod
+    def start(cls, device: torch.device | str) -> Info:
+        """Nothing counted yet."""
+        return cls(torch.zeros(5, dtype=torch.float64, device=device))
+
 
 @dataclass
 class State:
@@ -68,6 +73,7 @@ class State:
         info: statistics.
         first_row: the first row's place in a larger batch, a multiple of four: the noise is that
             of the whole.
+        prior: weight of ``||x||^2 / 2``, which `step` adds to the potential that it is given.
     """
 
     x: Tensor
@@ -80,6 +86,7 @@ class State:
     accepted: Tensor
     info: Info = field(repr=False)
     first_row: int = 0
+    prior: float = 0.0
 
     def set_step_sizes(self, step_sizes: Tensor) -> None:
         """Change eta, and draw the pending proposals again with it."""
@@ -97,26 +104,30 @@ def init(
     temperature: float = 1.0,
     first_row: int = 0,
     *,
+    prior: float = 0.0,
     check: bool = True,
 ) -> State:
     """Evaluate the potential at ``x`` and draw the first proposals.
 
-    ``x`` and ``rng`` become the state's own and are changed in place by `step`. ``check`` waits for
-    the device; without it, a row that starts where its potential is not finite never moves.
+    ``x`` and ``rng`` become the state's own and are changed in place by `step`. The chain's target
+    is ``potential`` and, with a weight of ``prior``, ``||x||^2 / 2``. ``check`` waits for the
+    device; without it, a row that starts where its potential is not finite never moves.
 
     Raises:
         ValueError: some potential or gradient is not finite at ``x``.
     """
     values, grad = potential(x)
+    if prior:
+        values = values + prior / 2 * x.double().square().sum(1)
+        grad = grad + prior * x
     if check and not (bool(torch.isfinite(values).all()) and bool(torch.isfinite(grad).all())):
         raise ValueError("the potential or its gradient is not finite at the chains' start")
     proposal = ops.propose_rows(x, grad, rng, step_sizes, temperature, first_row)
     accepted = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    info = Info(torch.zeros(4, dtype=torch.float64, device=x.device))
     # Cloned because step overwrites them while the caller may keep the originals.
     return State(
-        x, grad.clone(), values.clone(), proposal, rng, step_sizes, temperature, accepted, info,
-        first_row,
+        x, grad.clone(), values.clone(), proposal, rng, step_sizes, temperature, accepted,
+        Info.start(x.device), first_row, prior,
     )  # fmt: skip
 
 
@@ -125,10 +136,34 @@ def step(state: State, potential: RowPotential, *, mh: bool = True) -> Info:
 
     With ``mh=False`` every finite row moves; the acceptance it would have had is still counted.
     """
-    values, grad = potential(state.proposal)
+    return advance(state, *potential(state.proposal), mh=mh)
+
+
+def advance(
+    state: State,
+    values: Tensor,
+    grad: Tensor,
+    *,
+    mh: bool = True,
+    latents: Tensor | None = None,
+    next_proposal: Tensor | None = None,
+    trace: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> Info:
+    """`step` for proposals that were evaluated: one launch for all of it on CUDA.
+
+    Args:
+        values, grad: of the potential at ``state.proposal``; where ``values`` has several terms
+            for each row, they are added up.
+        latents: what the prior is on, if not on the proposals; see `lae_fast.ops.step_rows_`.
+        next_proposal: where the next proposals are to lie.
+        trace: also receive the points and the gradients after the step.
+    """
     ops.step_rows_(
         state.x, state.grad, state.potential, state.proposal, grad, values, state.rng,
         state.accepted, state.info.values, state.step_sizes, state.temperature, mh,
-        state.first_row,
+        state.first_row, prior=state.prior, latents=latents, next_proposal=next_proposal,
+        x_trace=trace[0], grad_trace=trace[1],
     )  # fmt: skip
+    if next_proposal is not None:
+        state.proposal = next_proposal
     return state.info

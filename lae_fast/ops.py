@@ -193,12 +193,28 @@ def step_rows_(
     temperature: float = 1.0,
     mh: bool = True,
     first_row: int = 0,
+    *,
+    prior: float = 0.0,
+    latents: Tensor | None = None,
+    next_proposal: Tensor | None = None,
+    x_trace: Tensor | None = None,
+    grad_trace: Tensor | None = None,
 ) -> None:
     """`step_` for n chains, the rows of x ``(n, d)``, each with its own decision.
 
-    Potentials are float64 ``(n,)``; ``accepted`` (bool ``(n,)``) receives the decisions. ``info``
-    is float64 [4]: the mean over rows of min(1, exp(log ratio)) and the share accepted, of this
-    step, and the running sums of both. ``first_row`` is that of `propose_rows`.
+    ``potential`` is float64 ``(n,)``; ``accepted`` (bool ``(n,)``) receives the decisions. ``info``
+    is float64 [5]: the mean over rows of min(1, exp(log ratio)) and the share accepted, of this
+    step; and the running sums of both, and of the potentials after each step. ``first_row`` is that
+    of `propose_rows`.
+
+    Args:
+        potential_proposal: float64 ``(n m,)``: each row's potential is the sum of its m terms.
+        prior: weight of a Gaussian prior, ``prior ||z||^2 / 2``, which is added to the proposals'
+            potential, and where z is x itself to ``grad_proposal`` too.
+        latents: z, of x's dtype, as many elements for every row, where it is not x; their part of
+            the gradient is the caller's to add.
+        next_proposal: receives the next proposal; ``proposal`` does, when not given.
+        x_trace, grad_trace: like x; also receive the point and the gradient after the step.
     """
     run = reference.ald_step_rows_ if needs_reference(x) else _step_rows_
     run(
@@ -215,6 +231,11 @@ def step_rows_(
         temperature,
         mh,
         first_row,
+        prior,
+        latents,
+        next_proposal,
+        x_trace,
+        grad_trace,
     )
 
 
@@ -301,5 +322,10 @@ def _(
     temperature: float,
     mh: bool,
     first_row: int = 0,
+    prior: float = 0.0,
+    latents: Tensor | None = None,
+    next_proposal: Tensor | None = None,
+    x_trace: Tensor | None = None,
+    grad_trace: Tensor | None = None,
 ) -> None:
     return None

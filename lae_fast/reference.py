@@ -234,11 +234,23 @@ def ald_step_rows_(
     temperature: float = 1.0,
     mh: bool = True,
     first_row: int = 0,
+    prior: float = 0.0,
+    latents: Tensor | None = None,
+    next_proposal: Tensor | None = None,
+    x_trace: Tensor | None = None,
+    grad_trace: Tensor | None = None,
 ) -> None:
     """Reference of `lae_fast.ops.step_rows_`."""
+    outputs = {"next_proposal": next_proposal, "x_trace": x_trace, "grad_trace": grad_trace}
     like_x = {"grad": grad, "proposal": proposal, "grad_proposal": grad_proposal}
+    like_x |= {name: tensor for name, tensor in outputs.items() if tensor is not None}
+    potential_proposal = _shares(potential_proposal, len(x)).sum(1)
     potentials = {"potential": potential, "potential_proposal": potential_proposal}
     _check_rows("ald_step_rows_", x, like_x, potentials, step_sizes, temperature, first_row)
+    if prior:
+        z = proposal if latents is None else _shares(latents, len(x))
+        potential_proposal = potential_proposal + prior / 2 * z.double().square().sum(1)
+        grad_proposal = grad_proposal + prior * proposal if latents is None else grad_proposal
     g0, g1 = grad.double(), grad_proposal.double()
     work = ((proposal.double() - x.double()) * (g0 + g1)).sum(1)
     grad_change = (step_sizes * (g1 - g0) * (g1 + g0)).sum(1)
@@ -258,12 +270,22 @@ def ald_step_rows_(
     grad.copy_(torch.where(row, grad_proposal, grad))
     potential.copy_(torch.where(accepted, potential_proposal, potential))
     rng[1] += 1
-    proposal.copy_(ald_propose_rows(x, grad, rng, step_sizes, temperature, first_row))
+    target = proposal if next_proposal is None else next_proposal
+    target.copy_(ald_propose_rows(x, grad, rng, step_sizes, temperature, first_row))
+    for trace, value in ((x_trace, x), (grad_trace, grad)):
+        if trace is not None:
+            trace.copy_(value)
     rows = max(1, len(x))
     info[0] = ratio.clamp(max=0).exp().sum() / rows
     info[1] = accepted.double().sum() / rows
     info[2] += info[0]
     info[3] += info[1]
+    info[4] += potential.sum()
+
+
+def _shares(values: Tensor, rows: int) -> Tensor:
+    """As many values for every row, ``(rows, m)``."""
+    return values.reshape(rows, values.numel() // max(1, rows))
 
 
 def _all_finite(*tensors: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def test_a_wrong_log_ratio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(
         x: Tensor, grad: Tensor, potential: Tensor, proposal: Tensor, new_grad: Tensor,
         new_potential: Tensor, rng: Tensor, accepted: Tensor, info: Tensor, step_sizes: Tensor,
-        temperature: float, mh: bool, first_row: int = 0,
+        temperature: float, mh: bool, first_row: int, **rest: object,
     ) -> None:  # fmt: skip
         reference.ald_step_rows_(
             x, grad, potential, proposal, -grad, new_potential, rng, accepted, info, step_sizes,

@@ -80,9 +80,10 @@ def make_rows(
     etas = 0.01 * (1 + torch.rand(d, generator=generator, dtype=torch.float64))
     vectors = [lay_out(t.to(device), layout) for t in (potential, potential + change, etas)]
     accepted = torch.zeros(n, dtype=torch.bool, device=device)
+    info = torch.cat([case.info, case.info.new_tensor([7.0])])
     return Rows(
         case.phi, case.grad, vectors[0], case.proposal, case.grad_proposal, vectors[1],
-        case.rng, accepted, case.info, vectors[2],
+        case.rng, accepted, info, vectors[2],
     )  # fmt: skip
 
 
@@ -157,6 +158,92 @@ def test_agree_around_every_tile_chunk_and_warp(
         assert 0 < int(moved.sum()) < len(moved)
 
 
+Extras = dict[str, Any]
+
+
+def make_extras(rows: Rows, terms: int, on_latents: bool, layout: str) -> tuple[Rows, Extras]:
+    """Every optional argument: a prior, potentials in several terms, outputs of their own."""
+    n = len(rows.x)
+    generator = torch.Generator().manual_seed(n)
+    parts = torch.randn(n * terms, generator=generator, dtype=torch.float64) / terms
+    z = torch.randn(n, 3 * terms, generator=generator, dtype=torch.float64)
+    outputs = [lay_out(torch.full_like(rows.x, 5.0), layout) for _ in range(3)]
+    rows.potential_proposal = lay_out(parts.to(rows.x.device), layout)
+    latents = lay_out(z.to(rows.x), layout) if on_latents else None
+    names = ("next_proposal", "x_trace", "grad_trace")
+    return rows, {"prior": 0.7, "latents": latents} | dict(zip(names, outputs, strict=True))
+
+
+@given(shape=shapes, dtype=dtypes, layout=layouts, seed=seeds, terms=st.integers(1, 40))
+@pytest.mark.parametrize("on_latents", [False, True])
+def test_prior_terms_and_outputs_agree_with_the_reference(
+    device: str, on_latents: bool, shape, dtype, layout, seed, terms
+) -> None:
+    check_extras(
+        *make_extras(
+            make_rows(shape, dtype, device=device, layout=layout, seed=seed),
+            terms,
+            on_latents,
+            layout,
+        )
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("terms", [1, 100])
+@pytest.mark.parametrize("shape", [(1, 2048), (1, 20_000), (3, 300), (513, 9), (4099, 8)], ids=str)
+def test_extras_agree_in_every_kernel(
+    device: str, shape: tuple[int, int], terms: int, dtype: torch.dtype
+) -> None:
+    for on_latents in (False, True):
+        rows = make_rows(shape, dtype, device=device, seed=4)
+        check_extras(*make_extras(rows, terms, on_latents, "contiguous"))
+
+
+def check_extras(rows: Rows, extras: Extras) -> None:
+    plain, others = rows.clone(), {k: v.clone() if isinstance(v, Tensor) else v
+                                   for k, v in extras.items()}  # fmt: skip
+    pending = rows.proposal.clone()
+    ops.step_rows_(*rows.tensors(), 0.7, **extras)
+    reference.ald_step_rows_(*plain.tensors(), 0.7, **others)
+    eps = torch.finfo(rows.x.dtype).eps
+    for name in ("x", "rng", "accepted"):
+        assert torch.equal(getattr(rows, name), getattr(plain, name)), name
+    assert torch.equal(rows.proposal, pending)
+    assert torch.equal(extras["x_trace"], rows.x)
+    assert torch.equal(extras["grad_trace"], rows.grad)
+    torch.testing.assert_close(rows.grad, plain.grad, rtol=eps, atol=eps)
+    torch.testing.assert_close(rows.potential, plain.potential, rtol=1e-12, atol=1e-12)
+    # The prior's part of a gradient may round once or twice.
+    close = 64 * eps
+    torch.testing.assert_close(rows.info, plain.info, rtol=close, atol=close)
+    next_ = extras["next_proposal"], others["next_proposal"]
+    torch.testing.assert_close(*next_, rtol=64 * eps, atol=64 * eps)
+
+
+def test_wrong_optional_arguments_are_named(device: str) -> None:
+    wrong: tuple[tuple[str, Any, str], ...] = (
+        ("prior", -1.0, "prior must be 0 or more and finite, not -1"),
+        ("prior", math.nan, "prior must be 0 or more and finite"),
+        (
+            "latents",
+            torch.zeros(7, device=device),
+            r"latents has shape \[7\]; it must have as many",
+        ),
+        ("latents", torch.zeros(3, dtype=torch.int32, device=device), "latents has dtype int32"),
+        ("next_proposal", torch.zeros(2, 4, device=device), "next_proposal has shape"),
+        ("x_trace", torch.zeros(2, 4, device=device), "x_trace has shape"),
+        ("grad_trace", torch.zeros(2, 4, device=device), "grad_trace has shape"),
+    )
+    rows = make_rows((3, 4), torch.float32, device=device)
+    for name, value, text in wrong:
+        with pytest.raises(RuntimeError, match=f"^ald_step_rows_: {text}"):
+            ops.step_rows_(*rows.tensors(), **{name: value})
+    rows.potential_proposal = torch.zeros(4, dtype=torch.float64, device=device)
+    with pytest.raises(RuntimeError, match=r"potential_proposal has shape \[4\]; it must be \[3\]"):
+        ops.step_rows_(*rows.tensors())
+
+
 def test_noise_is_that_of_propose(device: str) -> None:
     rows = make_rows((30, 5), torch.float64, device=device, seed=9, step=3)
     rows.step_sizes.fill_(0.02)
@@ -215,7 +302,7 @@ def test_one_row_is_the_chain_of_step(device: str) -> None:
         rows.step_sizes.fill_(0.02)
         rows.potential_proposal.copy_(rows.potential + change)
         phi, grad, proposal = rows.x.clone(), rows.grad.clone(), rows.proposal.clone()
-        potential, info = scalar(float(rows.potential), device), rows.info.clone()
+        potential, info = scalar(float(rows.potential), device), rows.info[:4].clone()
         ops.step_(
             phi, grad, potential, proposal, rows.grad_proposal,
             scalar(float(rows.potential_proposal), device), rows.rng.clone(), info, 0.02,
@@ -256,7 +343,7 @@ def test_rows_accept_with_the_probability_of_their_ratios(device: str) -> None:
             nothing, nothing, torch.zeros(n, dtype=torch.float64, device=device), nothing, nothing,
             torch.full((n,), -log_ratio, dtype=torch.float64, device=device), rng_of(5, 0, device),
             torch.zeros(n, dtype=torch.bool, device=device),
-            torch.zeros(4, dtype=torch.float64, device=device),
+            torch.zeros(5, dtype=torch.float64, device=device),
             torch.zeros(0, dtype=torch.float64, device=device),
         )  # fmt: skip
         ops.step_rows_(*rows.tensors())
@@ -274,6 +361,10 @@ def test_opcheck(device: str, layout: str, dtype: torch.dtype) -> None:
     torch.library.opcheck(NAMESPACE.ald_propose_rows.default, (*rows.drift(), 1.0))
     for mh in (True, False):
         torch.library.opcheck(NAMESPACE.ald_step_rows_.default, (*rows.tensors(), 1.0, mh))
+    rows, extras = make_extras(rows, 3, True, layout)
+    torch.library.opcheck(
+        NAMESPACE.ald_step_rows_.default, (*rows.tensors(), 1.0, True, 0, *extras.values())
+    )
 
 
 def call(op: str, rows: Rows, temperature: float = 1.0) -> Any:

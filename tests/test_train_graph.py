@@ -30,12 +30,14 @@ def trainer_of(model: LAE, device: str = "cpu") -> ImageLAETrainer:
     return ImageLAETrainer(model, adam, ald.make_rng(3, torch.device(device)), STEPS, 0.02, 0.1)
 
 
-def other_trainer(kind: str, likelihood: str, device: str = "cpu") -> Learner:
+def other_trainer(
+    kind: str, likelihood: str, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Learner:
     is_vae = kind in ("vae", "hoffman")
     model: nn.Module = (
-        small_vae(likelihood, explicit=True, dtype=torch.float32)
+        small_vae(likelihood, explicit=True, dtype=dtype)
         if is_vae
-        else small_model(likelihood, torch.float32)
+        else small_model(likelihood, dtype)
     )
     model.to(device)
     if kind == "image":
@@ -145,6 +147,32 @@ def test_moments_are_restored_where_they_are() -> None:
     assert all(torch.equal(now[k], saved[k]) for k in saved)
 
 
+@pytest.mark.parametrize("steps", [2, 3, STEPS])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "discretized-logistic"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cuda_kernels_train_as_the_cpu_does(
+    emulated: str, kind: str, likelihood: str, steps: int
+) -> None:
+    """Kernels, states side by side, decisions on the device: nothing but the order of sums."""
+    dtype = torch.float64
+    here, there = (other_trainer(kind, likelihood, device, dtype) for device in ("cpu", emulated))
+    for trainer in (here, there):
+        if hasattr(trainer, "steps"):
+            trainer.steps = steps
+    there.step_sizes = there.new_step_sizes()
+    for seed in range(3):
+        x = images(dtype, seed=seed)
+        one = here.iteration(x)
+        two = read(guarded_iteration(there, x.to(emulated)), len(x))
+        assert two.loss == pytest.approx(one.loss, rel=1e-9)
+        assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-8)
+        assert two.accept_rate == pytest.approx(one.accept_rate, nan_ok=True)
+    state = there.model.state_dict()
+    for name, value in here.model.state_dict().items():
+        torch.testing.assert_close(state[name].cpu(), value, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_graph_trains_as_its_kernels_do(kind: str) -> None:

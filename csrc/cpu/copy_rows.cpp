@@ -12,7 +12,7 @@ void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tens
   check_copy_rows(into, source, rows, aoti_torch_device_type_cpu());
   const Tensor mask = readable(rows);
   const bool* const chosen = read<bool>(mask);
-  const int64_t n = rows.size(0);
+  const bool one_flag = rows.numel() == 1;
   std::vector<Updated> targets;
   targets.reserve(into.size());
   std::vector<Tensor> sources;
@@ -21,12 +21,13 @@ void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tens
     sources.push_back(readable(source[t]));
   }
   for (size_t t = 0; t < into.size(); ++t) {
+    const int64_t n = into[t].size(0);
     const int64_t width = n > 0 ? into[t].numel() / n * element_size(into[t]) : 0;
     char* const to = static_cast<char*>(targets[t].work().mutable_data_ptr());
     const char* const from = static_cast<const char*>(sources[t].const_data_ptr());
     const auto copy = [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        if (chosen[i] == where) std::memcpy(to + i * width, from + i * width, width);
+        if (chosen[one_flag ? 0 : i] == where) std::memcpy(to + i * width, from + i * width, width);
       }
     };
     for_each_chunk(n, copy, rows_a_chunk(width / 4));

@@ -41,11 +41,14 @@ struct RowDecideArgs {
   double* potential;
   const T* proposal;
   const T* grad_proposal;
-  const double* potential_proposal;
+  const double* values;  // whose sums are the potentials of the proposals, before the prior
+  const T* latents;      // of which the prior is taken, or null: of the proposals themselves
+  T* x_trace;            // where the states after the step are also written, or null
+  T* grad_trace;
   bool* accepted;
   const double* step_sizes;
-  int64_t d;
-  double temperature;
+  int64_t d, values_per_row, latents_per_row;
+  double temperature, prior;
   bool mh;
   RngKey rng;
   int64_t first_row;

@@ -9,8 +9,9 @@ struct Potentials {
 };
 
 template <class T>
-__global__ void one_block_kernel(RatioArgs<T> args, Potentials v, double step_size,
-                                 double temperature, double* log_ratio) {
+__global__ void __launch_bounds__(kOneBlockThreads)
+    ratio_kernel(RatioArgs<T> args, Potentials v, double step_size, double temperature,
+                 double* log_ratio) {
   const RatioSums sums = block_sum(ratio_share(args));
   if (threadIdx.x == 0) {
     *log_ratio = log_ratio_of(sums, *v.current, *v.proposed, step_size, temperature);
@@ -18,13 +19,15 @@ __global__ void one_block_kernel(RatioArgs<T> args, Potentials v, double step_si
 }
 
 template <class T>
-__global__ void partial_kernel(RatioArgs<T> args, RatioSums* partials) {
+__global__ void __launch_bounds__(kThreads)
+    ratio_sums_kernel(RatioArgs<T> args, RatioSums* partials) {
   const RatioSums sums = block_sum(ratio_share(args));
   if (threadIdx.x == 0) partials[blockIdx.x] = sums;
 }
 
-__global__ void finish_kernel(const RatioSums* partials, int count, Potentials v,
-                              double step_size, double temperature, double* log_ratio) {
+__global__ void __launch_bounds__(kThreads)
+    ratio_finish_kernel(const RatioSums* partials, int count, Potentials v, double step_size,
+                        double temperature, double* log_ratio) {
   const RatioSums sums = sum_partials(partials, count);
   if (threadIdx.x == 0) {
     *log_ratio = log_ratio_of(sums, *v.current, *v.proposed, step_size, temperature);
@@ -37,14 +40,13 @@ void log_ratio_into(const Call& call, const RatioArgs<T>& args, Potentials v, do
   const Launch launch(call);
   const Grid grid(args.n);
   if (grid.one_block()) {
-    launch.run<one_block_kernel<T>>(1, grid.threads, args, v, step_size, temperature,
-                                                                 out);
+    launch.run<ratio_kernel<T>>(1, grid.threads, args, v, step_size, temperature, out);
   } else {
     const Tensor partials = workspace(call, grid.blocks * (sizeof(RatioSums) / sizeof(double)));
     auto* const sums = reinterpret_cast<RatioSums*>(write<double>(partials));
-    launch.run<partial_kernel<T>>(grid.blocks, grid.threads, args, sums);
-    launch.run<finish_kernel>(1, kThreads, sums, grid.blocks, v, step_size,
-                                                       temperature, out);
+    launch.run<ratio_sums_kernel<T>>(grid.blocks, grid.threads, args, sums);
+    launch.run<ratio_finish_kernel>(1, kThreads, sums, grid.blocks, v, step_size, temperature,
+                                    out);
   }
 }
 

@@ -6,13 +6,14 @@ namespace lae::cuda {
 namespace {
 
 template <class T>
-__global__ void propose_kernel(ProposeArgs<T> args, const int64_t* rng, int64_t rng_stride,
-                               double* sums) {
+__global__ void __launch_bounds__(kOneBlockThreads)
+    propose_kernel(ProposeArgs<T> args, const int64_t* rng, int64_t rng_stride, double* sums) {
   const double sum = block_sum(propose_share(args, load_rng(rng, rng_stride)));
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-__global__ void add_up_kernel(const double* partials, int count, double* total) {
+__global__ void __launch_bounds__(kThreads)
+    noise_sum_kernel(const double* partials, int count, double* total) {
   const double sum = sum_partials(partials, count);
   if (threadIdx.x == 0) *total = sum;
 }
@@ -26,10 +27,11 @@ void propose(const Call& call, const Tensor& phi, const Tensor& grad, const Tens
   const ProposeArgs<T> args{read<T>(phi), read<T>(grad), write<T>(proposal), nullptr, nullptr,
                             make_proposal<T>(step_size, temperature), phi.numel()};
   const Tensor partials = grid.one_block() ? noise_sq : workspace(call, grid.blocks);
-  launch.run<propose_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng), rng.stride(0), write<double>(partials));
+  launch.run<propose_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng),
+                                rng.stride(0), write<double>(partials));
   if (!grid.one_block()) {
-    launch.run<add_up_kernel>(1, kThreads, read<double>(partials), grid.blocks,
-                                                       write<double>(noise_sq));
+    launch.run<noise_sum_kernel>(1, kThreads, read<double>(partials), grid.blocks,
+                                 write<double>(noise_sq));
   }
 }
 

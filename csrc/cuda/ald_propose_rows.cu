@@ -4,8 +4,8 @@ namespace lae::cuda {
 namespace {
 
 template <class T>
-__global__ void propose_rows_kernel(RowProposeArgs<T> args, const int64_t* rng,
-                                    int64_t rng_stride) {
+__global__ void __launch_bounds__(kOneBlockThreads)
+    rows_propose_kernel(RowProposeArgs<T> args, const int64_t* rng, int64_t rng_stride) {
   propose_rows_share(args, load_rng(rng, rng_stride));
 }
 
@@ -21,7 +21,8 @@ Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
     using T = decltype(zero);
     const RowProposeArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal),
                                  read<double>(etas), x.size(1), x.numel(), temperature, first_row};
-    launch.run<propose_rows_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng), rng.stride(0));
+    launch.run<rows_propose_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng),
+                                       rng.stride(0));
   };
   if (call.is_double()) run(double{});
   else run(float{});

@@ -54,7 +54,7 @@ __device__ void apply(const StepArgs<T>& a, const RatioSums& sums, const Snapsho
 }
 
 template <class T>
-__global__ void one_block_kernel(StepArgs<T> args) {
+__global__ void __launch_bounds__(kOneBlockThreads) step_kernel(StepArgs<T> args) {
   // All threads read the scalars before block_sum's barrier, and thread 0 writes them after it.
   const Snapshot snapshot = args.snapshot();
   const RatioSums sums = block_sum(ratio_share(args.ratio()));
@@ -62,15 +62,16 @@ __global__ void one_block_kernel(StepArgs<T> args) {
 }
 
 template <class T>
-__global__ void partial_kernel(StepArgs<T> args, Snapshot* snapshot, RatioSums* partials) {
+__global__ void __launch_bounds__(kThreads)
+    step_sums_kernel(StepArgs<T> args, Snapshot* snapshot, RatioSums* partials) {
   const RatioSums sums = block_sum(ratio_share(args.ratio()));
   if (threadIdx.x == 0) partials[blockIdx.x] = sums;
   if (blockIdx.x == 0 && threadIdx.x == 0) *snapshot = args.snapshot();
 }
 
 template <class T>
-__global__ void apply_kernel(StepArgs<T> args, const Snapshot* snapshot,
-                             const RatioSums* partials) {
+__global__ void __launch_bounds__(kThreads)
+    step_apply_kernel(StepArgs<T> args, const Snapshot* snapshot, const RatioSums* partials) {
   const RatioSums sums = sum_partials(partials, gridDim.x);
   apply(args, sums, *snapshot);
 }
@@ -80,15 +81,15 @@ void step(const Call& call, const StepArgs<T>& args) {
   const Launch launch(call);
   const Grid grid(args.n);
   if (grid.one_block()) {
-    launch.run<one_block_kernel<T>>(1, grid.threads, args);
+    launch.run<step_kernel<T>>(1, grid.threads, args);
   } else {
     const int64_t doubles =
         (sizeof(Snapshot) + grid.blocks * sizeof(RatioSums)) / sizeof(double);
     const Tensor space = workspace(call, doubles);
     auto* const snapshot = reinterpret_cast<Snapshot*>(write<double>(space));
     auto* const partials = reinterpret_cast<RatioSums*>(snapshot + 1);
-    launch.run<partial_kernel<T>>(grid.blocks, grid.threads, args, snapshot, partials);
-    launch.run<apply_kernel<T>>(grid.blocks, grid.threads, args, snapshot, partials);
+    launch.run<step_sums_kernel<T>>(grid.blocks, grid.threads, args, snapshot, partials);
+    launch.run<step_apply_kernel<T>>(grid.blocks, grid.threads, args, snapshot, partials);
   }
 }
 

@@ -14,10 +14,12 @@ struct Pairs {
 };
 
 // blockIdx.y chooses the tensor; a block takes a row at a time.
-__global__ void copy_rows_kernel(Pairs pairs, const bool* rows, int64_t n, bool where) {
+__global__ void __launch_bounds__(kRowThreads)
+    copy_rows_kernel(const __grid_constant__ Pairs pairs, const bool* rows, bool one_flag,
+                     int64_t n, bool where) {
   const int64_t words = pairs.words[blockIdx.y];
   for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
-    if (rows[i] != where) continue;
+    if (rows[one_flag ? 0 : i] != where) continue;
     uint32_t* const into = pairs.into[blockIdx.y] + i * words;
     const uint32_t* const source = pairs.source[blockIdx.y] + i * words;
     for (int64_t j = threadIdx.x; j < words; j += blockDim.x) into[j] = source[j];
@@ -27,11 +29,11 @@ __global__ void copy_rows_kernel(Pairs pairs, const bool* rows, int64_t n, bool 
 void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tensor& rows,
                 bool where) {
   check_copy_rows(into, source, rows, device_type());
-  if (into.empty() || rows.size(0) == 0) return;
+  if (into.empty() || into[0].size(0) == 0) return;
   const Tensor mask = readable(rows);
   const Call call("copy_rows_", into[0], device_type(), "into");
   const Launch launch(call);
-  const int64_t n = rows.size(0);
+  const int64_t n = into[0].size(0);
   std::vector<Updated> targets;
   targets.reserve(into.size());
   std::vector<Tensor> sources;
@@ -46,7 +48,8 @@ void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tens
       pairs.words[count] = into[t].numel() / n * element_size(into[t]) / 4;
     }
     const dim3 grid(row_blocks(n), count);
-    launch.run<copy_rows_kernel>(grid, kRowThreads, pairs, read<bool>(mask), n, where);
+    launch.run<copy_rows_kernel>(grid, kRowThreads, pairs, read<bool>(mask), mask.numel() == 1, n,
+                                 where);
   }
   for (Updated& target : targets) target.commit();
 }

@@ -49,45 +49,44 @@ struct Grid {
   bool one_block() const { return blocks == 1; }
 };
 
-template <class Sums>
-__device__ __forceinline__ Sums shuffle_down(const Sums& s, int offset);
+// Two sums that a block takes at once.
+template <class T>
+struct Pair {
+  T first = 0, second = 0;
+};
 
-template <>
-__device__ __forceinline__ double shuffle_down(const double& s, int offset) {
+// What the lane `offset` further holds.
+__device__ __forceinline__ float shuffle_down(float s, int offset) {
   return __shfl_down_sync(0xFFFFFFFFu, s, offset);
 }
 
-template <>
+__device__ __forceinline__ double shuffle_down(double s, int offset) {
+  return __shfl_down_sync(0xFFFFFFFFu, s, offset);
+}
+
+template <class T>
+__device__ __forceinline__ Pair<T> shuffle_down(const Pair<T>& s, int offset) {
+  return {shuffle_down(s.first, offset), shuffle_down(s.second, offset)};
+}
+
 __device__ __forceinline__ RatioSums shuffle_down(const RatioSums& s, int offset) {
-  RatioSums other;
-  other.work = __shfl_down_sync(0xFFFFFFFFu, s.work, offset);
-  other.grad_change = __shfl_down_sync(0xFFFFFFFFu, s.grad_change, offset);
-  other.poison = __shfl_down_sync(0xFFFFFFFFu, s.poison, offset);
-  return other;
+  return {shuffle_down(s.work, offset), shuffle_down(s.grad_change, offset),
+          shuffle_down(s.poison, offset)};
 }
 
-// Two sums that a block takes at once.
-struct Pair {
-  double first = 0, second = 0;
-};
-
-template <>
-__device__ __forceinline__ Pair shuffle_down(const Pair& s, int offset) {
-  Pair other;
-  other.first = __shfl_down_sync(0xFFFFFFFFu, s.first, offset);
-  other.second = __shfl_down_sync(0xFFFFFFFFu, s.second, offset);
-  return other;
-}
-
-template <>
 __device__ __forceinline__ RowSums shuffle_down(const RowSums& s, int offset) {
-  RowSums other;
-  other.prob = __shfl_down_sync(0xFFFFFFFFu, s.prob, offset);
-  other.accepted = __shfl_down_sync(0xFFFFFFFFu, s.accepted, offset);
-  return other;
+  return {shuffle_down(s.prob, offset), shuffle_down(s.accepted, offset),
+          shuffle_down(s.potential, offset)};
 }
 
-__device__ __forceinline__ void add(double& total, const double& part) { total += part; }
+__device__ __forceinline__ void add(float& total, float part) { total += part; }
+__device__ __forceinline__ void add(double& total, double part) { total += part; }
+
+template <class T>
+__device__ __forceinline__ void add(Pair<T>& total, const Pair<T>& part) {
+  total.first += part.first;
+  total.second += part.second;
+}
 
 __device__ __forceinline__ void add(RatioSums& total, const RatioSums& part) {
   total.work += part.work;
@@ -95,14 +94,10 @@ __device__ __forceinline__ void add(RatioSums& total, const RatioSums& part) {
   total.poison += part.poison;
 }
 
-__device__ __forceinline__ void add(Pair& total, const Pair& part) {
-  total.first += part.first;
-  total.second += part.second;
-}
-
 __device__ __forceinline__ void add(RowSums& total, const RowSums& part) {
   total.prob += part.prob;
   total.accepted += part.accepted;
+  total.potential += part.potential;
 }
 
 // The sum over the block, known to all its threads. blockDim.x is a multiple of 32.

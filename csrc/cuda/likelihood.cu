@@ -18,14 +18,21 @@ struct Images {
   int64_t n, d;
 };
 
-// A block takes an image at a time.
+// A block takes an image at a time. One thread works out what the scale gives, in double: in all of
+// them that would cost more than the pixels on cards with few units for it.
 template <template <class> class Pixel, class T>
-__global__ void images_kernel(Images<T> a) {
-  const Pixel<T> pixel(a.log_scale == nullptr ? 0.0 : static_cast<double>(*a.log_scale));
+__global__ void __launch_bounds__(kRowThreads) images_kernel(Images<T> a) {
+  LAE_SHARED(double, storage, [(sizeof(Pixel<T>) + sizeof(double) - 1) / sizeof(double)]);
+  auto* const shared = reinterpret_cast<Pixel<T>*>(storage);
+  if (threadIdx.x == 0) {
+    *shared = Pixel<T>(a.log_scale == nullptr ? 0.0 : static_cast<double>(*a.log_scale));
+  }
+  __syncthreads();
+  const Pixel<T> pixel = *shared;
   for (int64_t i = blockIdx.x; i < a.n; i += gridDim.x) {
     T* const output = a.output + i * a.d;
     const T* const x = a.x + i * a.d;
-    Pair sums;
+    Pair<double> sums;
     for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
       const PixelTerms<T> terms = pixel(output[j] + a.bias[j], x[j]);
       output[j] = terms.grad;

@@ -26,25 +26,26 @@ struct BackwardArgs {
   int64_t n, d;
 };
 
-// A block takes a row at a time; a thread reads back only what it wrote itself.
+// A block takes a row at a time; a thread reads back only what it wrote itself. Sums are in the
+// tensors' own precision, as PyTorch's: cards for desktops have few units for double.
 template <class T>
-__global__ void forward_kernel(ForwardArgs<T> a) {
-  const double width = static_cast<double>(a.d);
+__global__ void __launch_bounds__(kRowThreads) norm_relu_kernel(ForwardArgs<T> a) {
+  const T width = static_cast<T>(a.d);
   for (int64_t i = blockIdx.x; i < a.n; i += gridDim.x) {
     T* const u = a.u + i * a.d;
     T* const y = a.y + i * a.d;
-    double sum = 0;
+    T sum = 0;
     for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
       u[j] += a.bias[j];
-      sum += static_cast<double>(u[j]);
+      sum += u[j];
     }
-    const T mean = static_cast<T>(block_sum(sum) / width);
-    double square = 0;
+    const T mean = block_sum(sum) / width;
+    T square = 0;
     for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
       u[j] -= mean;
-      square += static_cast<double>(u[j]) * static_cast<double>(u[j]);
+      square += u[j] * u[j];
     }
-    const T rstd = static_cast<T>(1.0 / sqrt(block_sum(square) / width + a.eps));
+    const T rstd = T(1) / sqrt(block_sum(square) / width + static_cast<T>(a.eps));
     if (threadIdx.x == 0) a.rstd[i] = rstd;
     for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
       u[j] *= rstd;
@@ -55,22 +56,22 @@ __global__ void forward_kernel(ForwardArgs<T> a) {
 }
 
 template <class T>
-__global__ void backward_kernel(BackwardArgs<T> a) {
-  const double width = static_cast<double>(a.d);
+__global__ void __launch_bounds__(kRowThreads) norm_relu_backward_kernel(BackwardArgs<T> a) {
+  const T width = static_cast<T>(a.d);
   for (int64_t i = blockIdx.x; i < a.n; i += gridDim.x) {
     T* const grad = a.grad + i * a.d;
     T* const grad_u = a.grad_u + i * a.d;
     const T* const normed = a.normed + i * a.d;
     const T* const y = a.y + i * a.d;
-    Pair sums;
+    Pair<T> sums;
     for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
       grad[j] = y[j] > T(0) ? grad[j] : T(0);
       grad_u[j] = grad[j] * a.gain[j];
-      sums.first += static_cast<double>(grad_u[j]);
-      sums.second += static_cast<double>(grad_u[j]) * static_cast<double>(normed[j]);
+      sums.first += grad_u[j];
+      sums.second += grad_u[j] * normed[j];
     }
     sums = block_sum(sums);
-    const T mean = static_cast<T>(sums.first / width), slope = static_cast<T>(sums.second / width);
+    const T mean = sums.first / width, slope = sums.second / width;
     for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
       grad_u[j] = a.rstd[i] * (grad_u[j] - mean - normed[j] * slope);
     }
@@ -89,7 +90,7 @@ void norm_relu_(Tensor u, const Tensor& bias, const Tensor& gain, const Tensor& 
     const ForwardArgs<T> args{write<T>(u_work.work()), read<T>(bias_in), read<T>(gain_in),
                               read<T>(shift_in), write<T>(y_work.work()),
                               write<T>(rstd_work.work()), u.size(0), u.size(1), eps};
-    launch.run<forward_kernel<T>>(row_blocks(args.n), kRowThreads, args);
+    launch.run<norm_relu_kernel<T>>(row_blocks(args.n), kRowThreads, args);
   };
   if (call.is_double()) run(double{});
   else run(float{});
@@ -109,7 +110,7 @@ void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, con
     const BackwardArgs<T> args{write<T>(grad_work.work()), read<T>(normed_in), read<T>(y_in),
                                read<T>(rstd_in), read<T>(gain_in),
                                write<T>(grad_u_work.work()), grad.size(0), grad.size(1)};
-    launch.run<backward_kernel<T>>(row_blocks(args.n), kRowThreads, args);
+    launch.run<norm_relu_backward_kernel<T>>(row_blocks(args.n), kRowThreads, args);
   };
   if (call.is_double()) run(double{});
   else run(float{});

@@ -124,12 +124,6 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32,
   return emulate::from_bits<T>(emulate::exchange(mask, emulate::to_bits(value), from, at));
 }
 
-inline void sincospi(double x, double* sine, double* cosine) {
-  constexpr double kPi = 3.141592653589793238;
-  *sine = std::sin(kPi * x);
-  *cosine = std::cos(kPi * x);
-}
-
 // What csrc/cuda/launch.cuh takes from CUDA and PyTorch where there is a GPU.
 #define LAE_DEVICE PrivateUse1
 #define LAE_SHARED(type, name, extent) \

@@ -68,6 +68,21 @@ class Saved:
         last = [] if self.output is None else [self.output]
         return [self.input, *(t for block in self.blocks for t in block.rows()), *last]
 
+    def part(self, begin: int, end: int) -> Saved:
+        """The rows from ``begin`` to ``end``, over the same memory."""
+        blocks = [
+            SavedBlock(
+                block.normed[begin:end],
+                block.rstd[begin:end],
+                block.output[begin:end],
+                block.grad_norm[begin:end],
+                block.grad_linear[begin:end],
+            )
+            for block in self.blocks
+        ]
+        output = None if self.output is None else self.output[begin:end]
+        return Saved(self.input[begin:end], blocks, output)
+
 
 class Block(nn.Module):
     """Linear, LayerNorm, ReLU; orthogonal weights and zero biases at the start."""
@@ -123,7 +138,8 @@ class MLP(nn.Module):
     @torch.no_grad()
     def forward_saved(self, x: Tensor, saved: Saved) -> None:
         """`forward`, leaving in ``saved`` what the backward needs; the last bias is not added."""
-        saved.input.copy_(x)
+        if x.data_ptr() != saved.input.data_ptr():
+            saved.input.copy_(x)
         x = saved.input
         for block, kept in zip(self.blocks, saved.blocks, strict=True):
             assert isinstance(block, Block)

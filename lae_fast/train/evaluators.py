@@ -53,10 +53,10 @@ class Evaluator(Protocol):
         ...
 
     def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
-        """What `add_weight_grads` needs of a state of which only some images moved.
+        """What `add_weight_grads` needs, and ``grad_z``, where only some images moved.
 
-        The images in ``moved`` (bool ``(n,)``) are taken from ``new``, the others from
-        ``current``; both are given up.
+        The images in ``moved`` (bool ``(n,)``, or ``(1,)`` for all of them) are taken from ``new``,
+        the others from ``current``; both are given up.
         """
         ...
 
@@ -85,10 +85,14 @@ class ExplicitEvaluator:
         """Another of the same kind, with buffers of its own."""
         return ExplicitEvaluator(self.decoder, self.likelihood, self.precision)
 
-    @torch.no_grad()
     def evaluate(self, x: Tensor, z: Tensor) -> Evaluation:
         """See `Evaluator.evaluate`."""
-        decoder, saved = self.decoder, self._buffers(z)
+        return self.evaluate_into(x, z, self.buffers(len(z)))
+
+    @torch.no_grad()
+    def evaluate_into(self, x: Tensor, z: Tensor, saved: Saved) -> Evaluation:
+        """`evaluate` with buffers of the caller's; z may be their input itself."""
+        decoder = self.decoder
         assert decoder.last is not None
         assert saved.output is not None
         decoder.forward_saved(z, saved)
@@ -96,18 +100,27 @@ class ExplicitEvaluator:
         decoder.backward_data(saved, self.product)
         return Evaluation(values, decoder.grad_input(saved), (saved, by_scale))
 
-    def _buffers(self, z: Tensor) -> Saved:
-        """Buffers given up by an evaluation of as many images, or new ones."""
+    def buffers(self, rows: int) -> Saved:
+        """Buffers of so many rows that were given back, or new ones."""
+        like = next(self.decoder.parameters())
         while self._free:
             saved = self._free.pop()
-            if saved.input.shape == z.shape and saved.input.dtype == z.dtype:
+            if len(saved.input) == rows and saved.input.dtype == like.dtype:
                 return saved
-        return self.decoder.new_saved(len(z))
+        return self.decoder.new_saved(rows)
 
-    @torch.no_grad()
+    def give_back(self, saved: Saved) -> None:
+        """Let these buffers serve another evaluation."""
+        self._free.append(saved)
+
     def add_weight_grads(self, evaluation: Evaluation, weight: float) -> None:
         """See `Evaluator.add_weight_grads`."""
         saved, by_scale = evaluation.kept
+        self.add_kept(saved, by_scale, weight)
+
+    @torch.no_grad()
+    def add_kept(self, saved: Saved, by_scale: Tensor | None, weight: float) -> None:
+        """`add_weight_grads` of what evaluations of any number of images keep."""
         self.decoder.add_weight_grads(saved, weight)
         self.likelihood.add_scale_grad(by_scale, weight)
 
@@ -120,19 +133,24 @@ class ExplicitEvaluator:
 
     def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
         """See `Evaluator.merge`."""
-        (old, old_scale), (saved, by_scale) = current.kept, new.kept
-        into, source = saved.rows(), old.rows()
-        if by_scale is not None:
-            into, source = [*into, by_scale], [*source, old_scale]
-        # Most images move, so the fewer rows are those that stay.
-        copy_rows_(into, source, moved, where=False)
+        merge_rows(current, new, moved)
         self.release(current)
         return new
 
     def release(self, evaluation: Evaluation) -> None:
         """See `Evaluator.release`."""
-        self._free.append(evaluation.kept[0])
+        self.give_back(evaluation.kept[0])
         evaluation.kept = None
+
+
+def merge_rows(current: Evaluation, new: Evaluation, moved: Tensor) -> None:
+    """Copy what an explicit evaluation keeps, of images that did not move, into ``new``."""
+    (old, old_scale), (saved, by_scale) = current.kept, new.kept
+    into, source = [*saved.rows(), new.grad_z], [*old.rows(), current.grad_z]
+    if by_scale is not None:
+        into, source = [*into, by_scale], [*source, old_scale]
+    # Most images move, so the fewer rows are those that stay.
+    copy_rows_(into, source, moved, where=False)
 
 
 class AutogradEvaluator:
@@ -181,7 +199,9 @@ class AutogradEvaluator:
     def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
         """See `Evaluator.merge`."""
         (_, old), (x, z) = current.kept, new.kept
-        return Evaluation(new.values, new.grad_z, (x, torch.where(moved[:, None], z, old)))
+        rows = moved[:, None]
+        grad_z = torch.where(rows, new.grad_z, current.grad_z)
+        return Evaluation(new.values, grad_z, (x, torch.where(rows, z, old)))
 
     def release(self, evaluation: Evaluation) -> None:
         """See `Evaluator.release`."""

@@ -18,7 +18,7 @@ from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.controls import GaussianDraw
 from lae_fast.train.evaluators import Evaluator
-from lae_fast.train.image_lae import RetainedRows
+from lae_fast.train.image_lae import RowStates
 from lae_fast.train.iteration import Learner, figures, standard_normal, sum_grads
 
 
@@ -55,18 +55,17 @@ class HoffmanTrainer(Learner):
         with torch.no_grad():
             shape = len(x), self.model.latent_dim
             draw = GaussianDraw(code, standard_normal(shape, code, self.rng, first_row))
-            states = RetainedRows(self.evaluator, x, prior=True, steps=self.steps)
+            states = RowStates(self.evaluator, x, self.steps)
             eta = self.new_step_sizes() if self.step_sizes is None else self.step_sizes
             chain = langevin.init(
                 draw.z.clone(), states.potential, self.rng, eta, self.temperature, first_row,
-                check=False,
+                prior=1.0, check=False,
             )  # fmt: skip
             # The chains start where the bound is taken; its gradient leaves the prior to the KL.
             by_code = draw.pull_back(chain.grad - draw.z)
             states.begin(chain)
             for _ in range(self.steps):
-                langevin.step(chain, states.potential, mh=self.mh)
-                states.retain(chain)
+                states.step(chain, mh=self.mh)
             states.close()
         self.encoder.backward(by_code)
         sums = states.sums(chain)

@@ -22,12 +22,10 @@ from torch import Tensor
 from lae_fast import langevin
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.train.evaluators import Evaluation, Evaluator
+from lae_fast.train.evaluators import Evaluator
 from lae_fast.train.iteration import Learner, figures, sum_grads
+from lae_fast.train.passed import TOGETHER, make_passed
 from lae_fast.whitening import RidgeMap
-
-TOGETHER = 16
-"""Steps whose displacements wait for each other."""
 
 
 @dataclass
@@ -85,79 +83,71 @@ class ImageLAETrainer(Learner):
 
     def _run_chain(
         self, x: Tensor, start: Tensor, ridge: RidgeMap, images: int
-    ) -> tuple[RetainedImages, langevin.State]:
-        states = RetainedImages(
-            self.evaluator, x, self.model.phi, start, ridge, self.prior, self.steps, self.ranks,
+    ) -> tuple[RowsOfPhi, langevin.State]:
+        states = RowsOfPhi(
+            self.evaluator, x, self.model.phi, start, ridge, self.steps, self.ranks,
             self.encoder_gradient,
         )  # fmt: skip
         eta = self.new_step_sizes() if self.step_sizes is None else self.step_sizes
         chain = langevin.init(
             start.clone(), states.potential, self.rng, eta, self.temperature,
-            self.ranks.share(images).start, check=False,
+            self.ranks.share(images).start, prior=float(self.prior), check=False,
         )  # fmt: skip
         states.begin(chain)
         for _ in range(self.steps):
-            langevin.step(chain, states.potential, mh=self.mh)
-            states.retain(chain)
+            states.step(chain, mh=self.mh)
         states.close()
         return states, chain
 
 
-class RetainedRows:
-    """Accumulates the decoder's gradient of ``1/T sum_t V_t`` over the states that rows pass.
+class RowStates:
+    """Chains of images, and the decoder's gradients at the states that they pass.
 
     Args:
         evaluator: differentiates the decoder.
         x: images, ``(n, d_x)``.
-        prior: whether V includes ``||z||^2 / 2``.
         steps: T.
     """
 
-    def __init__(self, evaluator: Evaluator, x: Tensor, prior: bool, steps: int) -> None:
-        self.evaluator, self.x, self.prior = evaluator, x, prior
-        self.share = 1 / steps
-        self.mean_potential = torch.zeros((), dtype=torch.float64, device=x.device)
-        self._pending: Evaluation | None = None
-        self._current: Evaluation | None = None
+    def __init__(self, evaluator: Evaluator, x: Tensor, steps: int) -> None:
+        self.x, self.share = x, 1 / steps
+        self.passed = make_passed(evaluator, x, steps)
 
     def potential(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """V of every image, ``(n,)`` float64, and its gradient, ``(n, d_z)``."""
-        self._pending = self.evaluator.evaluate(self.x, z)
-        values, grad = self._pending.values, self._pending.grad_z
-        if self.prior:
-            return values + 0.5 * z.square().sum(1, dtype=torch.float64), grad + z
-        return values, grad
+        """-log p(x | z) of every image, ``(n,)`` float64, and its gradient, ``(n, d_z)``."""
+        evaluation = self.passed.evaluate(z)
+        return evaluation.values, evaluation.grad_z
 
     def begin(self, chain: langevin.State) -> None:
         """The evaluation at the chains' start is the current one."""
-        self._current, self._pending = self._pending, None
+        self.passed.begin()
 
-    def retain(self, chain: langevin.State) -> None:
-        """Take over the rows that moved, and add the gradients of the state after this step."""
-        assert self._current is not None
-        assert self._pending is not None
-        self._current = self.evaluator.merge(self._current, self._pending, chain.accepted)
-        self._pending = None
-        self.evaluator.add_weight_grads(self._current, self.share)
-        self.mean_potential.add_(chain.potential.sum(), alpha=self.share)
+    def step(self, chain: langevin.State, *, mh: bool) -> None:
+        """A step of every image's chain; its state counts."""
+        values, grad = self.potential(chain.proposal)
+        into = self.passed.next_input()
+        langevin.advance(chain, values, grad, mh=mh, next_proposal=into, trace=self.trace())
+        self.passed.retain(chain.accepted)
+
+    def trace(self) -> tuple[Tensor | None, Tensor | None]:
+        """Where the next point and gradient are to be written too."""
+        return None, None
 
     def close(self) -> None:
-        """Give up the current evaluation."""
-        assert self._current is not None
-        self.evaluator.release(self._current)
-        self._current = None
+        """Add what is left."""
+        self.passed.close()
 
     def sums(self, chain: langevin.State) -> Tensor:
         """Sums over this rank's images of V, acceptance probability and acceptance; ``(3,)``."""
-        shares = chain.info.values[2:] * (len(self.x) * self.share)
-        return torch.cat([self.mean_potential.reshape(1), shares])
+        counted = chain.info.values
+        return torch.cat([counted[4:], counted[2:4] * len(self.x)]) * self.share
 
 
-class RetainedImages(RetainedRows):
+class RowsOfPhi(RowStates):
     """The same for chains on phi, with the gradient of the features.
 
     Args:
-        evaluator, x, prior, steps: as in `RetainedRows`.
+        evaluator, x, steps: as in `RowStates`.
         phi: at the batch's start, ``(d_z, d_h)``.
         start: z at the batch's start, ``(n, d_z)``.
         ridge: what turns moves of z into moves of phi.
@@ -172,47 +162,60 @@ class RetainedImages(RetainedRows):
         phi: Tensor,
         start: Tensor,
         ridge: RidgeMap,
-        prior: bool,
         steps: int,
         ranks: Ranks = ALONE,
         encoder_gradient: str = "chain",
     ) -> None:
-        super().__init__(evaluator, x, prior, steps)
+        super().__init__(evaluator, x, steps)
         self.ranks, self.along_chain = ranks, encoder_gradient == "chain"
         self.phi, self.start, self.ridge = phi, start, ridge
         self.grad_features = x.new_zeros(len(x), phi.shape[1])
         """Gradient with respect to the features, ``(n, d_h)``: ``1/T sum_t dV_t/dz phi_t``, or
         that of the start alone."""
-        self._grads: list[Tensor] = []
-        self._moves: list[Tensor] = []
+        if self.along_chain:
+            shape = (min(steps, TOGETHER), *start.shape)
+            self._points, self._grads = start.new_empty(shape), start.new_empty(shape)
+        self._steps = 0  # whose points and gradients wait
 
     def begin(self, chain: langevin.State) -> None:
-        """See `RetainedRows.begin`."""
+        """See `RowStates.begin`."""
         super().begin(chain)
         if not self.along_chain:
             torch.mm(chain.grad, self.phi, out=self.grad_features)
 
-    def retain(self, chain: langevin.State) -> None:
-        """See `RetainedRows.retain`."""
-        super().retain(chain)
+    def trace(self) -> tuple[Tensor | None, Tensor | None]:
+        """See `RowStates.trace`."""
+        if not self.along_chain:
+            return None, None
+        return self._points[self._steps], self._grads[self._steps]
+
+    def step(self, chain: langevin.State, *, mh: bool) -> None:
+        """See `RowStates.step`."""
+        super().step(chain, mh=mh)
         if self.along_chain:
-            self._grads.append(chain.grad.clone())
-            self._moves.append(chain.x - self.start)
-            if len(self._moves) == TOGETHER:
+            self._steps += 1
+            if self._steps == len(self._points):
                 self._flush()
 
     def close(self) -> None:
-        """Add what is left, and give up the current evaluation."""
+        """See `RowStates.close`."""
         self._flush()
         super().close()
 
     def _flush(self) -> None:
         """Add the products of several steps at once: one message, and larger products."""
-        if not self._moves:
+        if not self._steps:
             return
+        moves = self._points[: self._steps] - self.start
         # phi_t = phi + (z_t - z_0)^T ridge, one below the other.
-        phis = self.ridge(torch.cat(self._moves, 1))
+        phis = self.ridge(_beside(moves))
         self.ranks.sum_(phis)
-        phis += self.phi.repeat(len(self._moves), 1)
-        self.grad_features.addmm_(torch.cat(self._grads, 1), phis, alpha=self.share)
-        self._grads, self._moves = [], []
+        phis.view(self._steps, *self.phi.shape).add_(self.phi)
+        grads = _beside(self._grads[: self._steps])
+        self.grad_features.addmm_(grads, phis, alpha=self.share)
+        self._steps = 0
+
+
+def _beside(steps: Tensor) -> Tensor:
+    """Matrices ``(k, n, d)`` side by side, ``(n, k d)``."""
+    return steps.transpose(0, 1).reshape(steps.shape[1], -1)

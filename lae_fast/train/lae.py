@@ -17,7 +17,12 @@ from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.evaluators import Evaluation, Evaluator
 from lae_fast.train.iteration import Learner, figures, sum_grads
+from lae_fast.train.passed import TOGETHER, make_passed
 from lae_fast.whitening import make_coordinates
+
+_Result = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Where a batch's chain ends; the features' gradient; sums over steps of V, ``(1,)``, and of
+acceptance probability and acceptance, ``(2,)``."""
 
 
 @dataclass
@@ -71,50 +76,48 @@ class LAETrainer(Learner):
         features = self.encoder.features(x)
         with torch.no_grad():
             coordinates = make_coordinates(features, self.damping, self.ranks)
-            states = RetainedStates(
-                self.evaluator, x, coordinates.features, self.prior, self.steps, self.ranks
-            )
             look = x.device.type == "cpu" if self.look is None else self.look
             run = self._run_chain if look else self._run_chain_unseen
-            u, accepted = run(states, coordinates.to_chain(self.model.phi))
-            states.close()
-        self.encoder.backward(coordinates.pull_back(states.grad_features))
+            u, grad_features, potential, accepted = run(
+                x, coordinates.features, coordinates.to_chain(self.model.phi)
+            )
+        self.encoder.backward(coordinates.pull_back(grad_features))
         norm = sum_grads(self.optimizer, self.ranks)
-        sums = torch.cat([states.mean_potential.reshape(1), accepted * (images / self.steps)])
+        sums = torch.cat([potential, accepted * images]) / self.steps
         return coordinates.to_phi(u), figures(norm, sums, coordinates.check)
 
-    def _run_chain(self, states: RetainedStates, u: Tensor) -> tuple[Tensor, Tensor]:
-        """T steps from ``u``; where they end, and the sums that `ald.Info` ends with."""
+    def _run_chain(self, x: Tensor, features: Tensor, u: Tensor) -> _Result:
+        """T steps from ``u``, each decision seen by the host."""
+        states = SeenStates(self.evaluator, x, features, self.prior, self.steps, self.ranks)
         chain = ald.init(
             u, states.potential, self.rng, self.step_size, self.temperature, check=False
         )
         states.settle(accepted=True, weight=0)
         for _ in range(self.steps):
             states.settle(ald.step(chain, states.potential, mh=self.mh).accepted)
-        return chain.phi, chain.info.values[2:]
+        states.close()
+        potential = states.mean_potential.reshape(1) * self.steps
+        return chain.phi, states.grad_features, potential, chain.info.values[2:]
 
-    def _run_chain_unseen(self, states: RetainedStates, u: Tensor) -> tuple[Tensor, Tensor]:
+    def _run_chain_unseen(self, x: Tensor, features: Tensor, u: Tensor) -> _Result:
         """`_run_chain` with the decisions left on the device: phi as the one row of a chain.
 
         Noise and decisions are those of `_run_chain`.
         """
-
-        def potential(row: Tensor) -> tuple[Tensor, Tensor]:
-            value, grad = states.potential(row.view_as(u))
-            return value.reshape(1), grad.reshape(1, -1)
-
+        states = UnseenStates(self.evaluator, x, features, self.prior, self.steps, self.ranks)
         eta = self.new_step_sizes() if self.step_sizes is None else self.step_sizes
         chain = langevin.init(
-            u.reshape(1, -1), potential, self.rng, eta, self.temperature, check=False
+            u.reshape(1, -1), states.potential, self.rng, eta, self.temperature, check=False
         )
-        states.settle(accepted=True, weight=0)
+        states.begin(chain)
         for _ in range(self.steps):
-            langevin.step(chain, potential, mh=self.mh)
-            states.select(chain.accepted, chain.x.view_as(u), chain.potential[0])
-        return chain.x.view_as(u), chain.info.values[2:]
+            states.step(chain, mh=self.mh)
+        states.close()
+        counted = chain.info.values
+        return chain.x.view_as(u), states.grad_features, counted[4:], counted[2:4]
 
 
-class RetainedStates:
+class SeenStates:
     """The states a chain keeps on one batch, each weighted by how long it stays.
 
     `potential` evaluates a proposal and holds on to it; `settle` then says whether it became the
@@ -181,22 +184,6 @@ class RetainedStates:
             self._add(self._current, self._weight * self.share)
         self._weight = 0
 
-    def select(self, accepted: Tensor, u: Tensor, value: Tensor) -> None:
-        """`settle` and `flush` for a decision that is left on the device.
-
-        Args:
-            accepted: bool ``(1,)``.
-            u, value: the selected state and its potential.
-        """
-        current, pending = self._current, self._pending
-        assert current is not None
-        assert pending is not None
-        moved = accepted.repeat(len(self.x))
-        evaluation = self.evaluator.merge(current.evaluation, pending.evaluation, moved)
-        grad_z = torch.where(accepted, pending.grad_z, current.grad_z)
-        self._current, self._pending = _Point(u, value, grad_z, evaluation), None
-        self._add(self._current, self.share)
-
     def _add(self, point: _Point, weight: float) -> None:
         self.evaluator.add_weight_grads(point.evaluation, weight)
         self.grad_features.addmm_(point.grad_z, point.u, alpha=weight)
@@ -208,6 +195,79 @@ class RetainedStates:
         if self._current is not None:
             self.evaluator.release(self._current.evaluation)
         self._current = None
+
+
+class UnseenStates:
+    """`SeenStates` for decisions that stay on the device. Arguments are the same."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        x: Tensor,
+        features: Tensor,
+        prior: bool,
+        steps: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.features, self.prior, self.ranks = features, prior, ranks
+        self.share = 1 / steps
+        self.passed = make_passed(evaluator, x, steps)
+        self.grad_features = torch.zeros_like(features)
+        """Gradient of ``1/T sum_t V_t`` with respect to the features, ``(n, d_h)``."""
+        self._together = min(steps, TOGETHER)
+        # Phi, and dV/dz, at the states whose products wait.
+        self._points = features.new_empty(0)
+        self._grads: list[Tensor] = []
+
+    def potential(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """V, ``(1,)``, and its gradient at phi's one row ``u`` ``(1, d_z d_h)``."""
+        values, grad, z = self._evaluate(u)
+        value = values.sum()
+        if z is not None:
+            value = value + 0.5 * z.double().square().sum()
+        return value.reshape(1), grad
+
+    def _evaluate(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The terms of V, its gradient, and the latents whose prior is still to be added."""
+        phi = u.view(-1, self.features.shape[1])
+        z = torch.mm(self.features, phi.T, out=self.passed.next_input())
+        evaluation = self.passed.evaluate(z)
+        values, grad_z = evaluation.values, evaluation.grad_z
+        if self.prior:
+            grad_z += z
+        grad = grad_z.T @ self.features
+        if self.ranks.alone:
+            return values, grad.view(1, -1), z if self.prior else None
+        # All ranks must take the same decision, from the same sum.
+        value = values.sum() + (0.5 * z.double().square().sum() if self.prior else 0.0)
+        self.ranks.sum_(value, grad)
+        return value.reshape(1), grad.view(1, -1), None
+
+    def begin(self, chain: langevin.State) -> None:
+        """The evaluation at the chain's start is the current one."""
+        self.passed.begin()
+        chain.prior = float(self.prior and self.ranks.alone)
+        self._points = chain.x.new_empty(self._together, *chain.x.shape)
+
+    def step(self, chain: langevin.State, *, mh: bool) -> None:
+        """A step of the chain; its state counts."""
+        values, grad, z = self._evaluate(chain.proposal)
+        trace = self._points[len(self._grads)], None
+        langevin.advance(chain, values, grad, mh=mh, latents=z, trace=trace)
+        self._grads.append(self.passed.retain(chain.accepted).grad_z)
+        if len(self._grads) == self._together:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._grads:
+            points = self._points[: len(self._grads)].view(-1, self.features.shape[1])
+            self.grad_features.addmm_(torch.cat(self._grads, 1), points, alpha=self.share)
+        self._grads = []
+
+    def close(self) -> None:
+        """Add what is left."""
+        self._flush()
+        self.passed.close()
 
 
 @dataclass

@@ -1,0 +1,160 @@
+"""The states that a chain passes on one batch, and the decoder's gradients at them.
+
+The decoder follows the gradient of ``1/T sum_t -log p(x | z_t)`` over the T states after each step.
+On a CPU each state's weight gradients are added as it is reached. On a GPU, where launches are what
+is waited for, up to `TOGETHER` states lie side by side in memory, and one product per layer takes
+the gradients of them all; memory does not grow with T.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lae_fast.train.evaluators import Evaluation, Evaluator, ExplicitEvaluator, merge_rows
+
+TOGETHER = 16
+"""States whose products wait for each other."""
+
+
+class PassedStates(Protocol):
+    """Evaluates proposals, and counts the states that are kept."""
+
+    def evaluate(self, z: Tensor) -> Evaluation:
+        """Value and z-gradient at the proposals ``z`` ``(n, d_z)``."""
+        ...
+
+    def next_input(self) -> Tensor | None:
+        """Where the proposals after those just evaluated may be written, to save a copy."""
+        ...
+
+    def begin(self) -> None:
+        """Take the proposals just evaluated for the start, which does not count."""
+        ...
+
+    def retain(self, moved: Tensor) -> Evaluation:
+        """Count the state after a step, and return what is known of it.
+
+        Args:
+            moved: which images took their proposals, bool ``(n,)``, or ``(1,)`` for all of them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Add what is left to the weights' gradients."""
+        ...
+
+
+class OneByOne:
+    """Adds each state's weight gradients at once."""
+
+    def __init__(self, evaluator: Evaluator, x: Tensor, share: float) -> None:
+        self.evaluator, self.x, self.share = evaluator, x, share
+        self._pending: Evaluation | None = None
+        self._current: Evaluation | None = None
+
+    def evaluate(self, z: Tensor) -> Evaluation:
+        """See `PassedStates.evaluate`."""
+        self._pending = self.evaluator.evaluate(self.x, z)
+        return self._pending
+
+    def next_input(self) -> None:
+        """Nowhere: the evaluator copies its input."""
+
+    def begin(self) -> None:
+        """See `PassedStates.begin`."""
+        self._current, self._pending = self._pending, None
+
+    def retain(self, moved: Tensor) -> Evaluation:
+        """See `PassedStates.retain`."""
+        assert self._current is not None
+        assert self._pending is not None
+        self._current = self.evaluator.merge(self._current, self._pending, moved)
+        self._pending = None
+        self.evaluator.add_weight_grads(self._current, self.share)
+        return self._current
+
+    def close(self) -> None:
+        """See `PassedStates.close`."""
+        assert self._current is not None
+        self.evaluator.release(self._current)
+        self._current = None
+
+
+class SideBySide:
+    """Keeps up to ``depth`` states in one matrix, and takes their weight gradients together.
+
+    Args:
+        evaluator: explicit.
+        x: images, ``(n, d_x)``.
+        share: weight of a state's gradients.
+        depth: states to take together, two or more.
+    """
+
+    def __init__(self, evaluator: ExplicitEvaluator, x: Tensor, share: float, depth: int) -> None:
+        self.evaluator, self.x, self.share = evaluator, x, share
+        # The state before a proposal, it, and the one after it lie in places of their own.
+        self.places = max(3, depth)
+        self.depth = depth
+        self.whole = evaluator.buffers(len(x) * self.places)
+        n = len(x)
+        self.parts = [self.whole.part(n * i, n * (i + 1)) for i in range(self.places)]
+        self.scales: list[Tensor | None] = [None] * self.places
+        self._pending: Evaluation | None = None
+        self._current: Evaluation | None = None
+        self._place = -2  # of the latest evaluation; the start's is the last one
+        self._counted = 0
+
+    def evaluate(self, z: Tensor) -> Evaluation:
+        """See `PassedStates.evaluate`."""
+        self._place = (self._place + 1) % self.places
+        self._pending = self.evaluator.evaluate_into(self.x, z, self.parts[self._place])
+        self.scales[self._place] = self._pending.kept[1]
+        return self._pending
+
+    def next_input(self) -> Tensor:
+        """See `PassedStates.next_input`; elsewhere while the state in that place still waits."""
+        after = (self._place + 1) % self.places
+        taken = after == 0 and self._counted > 0
+        return torch.empty_like(self.parts[0].input) if taken else self.parts[after].input
+
+    def begin(self) -> None:
+        """See `PassedStates.begin`."""
+        self._current, self._pending = self._pending, None
+
+    def retain(self, moved: Tensor) -> Evaluation:
+        """See `PassedStates.retain`."""
+        assert self._current is not None
+        assert self._pending is not None
+        merge_rows(self._current, self._pending, moved)
+        self._current, self._pending = self._pending, None
+        self._counted += 1
+        if self._counted == self.depth or self._place == self.places - 1:
+            self._flush()
+        return self._current
+
+    def _flush(self) -> None:
+        if not self._counted:
+            return
+        first, last = self._place - self._counted + 1, self._place
+        n = len(self.x)
+        kept = [scale for scale in self.scales[first : last + 1] if scale is not None]
+        together = torch.cat(kept) if kept else None
+        part = self.whole.part(n * first, n * (last + 1))
+        self.evaluator.add_kept(part, together, self.share)
+        self._counted = 0
+
+    def close(self) -> None:
+        """See `PassedStates.close`."""
+        self._flush()
+        self.evaluator.give_back(self.whole)
+        self._current = None
+
+
+def make_passed(evaluator: Evaluator, x: Tensor, steps: int) -> PassedStates:
+    """The states of a chain of ``steps`` on images ``x``, each of weight ``1 / steps``."""
+    if isinstance(evaluator, ExplicitEvaluator) and x.device.type != "cpu" and steps > 1:
+        return SideBySide(evaluator, x, 1 / steps, min(steps, TOGETHER))
+    return OneByOne(evaluator, x, 1 / steps)
