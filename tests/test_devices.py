@@ -11,8 +11,10 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import emulator
 import numpy as np
 import pytest
 import runs_for_tests
@@ -20,16 +22,22 @@ import torch
 from test_cli_main import run as run_cli
 
 from lae_cli import exits
-from lae_fast import classify, devices, report, saved
+from lae_fast import attack, classify, devices, explore, report, saved
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.experiments import exactness, find_study, lab, targets, uniform
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.models import report_models
+from lae_fast.experiments.outcome import Outcome
 from lae_fast.experiments.square import train_square
 from lae_fast.inference import infer
 from lae_fast.models import Model
 from lae_fast.saved import held_out_images, open_run
 from lae_fast.train.validate import validate
+
+# Now, and not when a test asks for it: at the first backward pass of a process, autograd makes its
+# threads for the devices that there are, and knows no others from then on.
+if emulator.why_not() is None:
+    emulator.load()
 
 Capsys = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -117,12 +125,50 @@ class TestOption:
         with pytest.raises(ConfigError, match="no CUDA device"):
             devices.pick_device("cuda")
 
+    def test_it_reaches_the_study(self, tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
+        asked = []
+
+        def study(here: Lab) -> Outcome:
+            asked.append(here.device)
+            return here.outcome("uniform", "", "", [], {})
+
+        monkeypatch.setattr(devices, "pick_device", lambda name: f"{name}, picked")
+        monkeypatch.setattr("lae_fast.experiments.results.find_study", lambda name: study)
+        code, _, _ = run_cli(
+            capsys, "experiment", "uniform", "--device", "cuda", "--out", str(tmp_path)
+        )
+        assert (code, asked) == (exits.OK, ["cuda, picked"])
+
     def test_a_study_trains_where_it_measures(self, tmp_path: Path, monkeypatch: Patch) -> None:
         asked = []
         monkeypatch.setattr(lab, "_run", lambda config, begun=None: asked.append(config.device))
         here = Lab(True, tmp_path, "data", tmp_path, device=torch.device("cuda"))
         here._train(here.config(model="vae"), None)
         assert asked == ["cuda"]
+
+    @pytest.mark.parametrize(
+        ("study", "place"),
+        [
+            ("uniform", "uniform.train_square"),
+            ("likelihood", "likelihood.evaluate_run"),
+            ("exactness", "targets.Target.to"),
+        ],
+    )
+    def test_a_study_computes_where_it_was_told(
+        self, study: str, place: str, tmp_path: Path, monkeypatch: Patch
+    ) -> None:
+        class ReachedError(Exception):
+            pass
+
+        def reach(*args: Any, **options: Any) -> None:
+            raise ReachedError(options.get("device", args[-1]))
+
+        monkeypatch.setattr(f"lae_fast.experiments.{place}", reach)
+        run = SimpleNamespace(path=tmp_path)
+        monkeypatch.setattr(Lab, "find", lambda self, **settings: run)
+        here = Lab(True, tmp_path, "data", tmp_path, device="there")
+        with pytest.raises(ReachedError, match="there"):
+            find_study(study)(here)
 
 
 class TestSameResults:
@@ -134,6 +180,7 @@ class TestSameResults:
     ) -> None:  # fmt: skip
         for name, few in FEW_STEPS.items():
             monkeypatch.setattr(report, name, _with_options(getattr(report, name), few))
+        monkeypatch.setattr(attack, "CONVERGED", attack.Attack(3, None, True, 2))
         opened: list[Model] = []
         monkeypatch.setattr(saved, "_rebuild", _noting(saved._rebuild, opened))
         results, files = [], []
@@ -176,6 +223,12 @@ class TestSameResults:
         for model in there:
             assert devices.device_of(model).type == emulated
             alike(model.cpu().state_dict(), here.state_dict())
+
+    def test_of_a_conditional_model_that_was_given_no_label(
+        self, root: Path, emulated: str
+    ) -> None:
+        found = [explore.sample(open_run(root / "vae", device=d), 3) for d in ("cpu", emulated)]
+        alike(*(pixels.double() / 255 for pixels in found[::-1]))
 
     def test_of_validation(self, root: Path, emulated: str) -> None:
         found = []
