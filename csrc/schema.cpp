@@ -27,7 +27,8 @@ STABLE_TORCH_LIBRARY(lae_fast, m) {
       " Tensor(c!) rstd, float eps) -> ()");
   m.def(
       "norm_relu_backward_(Tensor(a!) grad, Tensor normed, Tensor y, Tensor rstd, Tensor gain,"
-      " Tensor(b!) grad_u) -> ()");
+      " Tensor(b!) grad_u, Tensor? weight=None, Tensor? added=None, Tensor(c!)? grad_input=None)"
+      " -> ()");
   m.def("add_column_sums_(Tensor(a!) into, Tensor grad, float weight) -> ()");
   m.def(
       "add_norm_grads_(Tensor(a!) gain_grad, Tensor(b!) shift_grad, Tensor(c!) bias_grad,"

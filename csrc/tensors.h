@@ -252,13 +252,35 @@ struct Call {
   }
 
   void check_norm_relu_backward(const Tensor& normed, const Tensor& y, const Tensor& rstd,
-                                const Tensor& gain, const Tensor& grad_u) const {
+                                const Tensor& gain, const Tensor& grad_u,
+                                const std::optional<Tensor>& weight,
+                                const std::optional<Tensor>& added,
+                                const std::optional<Tensor>& grad_input) const {
     check_rows();
     check_like_phi("normed", normed);
     check_like_phi("y", y);
-    check_vector_like_phi("rstd", rstd, phi.size(0), "one a row");
-    check_vector_like_phi("gain", gain, phi.size(1), "one a column");
+    check_vector_like_phi("rstd", rstd, phi.size(0), "one per row");
+    check_vector_like_phi("gain", gain, phi.size(1), "one per column");
     check_like_phi("grad_u", grad_u);
+    if (!weight.has_value() || !grad_input.has_value()) {
+      if (weight.has_value() || added.has_value() || grad_input.has_value()) {
+        fail(op, ": weight and grad_input go together, and added with them.");
+      }
+      return;
+    }
+    const int64_t inputs = weight->dim() == 2 ? weight->size(1) : -1;
+    check_matrix("weight", *weight, phi.size(1), inputs);
+    check_matrix("grad_input", *grad_input, phi.size(0), inputs);
+    if (added.has_value()) check_matrix("added", *added, phi.size(0), inputs);
+  }
+
+  void check_matrix(const char* name, const Tensor& t, int64_t rows, int64_t columns) const {
+    check_device(name, t);
+    check_dtype(name, t, phi.scalar_type(), (std::string(" like ") + first).c_str());
+    if (t.dim() != 2 || t.size(0) != rows || t.size(1) != columns) {
+      fail(op, ": ", name, " has shape ", shape_text(t), "; it must be [", rows, ", ",
+           columns < 0 ? std::string("inputs") : std::to_string(columns), "].");
+    }
   }
 
   void check_column_sums(const Tensor& into) const {
@@ -390,6 +412,29 @@ template <class T>
 T* write(const Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
+
+// The contiguous optional arguments of `norm_relu_backward_`.
+struct InputGrad {
+  InputGrad(const std::optional<Tensor>& weight, const std::optional<Tensor>& added,
+            std::optional<Tensor>& grad_input) {
+    if (weight.has_value()) this->weight = readable(*weight);
+    if (added.has_value()) this->added = readable(*added);
+    if (grad_input.has_value()) grad.emplace(*grad_input);
+  }
+  int64_t inputs() const { return weight ? weight->size(1) : 0; }
+  template <class T>
+  const T* weight_or_null() const { return weight ? read<T>(*weight) : nullptr; }
+  template <class T>
+  const T* added_or_null() const { return added ? read<T>(*added) : nullptr; }
+  template <class T>
+  T* grad_or_null() const { return grad ? write<T>(grad->work()) : nullptr; }
+  void commit() {
+    if (grad) grad->commit();
+  }
+
+  std::optional<Tensor> weight, added;
+  std::optional<Updated> grad;
+};
 
 // The contiguous arguments of `ald_step_rows_`.
 struct RowStep {

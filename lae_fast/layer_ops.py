@@ -43,15 +43,21 @@ def norm_relu_(
 
 
 def norm_relu_backward_(
-    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor
-) -> None:
+    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor,
+    weight: Tensor | None = None, added: Tensor | None = None, grad_input: Tensor | None = None,
+) -> None:  # fmt: skip
     """Take ``grad``, dV/dy, back through ReLU and LayerNorm.
 
     ``grad`` becomes dV/d(LayerNorm's output), ``grad_u`` receives dV/d(Linear's output); the
     others are as `norm_relu_` left them.
+
+    Args:
+        weight: the Linear's, ``(d, k)`` with few inputs k: go on through it too.
+        grad_input: receives ``grad_u weight + added``, ``(n, k)``.
+        added: ``(n, k)``, or None for nothing.
     """
     run = reference.norm_relu_backward_ if needs_reference(grad) else _norm_relu_backward_
-    run(grad, normed, y, rstd, gain, grad_u)
+    run(grad, normed, y, rstd, gain, grad_u, weight, added, grad_input)
 
 
 def add_column_sums_(into: Tensor, grad: Tensor, weight: float = 1.0) -> None:
@@ -126,7 +132,10 @@ def _(
 
 
 @torch.library.register_fake("lae_fast::norm_relu_backward_")  # type: ignore[untyped-decorator]
-def _(grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor) -> None:
+def _(
+    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor,
+    weight: Tensor | None = None, added: Tensor | None = None, grad_input: Tensor | None = None,
+) -> None:  # fmt: skip
     return None
 
 

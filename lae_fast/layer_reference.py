@@ -25,13 +25,16 @@ def norm_relu_(
 
 
 def norm_relu_backward_(
-    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor
-) -> None:
+    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor,
+    weight: Tensor | None = None, added: Tensor | None = None, grad_input: Tensor | None = None,
+) -> None:  # fmt: skip
     """Reference of `lae_fast.layer_ops.norm_relu_backward_`."""
     grad.masked_fill_(~(y > 0), 0.0)
     scaled = grad * gain
     slope = (scaled * normed).mean(1, keepdim=True)
     grad_u.copy_(rstd[:, None] * (scaled - scaled.mean(1, keepdim=True) - normed * slope))
+    if weight is not None and grad_input is not None:
+        grad_input.copy_(grad_u @ weight if added is None else grad_u @ weight + added)
 
 
 def add_column_sums_(into: Tensor, grad: Tensor, weight: float) -> None:

@@ -84,6 +84,18 @@ def norm_relu_backward(module: Any, t: Layer) -> tuple[Tensor, ...]:
     return t.a, t.x
 
 
+def norm_relu_backward_to_the_input(module: Any, t: Layer) -> tuple[Tensor, ...]:
+    n, d = t.a.shape
+    k = min(3, d)
+    weight = torch.stack([t.gain, t.shift, t.bias][:k], 1) / math.sqrt(d)
+    added = t.c[:, :k].clone()
+    first, second = t.a.new_empty(n, k), t.a.new_empty(n, k)
+    again = t.a.clone(), t.x.clone()
+    module.norm_relu_backward_(t.a, t.b, t.c, t.rows, t.gain, t.x, weight, added, first)
+    module.norm_relu_backward_(again[0], t.b, t.c, t.rows, t.gain, again[1], weight, None, second)
+    return t.a, t.x, first, second
+
+
 def add_column_sums(module: Any, t: Layer) -> tuple[Tensor, ...]:
     module.add_column_sums_(t.bias, t.a, 0.3)
     return (t.bias,)
@@ -107,8 +119,8 @@ def discretized_logistic(module: Any, t: Layer) -> tuple[Tensor, ...]:
 
 
 RUNS = (
-    norm_relu, norm_relu_backward, add_column_sums, add_norm_grads, bernoulli, gaussian,
-    discretized_logistic,
+    norm_relu, norm_relu_backward, norm_relu_backward_to_the_input, add_column_sums,
+    add_norm_grads, bernoulli, gaussian, discretized_logistic,
 )  # fmt: skip
 LIKELIHOODS = (bernoulli, gaussian, discretized_logistic)
 

@@ -26,7 +26,10 @@ struct BackwardArgs {
   const T* rstd;
   const T* gain;
   T* grad_u;
-  int64_t d;
+  const T* weight;  // (d, inputs), or null: the gradient of the input is not wanted
+  const T* added;   // or null
+  T* grad_input;
+  int64_t d, inputs;
 };
 
 constexpr int64_t kNormLanes = 32;
@@ -87,6 +90,15 @@ LAE_INLINE void backward_loop(const BackwardArgs<T>& a, int64_t begin, int64_t e
     for (int64_t j = 0; j < a.d; ++j) {
       grad_u[j] = a.rstd[i] * (grad_u[j] - mean - normed[j] * slope);
     }
+    if (a.weight == nullptr) continue;
+    T* __restrict grad_input = a.grad_input + i * a.inputs;
+    for (int64_t k = 0; k < a.inputs; ++k) {
+      grad_input[k] = a.added == nullptr ? T(0) : a.added[i * a.inputs + k];
+    }
+    for (int64_t j = 0; j < a.d; ++j) {
+      const T* __restrict weight = a.weight + j * a.inputs;
+      for (int64_t k = 0; k < a.inputs; ++k) grad_input[k] += grad_u[j] * weight[k];
+    }
   }
 }
 
@@ -123,23 +135,28 @@ void norm_relu_(Tensor u, const Tensor& bias, const Tensor& gain, const Tensor& 
 }
 
 void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, const Tensor& rstd,
-                         const Tensor& gain, Tensor grad_u) {
+                         const Tensor& gain, Tensor grad_u, std::optional<Tensor> weight,
+                         std::optional<Tensor> added, std::optional<Tensor> grad_input) {
   const Call call("norm_relu_backward_", grad, aoti_torch_device_type_cpu(), "grad");
-  call.check_norm_relu_backward(normed, y, rstd, gain, grad_u);
+  call.check_norm_relu_backward(normed, y, rstd, gain, grad_u, weight, added, grad_input);
   Updated grad_work(grad), grad_u_work(grad_u);
+  InputGrad input(weight, added, grad_input);
   const Tensor normed_in = readable(normed), y_in = readable(y), rstd_in = readable(rstd),
                gain_in = readable(gain);
   const auto run = [&](auto zero) {
     using T = decltype(zero);
     const BackwardArgs<T> args{write<T>(grad_work.work()), read<T>(normed_in), read<T>(y_in),
                                read<T>(rstd_in), read<T>(gain_in),
-                               write<T>(grad_u_work.work()), grad.size(1)};
+                               write<T>(grad_u_work.work()), input.weight_or_null<T>(),
+                               input.added_or_null<T>(), input.grad_or_null<T>(), grad.size(1),
+                               input.inputs()};
     const auto rows = [&](int64_t, int64_t begin, int64_t end) { backward_rows(args, begin, end); };
     for_each_chunk(grad.size(0), rows, rows_a_chunk(grad.size(1)));
   };
   if (call.is_double()) run(double{});
   else run(float{});
   for (Updated* updated : {&grad_work, &grad_u_work}) updated->commit();
+  input.commit();
 }
 
 }  // namespace

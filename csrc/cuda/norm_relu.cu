@@ -1,3 +1,5 @@
+#include <optional>
+
 #include "kernels.cuh"
 
 namespace lae::cuda {
@@ -23,7 +25,10 @@ struct BackwardArgs {
   const T* rstd;
   const T* gain;
   T* grad_u;
-  int64_t n, d;
+  const T* weight;  // (d, inputs), or null: the gradient of the input is not wanted
+  const T* added;   // or null
+  T* grad_input;
+  int64_t n, d, inputs;
 };
 
 // A block takes a row at a time; a thread reads back only what it wrote itself. Sums are in the
@@ -55,6 +60,20 @@ __global__ void __launch_bounds__(kRowThreads) norm_relu_kernel(ForwardArgs<T> a
   }
 }
 
+// A row of the input's gradient, `grad_u weight + added`, a warp per element: inputs are few.
+template <class T>
+__device__ void input_row(const BackwardArgs<T>& a, int64_t i) {
+  const T* const grad_u = a.grad_u + i * a.d;
+  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  for (int64_t k = threadIdx.x / 32; k < a.inputs; k += warps) {
+    T sum = 0;
+    for (int64_t j = lane; j < a.d; j += 32) sum += grad_u[j] * a.weight[j * a.inputs + k];
+    for (int offset = 16; offset > 0; offset /= 2) sum += shuffle_down(sum, offset);
+    const int64_t at = i * a.inputs + k;
+    if (lane == 0) a.grad_input[at] = a.added == nullptr ? sum : sum + a.added[at];
+  }
+}
+
 template <class T>
 __global__ void __launch_bounds__(kRowThreads) norm_relu_backward_kernel(BackwardArgs<T> a) {
   const T width = static_cast<T>(a.d);
@@ -74,6 +93,10 @@ __global__ void __launch_bounds__(kRowThreads) norm_relu_backward_kernel(Backwar
     const T mean = sums.first / width, slope = sums.second / width;
     for (int64_t j = threadIdx.x; j < a.d; j += blockDim.x) {
       grad_u[j] = a.rstd[i] * (grad_u[j] - mean - normed[j] * slope);
+    }
+    if (a.weight != nullptr) {
+      __syncthreads();  // the row is complete
+      input_row(a, i);
     }
   }
 }
@@ -98,10 +121,12 @@ void norm_relu_(Tensor u, const Tensor& bias, const Tensor& gain, const Tensor& 
 }
 
 void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, const Tensor& rstd,
-                         const Tensor& gain, Tensor grad_u) {
+                         const Tensor& gain, Tensor grad_u, std::optional<Tensor> weight,
+                         std::optional<Tensor> added, std::optional<Tensor> grad_input) {
   const Call call("norm_relu_backward_", grad, device_type(), "grad");
-  call.check_norm_relu_backward(normed, y, rstd, gain, grad_u);
+  call.check_norm_relu_backward(normed, y, rstd, gain, grad_u, weight, added, grad_input);
   Updated grad_work(grad), grad_u_work(grad_u);
+  InputGrad input(weight, added, grad_input);
   const Tensor normed_in = readable(normed), y_in = readable(y), rstd_in = readable(rstd),
                gain_in = readable(gain);
   const Launch launch(call);
@@ -109,12 +134,15 @@ void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, con
     using T = decltype(zero);
     const BackwardArgs<T> args{write<T>(grad_work.work()), read<T>(normed_in), read<T>(y_in),
                                read<T>(rstd_in), read<T>(gain_in),
-                               write<T>(grad_u_work.work()), grad.size(0), grad.size(1)};
+                               write<T>(grad_u_work.work()), input.weight_or_null<T>(),
+                               input.added_or_null<T>(), input.grad_or_null<T>(), grad.size(0),
+                               grad.size(1), input.inputs()};
     launch.run<norm_relu_backward_kernel<T>>(row_blocks(args.n), kRowThreads, args);
   };
   if (call.is_double()) run(double{});
   else run(float{});
   for (Updated* updated : {&grad_work, &grad_u_work}) updated->commit();
+  input.commit();
 }
 
 }  // namespace

@@ -154,11 +154,24 @@ class MLP(nn.Module):
             torch.mm(x, self.last.weight.T, out=saved.output)
 
     @torch.no_grad()
-    def backward_data(self, saved: Saved, product: Product = torch.mm) -> None:
+    def backward_data(
+        self,
+        saved: Saved,
+        product: Product = torch.mm,
+        grad_input: Tensor | None = None,
+        added: Tensor | None = None,
+    ) -> None:
         """Fill ``saved`` with the layers' gradients.
 
         The output's is expected in ``saved.output``; where the MLP ends on a block, in that
-        block's ``grad_norm``. ``product`` multiplies a gradient with a weight matrix.
+        block's ``grad_norm``.
+
+        Args:
+            saved: of the forward.
+            product: multiplies a gradient with a weight matrix.
+            grad_input: receives the gradient with respect to the input, ``(n, d_in)``, in the same
+                launch as the first block's.
+            added: is added to it.
         """
         if self.last is not None:
             assert saved.output is not None
@@ -166,9 +179,11 @@ class MLP(nn.Module):
         for i in reversed(range(len(saved.blocks))):
             block, kept = self.blocks[i], saved.blocks[i]
             assert isinstance(block, Block)
+            wanted = i == 0 and grad_input is not None
             layer_ops.norm_relu_backward_(
                 kept.grad_norm, kept.normed, kept.output, kept.rstd, block.norm.weight,
                 kept.grad_linear,
+                *((block.linear.weight, added, grad_input) if wanted else ()),
             )  # fmt: skip
             if i > 0:
                 below = saved.blocks[i - 1].grad_norm

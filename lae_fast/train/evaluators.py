@@ -65,6 +65,11 @@ class Evaluator(Protocol):
         ...
 
 
+FEW_INPUTS = 64
+"""Up to so many latents the decoder's first layer gives its gradient in the launch of its block;
+more are a product worth a library's kernel, which on a CPU all are."""
+
+
 class ExplicitEvaluator:
     """For an `MLP` decoder: weight-gradient products are done only for what is kept.
 
@@ -90,15 +95,26 @@ class ExplicitEvaluator:
         return self.evaluate_into(x, z, self.buffers(len(z)))
 
     @torch.no_grad()
-    def evaluate_into(self, x: Tensor, z: Tensor, saved: Saved) -> Evaluation:
-        """`evaluate` with buffers of the caller's; z may be their input itself."""
+    def evaluate_into(
+        self, x: Tensor, z: Tensor, saved: Saved, *, prior: bool = False
+    ) -> Evaluation:
+        """`evaluate` with buffers of the caller's; z may be their input itself.
+
+        With ``prior`` the gradient is that of ``-log p(x | z) + ||z||^2 / 2``.
+        """
         decoder = self.decoder
         assert decoder.last is not None
         assert saved.output is not None
         decoder.forward_saved(z, saved)
         values, by_scale = self.likelihood.fused_grad_(saved.output, decoder.last.bias, x)
-        decoder.backward_data(saved, self.product)
-        return Evaluation(values, decoder.grad_input(saved), (saved, by_scale))
+        if z.shape[1] > FEW_INPUTS or z.device.type == "cpu":
+            decoder.backward_data(saved, self.product)
+            grad_z = decoder.grad_input(saved)
+            grad_z = grad_z.add_(z) if prior else grad_z
+        else:
+            grad_z = torch.empty_like(z)
+            decoder.backward_data(saved, self.product, grad_z, z if prior else None)
+        return Evaluation(values, grad_z, (saved, by_scale))
 
     def buffers(self, rows: int) -> Saved:
         """Buffers of so many rows that were given back, or new ones."""

@@ -231,11 +231,8 @@ class UnseenStates:
         """The terms of V, its gradient, and the latents whose prior is still to be added."""
         phi = u.view(-1, self.features.shape[1])
         z = torch.mm(self.features, phi.T, out=self.passed.next_input())
-        evaluation = self.passed.evaluate(z)
-        values, grad_z = evaluation.values, evaluation.grad_z
-        if self.prior:
-            grad_z += z
-        grad = grad_z.T @ self.features
+        evaluation = self.passed.evaluate(z, prior=self.prior)
+        values, grad = evaluation.values, evaluation.grad_z.T @ self.features
         if self.ranks.alone:
             return values, grad.view(1, -1), z if self.prior else None
         # All ranks must take the same decision, from the same sum.

@@ -22,8 +22,11 @@ TOGETHER = 16
 class PassedStates(Protocol):
     """Evaluates proposals, and counts the states that are kept."""
 
-    def evaluate(self, z: Tensor) -> Evaluation:
-        """Value and z-gradient at the proposals ``z`` ``(n, d_z)``."""
+    def evaluate(self, z: Tensor, *, prior: bool = False) -> Evaluation:
+        """Value and z-gradient at the proposals ``z`` ``(n, d_z)``.
+
+        With ``prior``, the gradient, and only that, includes the one of ``||z||^2 / 2``.
+        """
         ...
 
     def next_input(self) -> Tensor | None:
@@ -55,9 +58,11 @@ class OneByOne:
         self._pending: Evaluation | None = None
         self._current: Evaluation | None = None
 
-    def evaluate(self, z: Tensor) -> Evaluation:
+    def evaluate(self, z: Tensor, *, prior: bool = False) -> Evaluation:
         """See `PassedStates.evaluate`."""
         self._pending = self.evaluator.evaluate(self.x, z)
+        if prior:
+            self._pending.grad_z.add_(z)
         return self._pending
 
     def next_input(self) -> None:
@@ -107,10 +112,11 @@ class SideBySide:
         self._place = -2  # of the latest evaluation; the start's is the last one
         self._counted = 0
 
-    def evaluate(self, z: Tensor) -> Evaluation:
+    def evaluate(self, z: Tensor, *, prior: bool = False) -> Evaluation:
         """See `PassedStates.evaluate`."""
         self._place = (self._place + 1) % self.places
-        self._pending = self.evaluator.evaluate_into(self.x, z, self.parts[self._place])
+        saved = self.parts[self._place]
+        self._pending = self.evaluator.evaluate_into(self.x, z, saved, prior=prior)
         self.scales[self._place] = self._pending.kept[1]
         return self._pending
 
