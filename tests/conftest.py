@@ -39,6 +39,18 @@ def emulated() -> str:
     return emulated_device()
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Load the emulator before the first test, if any wants it.
+
+    At the first backward pass of a process, autograd makes its threads for the devices that there
+    are, and knows no others from then on.
+    """
+    wanted = any("emulated" in getattr(item, "fixturenames", ()) or "[emulated" in item.name
+                 for item in session.items)  # fmt: skip
+    if wanted and emulator.why_not() is None and not session.config.option.collectonly:
+        emulator.load()
+
+
 def emulated_device() -> str:
     obstacle = emulator.why_not()
     return pytest.skip(obstacle) if obstacle else emulator.load()

@@ -8,6 +8,7 @@ lae_fast's operators run the CUDA kernels' own source on them, a fiber for every
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import functools
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -127,6 +129,16 @@ def schedule(order: str = "random", blocks: int = 4, seed: int = 1) -> None:
         seed: of the random order.
     """
     _library().lae_emulate_schedule(ORDERS.index(order), ctypes.c_long(blocks), ctypes.c_long(seed))
+
+
+@contextlib.contextmanager
+def counting_only() -> Iterator[None]:
+    """Count launches and run nothing: results are whatever lay in memory."""
+    _library().lae_emulate_count_only(1)
+    try:
+        yield
+    finally:
+        _library().lae_emulate_count_only(0)
 
 
 def usage() -> dict[str, tuple[int, int]]:

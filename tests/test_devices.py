@@ -14,7 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import emulator
 import numpy as np
 import pytest
 import runs_for_tests
@@ -33,11 +32,6 @@ from lae_fast.inference import infer
 from lae_fast.models import Model
 from lae_fast.saved import held_out_images, open_run
 from lae_fast.train.validate import validate
-
-# Now, and not when a test asks for it: at the first backward pass of a process, autograd makes its
-# threads for the devices that there are, and knows no others from then on.
-if emulator.why_not() is None:
-    emulator.load()
 
 Capsys = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch

@@ -43,6 +43,7 @@ struct Settings {
   Order order = Order::kRandom;
   size_t resident = 4;  // blocks in flight
   std::mt19937_64 dice{1};
+  bool count_only = false;  // launches are counted, and nothing runs
 } settings;
 
 // What a kernel was launched with, over all its launches.
@@ -445,7 +446,7 @@ PLAIN void run(std::string_view kernel, dim3 grid, dim3 block, Body body, void* 
   host_tsan = __tsan_get_current_fiber();
 #endif
   order_before(launched);
-  run_blocks(grid, block);
+  if (!settings.count_only) run_blocks(grid, block);
   order_after(finished);
   const auto entry = usage.find(kernel);
   Usage& mine = entry == usage.end() ? usage[std::string(kernel)] : entry->second;
@@ -475,5 +476,7 @@ EXPORTED const char* lae_emulate_usage() {
   }
   return (lines = out.str()).c_str();
 }
+
+EXPORTED void lae_emulate_count_only(int yes) { emulate::settings.count_only = yes != 0; }
 
 EXPORTED long lae_emulate_reads() { return emulate::reads; }
