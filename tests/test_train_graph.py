@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -121,6 +125,92 @@ def test_a_capture_that_fails_says_why_and_training_goes_on() -> None:
     assert "\n" not in graphed.description
 
 
+class FakeCuda:
+    """What `torch.cuda` does at a capture whose end fails, PyTorch 2.14's mistake included."""
+
+    def __init__(self) -> None:
+        self.stream_now: Any = self.make_stream("default")
+        self.events: list[str] = []
+
+    def make_stream(self, name: str = "other") -> Any:
+        return SimpleNamespace(name=name, wait_stream=lambda other: None)
+
+    @contextlib.contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        before, self.stream_now = self.stream_now, stream
+        yield
+        self.stream_now = before
+
+    @contextlib.contextmanager
+    def graph(self, graph: Any, pool: Any) -> Iterator[None]:
+        self.stream_now = self.make_stream("capture")
+        yield
+
+    def iteration(self, trainer: Learner, x: torch.Tensor, *, follow: bool = True) -> torch.Tensor:
+        if self.stream_now.name == "capture":
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return guarded_iteration(trainer, x, follow=follow)
+
+    def set_stream(self, stream: Any) -> None:
+        self.stream_now = stream
+        self.events.append(f"back on {stream.name}")
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fakes = {
+            "Stream": self.make_stream, "stream": self.stream, "graph": self.graph,
+            "current_stream": lambda: self.stream_now, "set_stream": self.set_stream,
+            "synchronize": lambda: self.events.append("waited"), "CUDAGraph": object,
+            "graph_pool_handle": lambda: (0, 1), "current_device": lambda: 0,
+        }  # fmt: skip
+        for name, fake in fakes.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+        ended = lambda device, pool: self.events.append("pool left")  # noqa: E731
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", ended, raising=False)
+        monkeypatch.setattr(graph, "guarded_iteration", self.iteration)
+
+
+def state_of(trainer: Learner) -> tuple[Any, ...]:
+    return trainer.model.state_dict(), trainer.optimizer.state_dict(), trainer.rng
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_capture_that_fails_leaves_no_trace(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda()
+    cuda.install(monkeypatch)
+    trainer = other_trainer(kind, "bernoulli")
+    trainer.iteration(images(torch.float32))
+    before = copy.deepcopy(state_of(trainer))
+    with pytest.raises(RuntimeError, match="not permitted"):
+        graph.capture(trainer, images(torch.float32))
+    assert cuda.events == ["back on default", "waited", "pool left"]
+    torch.testing.assert_close(state_of(trainer), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_warm_up_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    trainer = other_trainer(kind, "bernoulli")
+    trainer.iteration(images(torch.float32))
+    before = copy.deepcopy(state_of(trainer))
+    graph._warm_up(trainer, images(torch.float32, seed=1))
+    torch.testing.assert_close(state_of(trainer), before, rtol=0, atol=0)
+
+
+def test_a_warm_up_that_fails_does_not_advance_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    trainer = trainer_of(small_model("bernoulli", torch.float32))
+    before = trainer.rng.clone()
+
+    def fails(x: torch.Tensor, images: int) -> None:
+        trainer.rng += 7
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(trainer, "learn", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        graph._warm_up(trainer, images(torch.float32))
+    assert torch.equal(trainer.rng, before)
+
+
 def test_a_short_batch_is_never_the_one_that_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
@@ -187,3 +277,26 @@ def test_a_graph_trains_as_its_kernels_do(kind: str) -> None:
     assert graphed.description.endswith(", CUDA graph")
     for name, value in eager.model.state_dict().items():
         torch.testing.assert_close(graphed.model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_a_capture_that_failed_training_goes_on(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager = other_trainer(kind, "bernoulli", "cuda")
+    graphed = GraphedTrainer(other_trainer(kind, "bernoulli", "cuda"))
+
+    def reads(trainer: Learner, x: torch.Tensor, *, follow: bool = True) -> torch.Tensor:
+        figures = guarded_iteration(trainer, x, follow=follow)
+        figures.tolist()  # a capture does not survive it
+        return figures
+
+    monkeypatch.setattr(graph, "guarded_iteration", reads)
+    here = torch.cuda.current_stream()
+    for seed in range(graph.WARM_UP + 4):
+        x = images(torch.float32, seed=seed).cuda()
+        assert eager.iteration(x) == graphed.iteration(x)
+    assert ", no CUDA graph: " in graphed.description
+    assert torch.cuda.current_stream() == here

@@ -8,9 +8,11 @@ drop it here; the statistics are read once, after the replay.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,7 +85,7 @@ class GraphedTrainer:
 
 
 def why_not(trainer: Learner) -> str | None:
-    """Why an iteration cannot become a graph; None if nothing is known to speak against it."""
+    """Why an iteration cannot become a graph, or None if no obstacle is known."""
     if os.environ.get(OFF) == "0":
         return f"{OFF} is 0"
     if not trainer.ranks.alone:
@@ -107,16 +109,9 @@ def capture(trainer: Learner, x: Tensor) -> Callable[[Tensor, float], Tensor]:
     own.encoder = make_encoder(trainer.model.encoder)
     own.step_sizes = trainer.new_step_sizes()
     images = x.clone()
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    before = None if trainer.rng is None else trainer.rng.clone()
-    with torch.cuda.stream(stream):
-        own.learn(images, len(images))
-    torch.cuda.current_stream().wait_stream(stream)
-    if trainer.rng is not None and before is not None:
-        trainer.rng.copy_(before)
+    _warm_up(own, images)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with _as_before_if_it_fails() as pool, torch.cuda.graph(graph, pool=pool):
         figures = guarded_iteration(own, images)
 
     def replay(x: Tensor, step_size: float) -> Tensor:
@@ -129,14 +124,52 @@ def capture(trainer: Learner, x: Tensor) -> Callable[[Tensor, float], Tensor]:
     return replay
 
 
-def guarded_iteration(trainer: Learner, x: Tensor) -> Tensor:
+def _warm_up(trainer: Learner, x: Tensor) -> None:
+    """Run what will be captured once, on a stream of its own, and change nothing by it.
+
+    Libraries load their kernels and take their memory at the first call, which a capture forbids.
+    """
+    here, stream = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    before = None if trainer.rng is None else trainer.rng.clone()
+    stream.wait_stream(here)
+    try:
+        with torch.cuda.stream(stream):
+            guarded_iteration(trainer, x, follow=False)
+    finally:
+        here.wait_stream(stream)
+        if trainer.rng is not None and before is not None:
+            trainer.rng.copy_(before)
+
+
+@contextlib.contextmanager
+def _as_before_if_it_fails() -> Iterator[Any]:
+    """A memory pool for a capture; where that fails, its stream and its pool are left.
+
+    PyTorch stays on the capture's stream when the end of a capture raises (2.14), or goes on to
+    allocate from its pool (before).
+    """
+    here, pool = torch.cuda.current_stream(), torch.cuda.graph_pool_handle()
+    try:
+        yield pool
+    except BaseException:
+        torch.cuda.set_stream(here)
+        torch.cuda.synchronize()
+        end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+        if end is not None:
+            with contextlib.suppress(RuntimeError):  # it had ended
+                end(torch.cuda.current_device(), pool)
+        raise
+
+
+def guarded_iteration(trainer: Learner, x: Tensor, *, follow: bool = True) -> Tensor:
     """`Learner.iteration` without a look from the host; what `read` understands.
 
     The optimiser must be PyTorch's fused Adam, which leaves weights and moments alone where its
-    ``found_inf`` is 1.
+    ``found_inf`` is 1. With ``follow`` false they are left alone in any case, and phi too.
     """
     phi, figures = trainer.learn(x, len(x))
     good = figures[:3].isfinite().all()
+    good = good if follow else good & False
     optimizer = trainer.optimizer
     optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
     try:
