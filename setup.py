@@ -2,8 +2,9 @@
 
 Both use PyTorch's stable ABI only, so one build serves every PyTorch from 2.10 on. Environment:
 ``LAE_BUILD_CUDA`` 1 insists on the CUDA kernels, 0 leaves them out; ``TORCH_CUDA_ARCH_LIST`` names
-the architectures (default: those of the visible GPUs, else 8.0, 9.0 and PTX); ``LAE_SANITIZE``
-builds the CPU kernels with these sanitizers (see ``tests/sanitize.sh``).
+the architectures (default: those of the visible GPUs, else the ones that people have, as far as
+nvcc knows them); ``LAE_SANITIZE`` builds the CPU kernels with these sanitizers (see
+``tests/sanitize.sh``).
 """
 
 import os
@@ -20,7 +21,9 @@ from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, C
 
 STABLE_ABI = "2.10"
 STABLE_ABI_HEX = "0x020a000000000000"
-DEFAULT_ARCHITECTURES = "8.0;9.0+PTX"
+ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
+"""Turing to Blackwell, for data centres and for desktops; the newest also as PTX, from which
+drivers compile for cards to come."""
 HEADERS = [str(path) for path in sorted(Path("csrc").rglob("*.*h"))]
 
 
@@ -88,8 +91,15 @@ def architectures() -> str:
     if not chosen and torch.cuda.is_available():
         visible = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
         chosen = ";".join(f"{major}.{minor}" for major, minor in sorted(visible)) + "+PTX"
-    os.environ["TORCH_CUDA_ARCH_LIST"] = chosen or DEFAULT_ARCHITECTURES
+    os.environ["TORCH_CUDA_ARCH_LIST"] = chosen or default_architectures()
     return os.environ["TORCH_CUDA_ARCH_LIST"].replace(";", " ")
+
+
+def default_architectures() -> str:
+    """Those of `ARCHITECTURES` that this nvcc can build."""
+    known = nvcc_says("--list-gpu-arch").split()
+    mine = [name for name in ARCHITECTURES if f"compute_{name.replace('.', '')}" in known]
+    return ";".join(mine or ["8.0", "9.0"]) + "+PTX"
 
 
 def without_torch_python(extension: Extension) -> Extension:
@@ -124,7 +134,7 @@ SANITIZERS = os.environ.get("LAE_SANITIZE", "")
 if SANITIZERS:
     HOST += [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all", "-fno-sanitize=vptr"]
     HOST += ["-fno-omit-frame-pointer", "-g1"]
-CUDA = [*COMMON, "-Xcompiler=-fvisibility=hidden"]
+CUDA = [*COMMON, "-Xcompiler=-fvisibility=hidden", "--threads=0"]  # architectures side by side
 
 extensions = [
     CppExtension(
@@ -146,9 +156,9 @@ if WITH_CUDA:
     extensions.append(
         CUDAExtension(
             "lae_fast._C_cuda",
-            sources("cuda/*.cu"),
+            ["csrc/cuda/all.cu"],
             library_dirs=runtime_folders(),
-            depends=HEADERS,
+            depends=[*HEADERS, *sources("cuda/*.cu")],
             extra_compile_args={"cxx": HOST, "nvcc": CUDA},
         )
     )

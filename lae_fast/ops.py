@@ -9,6 +9,7 @@ Wrong shapes, dtypes, devices, or a step size or temperature that is not positiv
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import warnings
@@ -31,19 +32,21 @@ except ImportError as error:
     raise ImportError(f"lae_fast._C does not load ({error}); rebuild it with `{_BUILD}`") from error
 
 
-def _load_cuda_kernels() -> str:
-    """Load ``_C_cuda``; return an empty text, or why CUDA tensors cannot use it."""
+def _load_cuda_kernels() -> tuple[ctypes.CDLL | None, str]:
+    """Load ``_C_cuda``; return it, or why CUDA tensors cannot use it."""
     if torch.version.cuda is None:
-        return "this PyTorch is a CPU build"
+        return None, "this PyTorch is a CPU build"
     files = sorted(Path(_C.__file__).parent.glob("_C_cuda*.so"))
     # A file left over from an earlier build may not fit this one, so `_C` has the word.
     if _C.build_info()["cuda"] is None or not files:
-        return "lae_fast was built without CUDA kernels"
+        return None, "lae_fast was built without CUDA kernels"
     try:
         torch.ops.load_library(str(files[0]))  # type: ignore[no-untyped-call]
+        library = ctypes.CDLL(str(files[0]))
     except OSError as error:
-        return f"{files[0].name} does not load: {error}"
-    return ""
+        return None, f"{files[0].name} does not load: {error}"
+    library.lae_cuda_image.restype = ctypes.c_char_p
+    return library, ""
 
 
 def operator(name: str) -> Callable[..., Any]:
@@ -57,7 +60,7 @@ def operator(name: str) -> Callable[..., Any]:
     return operator
 
 
-_NO_CUDA_KERNELS = _load_cuda_kernels()
+_CUDA_LIBRARY, _NO_CUDA_KERNELS = _load_cuda_kernels()
 _propose = operator("ald_propose")
 _log_ratio = operator("ald_log_ratio")
 _step_ = operator("ald_step_")
@@ -70,9 +73,50 @@ def build_info() -> _C.BuildInfo:
     return _C.build_info()
 
 
-def has_cuda_kernels() -> bool:
-    """Whether CUDA tensors run the fused kernels rather than the reference."""
-    return not _NO_CUDA_KERNELS
+def has_cuda_kernels(device: int | None = None) -> bool:
+    """Whether CUDA tensors run the fused kernels rather than the reference.
+
+    Args:
+        device: index of a GPU that must be able to run them; None asks no GPU.
+    """
+    return not (_NO_CUDA_KERNELS if device is None else _obstacle(device))
+
+
+def cuda_image(device: int) -> tuple[str, str]:
+    """The architectures of the kernels that a GPU runs: of their machine code, and of its source.
+
+    They are equal, ("8.6", "8.6"), where machine code for the card was built; where the driver
+    compiles it from PTX at the first use, the second is the PTX's.
+
+    Raises:
+        RuntimeError: this GPU can run none of what was built, or nothing was built.
+    """
+    if _CUDA_LIBRARY is None:
+        raise RuntimeError(_NO_CUDA_KERNELS)
+    machine, ptx = ctypes.c_int(), ctypes.c_int()
+    error = _CUDA_LIBRARY.lae_cuda_image(device, ctypes.byref(machine), ctypes.byref(ptx))
+    if error:
+        built = ", ".join(_C.build_info()["cuda_architectures"])
+        raise RuntimeError(
+            f"the CUDA kernels were built for {built}, which GPU {device} cannot run "
+            f"({error.decode()})"
+        )
+    return _version(machine.value), _version(ptx.value)
+
+
+def _version(number: int) -> str:
+    return f"{number // 10}.{number % 10}"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@functools.cache
+def _obstacle(device: int) -> str:
+    """Why tensors on this GPU cannot use the kernels; empty when they can."""
+    try:
+        cuda_image(device)
+    except RuntimeError as error:
+        return str(error)
+    return ""
 
 
 def propose(
@@ -241,16 +285,18 @@ def step_rows_(
 
 def needs_reference(phi: Tensor) -> bool:
     """Whether this tensor's device has no kernels here; the first time, a warning says so."""
-    if not phi.is_cuda or not _NO_CUDA_KERNELS:
+    if not phi.is_cuda:
         return False
-    _warn_once()
-    return True
+    obstacle = _obstacle(phi.device.index)
+    if obstacle:
+        _warn_once(obstacle)
+    return bool(obstacle)
 
 
 @functools.cache
-def _warn_once() -> None:
+def _warn_once(obstacle: str) -> None:
     warnings.warn(
-        f"{_NO_CUDA_KERNELS}; CUDA tensors run the slower reference. "
+        f"{obstacle}; CUDA tensors run the slower reference. "
         "Rebuild where nvcc is, with LAE_BUILD_CUDA=1.",
         stacklevel=4,
     )

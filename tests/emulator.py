@@ -78,7 +78,9 @@ def _plan(flavour: str, csrc: Path) -> str:
     libraries = f"-L{home}/lib -ltorch -ltorch_cpu -lc10 -Wl,-rpath,{home}/lib"
     ninja.rule("link", f"{COMPILER} -shared $flags -o $out $in {libraries}")
     objects = []
-    for source in (*sorted(csrc.glob("emulate/*.cpp")), *sorted(csrc.glob("cuda/*.cu"))):
+    others = ("all", "image")  # the operators together, and a question for the driver
+    kernels = [path for path in sorted(csrc.glob("cuda/*.cu")) if path.stem not in others]
+    for source in (*sorted(csrc.glob("emulate/*.cpp")), *kernels):
         flags = [*common, *sanitize]
         if source.suffix == ".cu":
             flags += [*stable, "-x", "c++"]

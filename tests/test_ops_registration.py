@@ -155,15 +155,18 @@ def test_cuda_kernels_load_where_they_were_built() -> None:
 def test_without_cuda_kernels_the_reference_runs_and_one_warning_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(ops, "_CUDA_LIBRARY", None)
     monkeypatch.setattr(ops, "_NO_CUDA_KERNELS", "lae_fast was built without CUDA kernels")
+    ops._obstacle.cache_clear()
     ops._warn_once.cache_clear()
-    on_gpu: Any = SimpleNamespace(is_cuda=True)
+    on_gpu: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0))
     with pytest.warns(UserWarning, match="built without CUDA kernels; CUDA tensors run"):
         assert ops.needs_reference(on_gpu)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert ops.needs_reference(on_gpu)
         assert not ops.needs_reference(torch.zeros(2))
+    ops._obstacle.cache_clear()
     ops._warn_once.cache_clear()
 
     monkeypatch.setattr(ops, "needs_reference", lambda phi: True)
@@ -176,6 +179,29 @@ def test_without_cuda_kernels_the_reference_runs_and_one_warning_says_so(
     assert torch.equal(case.proposal, plain.proposal)
     with pytest.raises(RuntimeError, match="step_size must be positive and finite"):
         ops.propose(case.phi, case.grad, case.rng, -1.0)
+
+
+class Driver:
+    """Answers as a driver does: GPU 0 runs machine code, 1 compiles PTX, 2 can run nothing."""
+
+    def lae_cuda_image(self, device: int, machine: Any, ptx: Any) -> bytes | None:
+        machine._obj.value, ptx._obj.value = ((86, 86), (130, 120), (0, 0))[device]
+        return b"no kernel image is available for execution on the device" if device == 2 else None
+
+
+def test_a_gpu_that_no_image_fits_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "_CUDA_LIBRARY", Driver())
+    monkeypatch.setattr(ops, "_NO_CUDA_KERNELS", "")
+    ops._obstacle.cache_clear()
+    ops._warn_once.cache_clear()
+    assert ops.cuda_image(0) == ("8.6", "8.6")
+    assert ops.cuda_image(1) == ("13.0", "12.0")
+    assert [ops.has_cuda_kernels(device) for device in (None, 0, 1, 2)] == [True, True, True, False]
+    on_gpu: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 2))
+    with pytest.warns(UserWarning, match=r"which GPU 2 cannot run \(no kernel image"):
+        assert ops.needs_reference(on_gpu)
+    ops._obstacle.cache_clear()
+    ops._warn_once.cache_clear()
 
 
 def test_a_missing_build_is_one_line_that_names_the_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import shutil
@@ -126,12 +127,27 @@ def check_cuda_kernel() -> Check:
 
     if not torch.cuda.is_available():
         return Check("cuda kernel", "ok", "not needed without a GPU")
+    return _cuda_kernels(torch.cuda.device_count())
+
+
+def _cuda_kernels(devices: int) -> Check:
+    """What each GPU runs: machine code of its own, code compiled from PTX, or the reference."""
     from lae_fast import ops
 
-    if not ops.has_cuda_kernels():
-        remedy = f"build with CUDA: LAE_BUILD_CUDA=1 {_BUILD}"
-        return Check("cuda kernel", "warn", "GPU runs use the slow reference", remedy)
-    return _compare("cuda kernel", "cuda")
+    parts = []
+    for device in range(devices):
+        try:
+            machine, ptx = ops.cuda_image(device)
+        except RuntimeError as error:
+            remedy = f"build with CUDA for this card: LAE_BUILD_CUDA=1 {_BUILD}"
+            detail = f"{printable(str(error))}; training on it uses the slow reference"
+            return Check("cuda kernel", "warn", detail, remedy)
+        code = f"machine code for {machine}"
+        if machine != ptx:
+            code = f"code that the driver compiles from PTX {ptx} at the first use"
+        parts.append(f"GPU {device}: {code}")
+    compared = _compare("cuda kernel", "cuda")
+    return dataclasses.replace(compared, detail=f"{', '.join(parts)}; {compared.detail}")
 
 
 def _compare(name: str, device: str) -> Check:

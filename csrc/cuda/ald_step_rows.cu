@@ -7,10 +7,10 @@ namespace {
 
 // What the first of two launches leaves for the second, followed by one RowSums per block. The
 // counter is copied because the second launch advances it while its other blocks still run.
-struct Snapshot {
+struct RowsSnapshot {
   RngKey rng;
 };
-static_assert(sizeof(Snapshot) == 2 * sizeof(double));
+static_assert(sizeof(RowsSnapshot) == 2 * sizeof(double));
 static_assert(sizeof(RowSums) == 3 * sizeof(double));
 
 template <class T>
@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(kOneLaunchThreads) rows_step_kernel(RowsArgs<T
 
 template <class T, class Team>
 __global__ void __launch_bounds__(kThreads)
-    rows_decide_kernel(RowsArgs<T> a, Team team, Snapshot* snapshot, RowSums* partials) {
+    rows_decide_kernel(RowsArgs<T> a, Team team, RowsSnapshot* snapshot, RowSums* partials) {
   const RngKey rng = load_rng(a.rng, 1);
   const RowSums sums = block_sum(decide_rows(a, rng, team));
   if (threadIdx.x == 0) partials[blockIdx.x] = sums;
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    rows_next_kernel(RowsArgs<T> a, int deciders, const Snapshot* snapshot,
+    rows_next_kernel(RowsArgs<T> a, int deciders, const RowsSnapshot* snapshot,
                      const RowSums* partials) {
   const RngKey next{snapshot->rng.seed, snapshot->rng.step + 1};
   propose_next(a, next);
@@ -220,8 +220,8 @@ void step_rows(const Call& call, const RowsArgs<T>& args, Team team, int64_t thr
   const int64_t wanted = (threads + kThreads - 1) / kThreads;
   const int deciders = static_cast<int>(clamp(wanted, 1, kMaxBlocks));
   const Tensor space =
-      workspace(call, (sizeof(Snapshot) + deciders * sizeof(RowSums)) / sizeof(double));
-  auto* const snapshot = reinterpret_cast<Snapshot*>(write<double>(space));
+      workspace(call, (sizeof(RowsSnapshot) + deciders * sizeof(RowSums)) / sizeof(double));
+  auto* const snapshot = reinterpret_cast<RowsSnapshot*>(write<double>(space));
   auto* const partials = reinterpret_cast<RowSums*>(snapshot + 1);
   launch.run<rows_decide_kernel<T, Team>>(deciders, kThreads, args, team, snapshot, partials);
   const Grid grid(args.rows * args.d);
