@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -77,29 +78,65 @@ CASES = {
 COPY = "copy of as many bytes"
 
 
-@pytest.mark.parametrize("variant", ["eager", "compile", "fused", COPY])
+VARIANTS = ["eager", "compile", "fused", COPY]
+MANY = (4096, 4096)
+"""2^24 elements: far beyond any cache, so that memory bounds what the kernels can do."""
+QUEUED = {"cpu": 1, "cuda": 20}
+"""Calls in a row, so that a GPU is timed, and not its host."""
+
+
+def make_run(op: str, shape: tuple[int, int], device: str, variant: str) -> Run:
+    """One call of an operator, or a copy that reads and writes as many bytes."""
+    t = Inputs(shape, device, rows="rows" in op)
+    if variant == COPY:
+        source = torch.rand(t.phi.numel() * CASES[op][1] // 2, device=device)
+        target = torch.empty_like(source)
+        return lambda: target.copy_(source)
+    if variant == "fused":
+        return FUSED[op](t)
+    compiled = variant == "compile"
+    return eager(op, t, lambda f: torch.compile(f, dynamic=False) if compiled else f)
+
+
+def describe(benchmark: Any, op: str, shape: tuple[int, int], device: str, variant: str) -> None:
+    benchmark.group = f"{op}, {shape[0]}x{shape[1]}, {device}"
+    floor = COPY if variant == "fused" else None
+    benchmark.extra_info |= {"variant": variant, "baseline": "eager", "floor": floor}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
     ("op", "shape"), [(op, shape) for op, (shapes, _) in CASES.items() for shape in shapes]
 )
 def test_operator(
     benchmark: Any, op: str, shape: tuple[int, int], device: str, variant: str
 ) -> None:
-    benchmark.group = f"{op}, {shape[0]}x{shape[1]}, {device}"
-    floor = COPY if variant == "fused" else None
-    benchmark.extra_info |= {"variant": variant, "baseline": "eager", "floor": floor}
-    t = Inputs(shape, device, rows="rows" in op)
-    if variant == COPY:
-        source = torch.rand(t.phi.numel() * CASES[op][1] // 2, device=device)
-        target = torch.empty_like(source)
-        run: Run = lambda: target.copy_(source)  # noqa: E731
-    elif variant == "fused":
-        run = FUSED[op](t)
-    else:
-        compiled = variant == "compile"
-        run = eager(op, t, lambda f: torch.compile(f, dynamic=False) if compiled else f)
+    describe(benchmark, op, shape, device, variant)
+    run = make_run(op, shape, device, variant)
 
     def whole() -> None:
         run()
         synchronise(device)
 
     benchmark.pedantic(whole, rounds=300, warmup_rounds=10)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("op", ["propose", "log_ratio"])
+def test_bandwidth(benchmark: Any, op: str, device: str, variant: str) -> None:
+    """What share of the bandwidth of a copy an operator reaches."""
+    describe(benchmark, op, MANY, device, variant)
+    run, took = make_run(op, MANY, device, variant), []
+
+    def queued() -> None:
+        began = time.perf_counter()
+        for _ in range(QUEUED[device]):
+            run()
+        synchronise(device)
+        took.append((time.perf_counter() - began) / QUEUED[device])
+
+    benchmark.pedantic(queued, rounds=5, warmup_rounds=1)
+    size = MANY[0] * MANY[1] * torch.float32.itemsize
+    benchmark.extra_info["bytes"] = CASES[op][1] * size
+    if QUEUED[device] > 1:
+        benchmark.extra_info["measured_seconds"] = min(took)

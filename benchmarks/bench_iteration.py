@@ -1,5 +1,5 @@
 """One training iteration of Algorithm 2: the trainers against straightforward PyTorch, and against
-the bare matrix products of the same shapes."""
+the bare matrix products of the same shapes; on CUDA both also as one graph."""
 
 from __future__ import annotations
 
@@ -24,23 +24,39 @@ FLOORS = {
     "fused, a decision a batch": "products of the former",
     "fused, a decision an image": "products of the latter",
 }
+GRAPH = ", CUDA graph"
+GRAPHS: dict[str, Callable[[Setting, str], it.Run]] = {
+    f"fused, a decision a batch{GRAPH}": it.fused_graph,
+    f"fused, a decision an image{GRAPH}": it.per_image_graph,
+    f"products{GRAPH}": lambda s, d: it.captured(it.products(s, d, s.steps)),
+}
+FLOORS |= {name: f"products{GRAPH}" for name in GRAPHS if name.startswith("fused")}
+VAES = {"autograd": it.vae_autograd, "fused": it.vae, f"fused{GRAPH}": it.vae_graph}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+def needs_graphs(variant: str, device: str) -> None:
+    """Leave a graph out where there are none."""
+    if variant.endswith(GRAPH) and device != "cuda":
+        pytest.skip("graphs are CUDA's")
+
+
+@pytest.mark.parametrize("variant", VARIANTS | GRAPHS)
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_iteration(benchmark: Any, setting: Setting, device: str, variant: str) -> None:
+    needs_graphs(variant, device)
     benchmark.group = f"iteration, {setting}, {device}"
     benchmark.extra_info |= {"variant": variant, "baseline": "naive", "floor": FLOORS.get(variant)}
-    run = it.waiting(VARIANTS[variant](setting, device), device)
+    run = it.waiting((VARIANTS | GRAPHS)[variant](setting, device), device)
     benchmark.pedantic(run, rounds=6 if setting.steps > 10 else 40, warmup_rounds=2)
 
 
-@pytest.mark.parametrize("variant", ["autograd", "fused"])
+@pytest.mark.parametrize("variant", VAES)
 def test_vae(benchmark: Any, device: str, variant: str) -> None:
+    needs_graphs(variant, device)
     setting = Setting(0)
     benchmark.group = (
         f"iteration of the VAE, batch {setting.batch}, hidden {setting.hidden}, {device}"
     )
     benchmark.extra_info |= {"variant": variant, "baseline": "autograd"}
-    make = it.vae if variant == "fused" else it.vae_autograd
-    benchmark.pedantic(it.waiting(make(setting, device), device), rounds=60, warmup_rounds=3)
+    run = it.waiting(VAES[variant](setting, device), device)
+    benchmark.pedantic(run, rounds=60, warmup_rounds=3)

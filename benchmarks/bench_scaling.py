@@ -1,4 +1,4 @@
-"""Time of an iteration, a decision an image, as one size grows and the others stay; and as more
+"""Time of an iteration of ``lae train`` as one size grows and the others stay; and as more
 processes, of one thread each, share the batch."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def test_scaling(benchmark: Any, size: str, value: int, device: str) -> None:
         "baseline": f"{size} {SWEEPS[size][0]}",
         "cost": True,
     }
-    run = it.waiting(it.per_image(Setting(**(BASE | {size: value})), device), device)
+    run = it.waiting(it.as_trained(Setting(**(BASE | {size: value})), device), device)
     benchmark.pedantic(run, rounds=2 if value >= 200 else 5, warmup_rounds=1)
 
 

@@ -1,4 +1,4 @@
-"""Runs pytest-benchmark on the benchmarks folder and turns its report into ratios."""
+"""Runs the benchmarks folder under pytest-benchmark and turns its results into ratios."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,50 +26,138 @@ SUITES = {
     "memory": ("bench_memory.py",),
 }
 """Name of a suite -> its files in ``benchmarks/``."""
+GRACE = 10.0
+"""Seconds that a benchmark gets beyond the time limit before it is ended."""
+_LEFT_OUT = "left out"  # as benchmarks/budget.py says it
 
 
-def run_suites(names: list[str], threads: int | None = None) -> dict[str, Any]:
+def run_suites(
+    names: list[str],
+    threads: int | None = None,
+    *,
+    device: str | None = None,
+    max_time: float | None = None,
+    only: str | None = None,
+) -> dict[str, Any]:
     """Measure and report.
 
     Args:
         names: of `SUITES`.
         threads: threads to compute with; PyTorch's choice when None. With one, CPU time is taken
             in place of wall-clock time, so that others on the machine disturb less.
+        device: ``cpu`` or ``cuda``; every device that is there when None.
+        max_time: seconds after which no benchmark begins; one that still runs `GRACE` seconds
+            later is ended.
+        only: pytest's ``-k``: part of a benchmark's name, or an expression of parts.
 
     Returns:
-        ``machine`` (what the figures belong to), ``date``, and ``groups``: each has ``group``,
-        ``unit`` (s or bytes) and ``rows`` with ``variant``, ``value``, ``ratio`` (baseline over
-        variant; variant over baseline for bytes and for scaling), and ``over_floor`` (variant over
-        the least it could take) where there is a floor. A time is the best of its rounds: what
-        the code can do, whatever else the machine was doing. Times of several processes are
-        wall-clock medians, which they took themselves.
+        ``machine`` (what the figures belong to), ``date``, ``groups``, ``failed`` (why, by
+        benchmark) and ``left_out`` (benchmarks for which no time was left). Each group has
+        ``group``, ``unit`` (s or bytes) and ``rows`` with ``variant``, ``value``, ``ratio``
+        (baseline over variant; variant over baseline for bytes and for scaling; None where the
+        baseline is missing), ``over_floor`` (variant over the least it could take) where there is
+        a floor, and ``bytes`` where a variant does little but move them. A time is the best of
+        its rounds: what the code can do, whatever else the machine was doing. Times of several
+        processes are wall-clock medians, which they took themselves.
+
+    Raises:
+        click.ClickException: nothing could be measured.
     """
-    folder = _folder()
     with tempfile.TemporaryDirectory() as temporary:
-        report = Path(temporary) / "report.json"
-        command = [
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:timeout",
-            *(str(folder / file) for name in names for file in SUITES[name]),
-            "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
-            f"--benchmark-json={report}", "--benchmark-disable-gc",
-        ]  # fmt: skip
-        environ = dict(os.environ)
-        if threads is not None:
-            environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        if threads == 1:
-            command.append("--benchmark-timer=time.process_time")
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-        if done.returncode != 0 or not report.exists():
-            lines = (done.stdout + done.stderr).strip().splitlines()
-            named = [line for line in lines if line.startswith(("FAILED", "ERROR"))] or lines[-1:]
-            raise click.ClickException(f"the benchmarks failed: {named[0] if named else '?'}")
-        raw = json.loads(report.read_text(encoding="utf-8"))
+        lines = Path(temporary) / "lines"
+        command = _command(names, lines, threads, device, only)
+        ended, said = _run(command, threads, max_time)
+        measured = _measured(lines)
+    if not measured.benchmarks:
+        reasons = [f"{test}: {why}" for test, why in measured.failed.items()]
+        reasons += ["no time was left"] * bool(measured.left_out) + said[-1:]
+        raise click.ClickException(f"the benchmarks failed: {(reasons or ['?'])[0]}")
+    if ended and measured.running:
+        measured.failed[measured.running] = "ended: no time was left"
     return {
-        "machine": _machine(raw["machine_info"])
+        "machine": _machine(measured.machine)
         | {"clock": "CPU time" if threads == 1 else "wall-clock time"},
-        "date": raw["datetime"],
-        "groups": [_group(name, rows) for name, rows in _by_group(raw["benchmarks"]).items()],
+        "date": datetime.now(UTC).isoformat(),
+        "groups": [_group(name, rows) for name, rows in _by_group(measured.benchmarks).items()],
+        "failed": measured.failed,
+        "left_out": measured.left_out,
     }
+
+
+def _command(
+    names: list[str], lines: Path, threads: int | None, device: str | None, only: str | None
+) -> list[str]:
+    folder = _folder()
+    command = [
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:timeout",
+        *(str(folder / file) for name in names for file in SUITES[name]),
+        "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
+        f"--lines={lines}", "--benchmark-disable-gc",
+    ]  # fmt: skip
+    if threads == 1:
+        command.append("--benchmark-timer=time.process_time")
+    if device is not None:
+        command.append(f"--device={device}")
+    if only is not None:
+        command += ["-k", only]
+    return command
+
+
+def _run(command: list[str], threads: int | None, max_time: float | None) -> tuple[bool, list[str]]:
+    """Whether the benchmarks had to be ended, and the lines that they printed."""
+    environ = dict(os.environ)
+    if threads is not None:
+        environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    limit = None
+    if max_time is not None:
+        command, limit = [*command, f"--until={time.time() + max_time}"], max_time + GRACE
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environ, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return True, []
+    return False, (done.stdout + done.stderr).strip().splitlines()
+
+
+@dataclass
+class _Measured:
+    """What the benchmarks left on the disk."""
+
+    machine: dict[str, Any] = field(default_factory=dict)
+    benchmarks: list[dict[str, Any]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    left_out: int = 0
+    running: str = ""
+    """The benchmark that had begun and not ended."""
+
+
+def _measured(path: Path) -> _Measured:
+    found = _Measured()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            facts = json.loads(line)
+        except ValueError:  # it was being written when the benchmarks were ended
+            continue
+        if "machine" in facts:
+            found.machine = facts["machine"]
+        elif "began" in facts:
+            found.running = facts["test"]
+        else:
+            found.running = ""
+            _count(found, facts)
+    return found
+
+
+def _count(found: _Measured, facts: dict[str, Any]) -> None:
+    """One benchmark's end."""
+    if facts["outcome"] == "failed":
+        found.failed[facts["test"]] = facts["message"]
+    elif facts["outcome"] == "skipped":
+        found.left_out += facts["message"].startswith(_LEFT_OUT)
+    elif "benchmark" in facts["properties"]:
+        found.benchmarks.append(facts["properties"]["benchmark"])
 
 
 def _folder() -> Path:
@@ -85,12 +176,12 @@ def _machine(info: dict[str, Any]) -> dict[str, str]:
     cpu = info.get("cpu", {})
     facts = {
         "cpu": cpu.get("brand_raw", info.get("machine", "?")),
-        "instructions": info["extension"].get("instruction_set", "?"),
-        "cores": info["cores"],
-        "threads": info["threads"],
+        "instructions": info.get("extension", {}).get("instruction_set", "?"),
+        "cores": info.get("cores", "?"),
+        "threads": info.get("threads", "?"),
         "gpu": info.get("gpu", "none"),
-        "torch": info["torch"],
-        "python": info["python_version"],
+        "torch": info.get("torch", "?"),
+        "python": info.get("python_version", "?"),
     }
     return {key: str(value) for key, value in facts.items()}
 
@@ -111,18 +202,18 @@ def _group(name: str, benchmarks: list[dict[str, Any]]) -> dict[str, Any]:
         else extra.get("measured_seconds", b["stats"]["min"])
         for extra, b in zip(extras, benchmarks, strict=True)
     }
-    base = values[extras[0]["baseline"]]
+    base = values.get(extras[0]["baseline"])
     cost = in_bytes or extras[0].get("cost", False)
-    rows = [
-        {
+    rows = []
+    for extra in extras:
+        value, floor = values[extra["variant"]], values.get(extra.get("floor"))
+        row = {
             "variant": extra["variant"],
-            "value": v,
-            "ratio": v / base if cost else base / v,
-            "over_floor": v / values[extra["floor"]] if extra.get("floor") else None,
+            "value": value,
+            "ratio": None if base is None else value / base if cost else base / value,
+            "over_floor": None if floor is None else value / floor,
         }
-        for extra in extras
-        for v in (values[extra["variant"]],)
-    ]
+        rows.append(row | ({"bytes": extra["bytes"]} if "bytes" in extra else {}))
     return {"group": name, "unit": "bytes" if in_bytes else "s", "rows": rows}
 
 

@@ -10,7 +10,7 @@ import click
 
 from lae_cli.benchmarks import SUITES, compare, run_suites
 from lae_cli.console import make_console, plain
-from lae_cli.options import LARGEST
+from lae_cli.options import LARGEST, FiniteRange
 
 
 @click.command()
@@ -38,22 +38,42 @@ from lae_cli.options import LARGEST
     type=click.IntRange(1, LARGEST),
     help="Threads to compute with; 1 measures CPU time, which a busy machine disturbs least.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Measure there alone.  [default: wherever this machine can]",
+)
+@click.option(
+    "--max-time",
+    type=FiniteRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Begin no benchmark after this many seconds, and report what was measured.",
+)
+@click.option("--only", metavar="EXPRESSION", help="Benchmarks whose names fit, as pytest -k does.")
 def bench(
     suites: tuple[str, ...],
     as_json: bool,
     out: Path | None,
     earlier: Path | None,
     threads: int | None,
+    device: str | None,
+    max_time: float | None,
+    only: str | None,
 ) -> None:
     """Compare the fused kernels and the trainer with plain PyTorch, in one run.
 
     Times are the best of many rounds; a ratio is the baseline's time over the variant's, so
     above 1 is faster. For memory and scaling it is the variant's over the baseline's.
+
+    \b
+    Example:
+      lae bench --suite iteration --device cuda --max-time 60
     """
     before = None if earlier is None else _read_report(earlier)
     chosen = list(SUITES) if "all" in suites else list(dict.fromkeys(suites))
+    _refuse_missing_cuda(device)
     make_console(stderr=True).print(f"measuring {', '.join(chosen)}; this takes minutes")
-    report = run_suites(chosen, threads)
+    report = run_suites(chosen, threads, device=device, max_time=max_time, only=only)
     if before is not None:
         compare(report, before)
     if out is not None:
@@ -62,6 +82,25 @@ def bench(
         click.echo(json.dumps(report))
     else:
         _show(report)
+    _tell_what_is_missing(report)
+
+
+def _refuse_missing_cuda(device: str | None) -> None:
+    if device == "cuda":
+        from lae_fast.devices import pick_device
+
+        pick_device(device)
+
+
+def _tell_what_is_missing(report: dict[str, Any]) -> None:
+    """Say on stderr what was not measured; a benchmark that failed ends the command."""
+    if report["left_out"]:
+        click.echo(f"no time was left for {report['left_out']} benchmarks", err=True)
+    if report["failed"]:
+        name, why = next(iter(report["failed"].items()))
+        raise click.ClickException(
+            f"{len(report['failed'])} of the benchmarks failed: {name}: {why}"
+        )
 
 
 def _read_report(path: Path) -> dict[str, Any]:
