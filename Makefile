@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --d
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check lint bench doctor wheel wheel-test fuzz sanitize sanitize-cuda soak clean
+.PHONY: help train test test-slow check lint bench doctor wheel wheel-test fuzz sanitize sanitize-cuda gpu soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,8 +56,11 @@ fuzz: $(STAMP) ## Feed broken input to every reader: FUZZ_EXAMPLES=10000 of each
 sanitize: $(STAMP) ## Test the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 	PYTHON="$(abspath $(BIN))/python" tests/sanitize.sh build/sanitize
 
-sanitize-cuda: $(STAMP) ## Test the CUDA kernels under compute-sanitizer's memcheck and racecheck
+sanitize-cuda: $(STAMP) ## Test the CUDA kernels under compute-sanitizer: memory, races, barriers
 	PYTHON="$(abspath $(BIN))/python" tests/sanitize_cuda.sh
+
+gpu: $(STAMP) ## Build, test, sanitize, measure and profile on this GPU, in ten minutes
+	$(BIN)/python benchmarks/gpu.py
 
 soak: $(STAMP) ## Train for SOAK_MINUTES=20 through kills and full disks; nothing may be lost
 	$(BIN)/python tests/soak.py --minutes $${SOAK_MINUTES:-20}
