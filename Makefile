@@ -3,12 +3,12 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# A worker a core, each file's tests in one of them, one thread each: tests that want more say so.
+# One worker per core, each file on one worker, one thread per test unless it asks for more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
-SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
+SOURCES := setup.py pyproject.toml $(shell find csrc -type f -not -path '*/emulate/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check lint bench doctor wheel wheel-test fuzz sanitize sanitize-cuda gpu soak clean
+.PHONY: help train test test-slow check lint bench doctor wheel wheel-test fuzz sanitize emulate mutants sanitize-cuda gpu soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ fuzz: $(STAMP) ## Feed broken input to every reader: FUZZ_EXAMPLES=10000 of each
 
 sanitize: $(STAMP) ## Test the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 	PYTHON="$(abspath $(BIN))/python" tests/sanitize.sh build/sanitize
+
+emulate: $(STAMP) ## Test the CUDA kernels on the CPU; SANITIZE=address or thread watches them
+	PYTHON="$(abspath $(BIN))/python" tests/emulate.sh $(or $(SANITIZE),plain)
+
+mutants: $(STAMP) ## Plant CUDA mistakes in a copy of the kernels: each must turn a test red
+	$(BIN)/python tests/cuda_mutants.py
 
 sanitize-cuda: $(STAMP) ## Test the CUDA kernels under compute-sanitizer: memory, races, barriers
 	PYTHON="$(abspath $(BIN))/python" tests/sanitize_cuda.sh

@@ -98,7 +98,7 @@ struct Fiber {
   State state;
   Context context;
   char* stack;
-  void* tsan = nullptr;
+  void* tsan;
 };
 
 struct Warp {
@@ -133,7 +133,13 @@ std::string text(const Where& at) {
 
 Context host;
 Fiber* current = nullptr;
-std::vector<char*> stacks;  // not in use
+struct Seat {
+  char* stack;
+  void* tsan;
+};
+// Not in use. A seat taken again is the same thread to ThreadSanitizer, so that it sees no race
+// between the two; those in flight at the same time never share one.
+std::vector<Seat> seats;
 Body the_body;
 void* the_data;
 std::string fault;  // of the launch in progress; it ends at once
@@ -231,16 +237,20 @@ void entry() {
   switch_to_host();
 }
 
-PLAIN char* take_stack() {
-  if (stacks.empty()) {
-    void* const fresh = mmap(nullptr, kStack, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (fresh == MAP_FAILED) throw std::runtime_error("emulator: no memory for a thread's stack");
-    return static_cast<char*>(fresh);
+PLAIN Seat take_seat() {
+  if (!seats.empty()) {
+    const Seat seat = seats.back();
+    seats.pop_back();
+    return seat;
   }
-  char* const stack = stacks.back();
-  stacks.pop_back();
-  return stack;
+  void* const stack = mmap(nullptr, kStack, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (stack == MAP_FAILED) throw std::runtime_error("emulator: no memory for a thread's stack");
+#if defined(LAE_EMULATE_TSAN)
+  return {static_cast<char*>(stack), __tsan_create_fiber(0)};
+#else
+  return {static_cast<char*>(stack), nullptr};
+#endif
 }
 
 PLAIN void start(Block& block, dim3 grid, dim3 size, uint3 place) {
@@ -255,13 +265,13 @@ PLAIN void start(Block& block, dim3 grid, dim3 size, uint3 place) {
     fiber.block = &block;
     fiber.index = i;
     fiber.state = State::kReady;
-    fiber.stack = take_stack();
+    const Seat seat = take_seat();
+    fiber.stack = seat.stack;
+    fiber.tsan = seat.tsan;
     make_context(fiber.context, fiber.stack, entry);
-#if defined(LAE_EMULATE_TSAN)
-    fiber.tsan = __tsan_create_fiber(0);
-#endif
   }
   if (threads % kWarp != 0) block.warps.back().ended = ~0u << threads % kWarp;
+  order_before(launched);
 }
 
 PLAIN std::string shared_fault(const Block& block) {
@@ -277,11 +287,8 @@ PLAIN std::string shared_fault(const Block& block) {
 
 PLAIN void retire(Block& block) {
   for (Fiber& fiber : block.fibers) {
-#if defined(LAE_EMULATE_TSAN)
-    __tsan_destroy_fiber(fiber.tsan);
-#endif
     mark_readable(fiber.stack, kStack);
-    stacks.push_back(fiber.stack);
+    seats.push_back({fiber.stack, fiber.tsan});
   }
 }
 
@@ -445,7 +452,6 @@ PLAIN void run(std::string_view kernel, dim3 grid, dim3 block, Body body, void* 
 #if defined(LAE_EMULATE_TSAN)
   host_tsan = __tsan_get_current_fiber();
 #endif
-  order_before(launched);
   if (!settings.count_only) run_blocks(grid, block);
   order_after(finished);
   const auto entry = usage.find(kernel);
