@@ -59,6 +59,6 @@ def emulated_device() -> str:
 @pytest.fixture
 def quick_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dashboard that looks at its runs all the time, for tests that wait for it."""
-    monkeypatch.setattr("lae_cli.dashboard.watcher.POLL", 0.1)
-    monkeypatch.setattr("lae_cli.dashboard.watcher.SCAN", 0.1)
-    monkeypatch.setattr("lae_cli.dashboard.chart.LEAST_WAIT", 0.0)
+    monkeypatch.setattr("lae_cli.dashboard.following.watcher.POLL", 0.1)
+    monkeypatch.setattr("lae_cli.dashboard.following.watcher.SCAN", 0.1)
+    monkeypatch.setattr("lae_cli.dashboard.charts.chart.LEAST_WAIT", 0.0)

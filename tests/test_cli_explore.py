@@ -73,7 +73,7 @@ def test_csv_of_latents(root: Path, tmp_path: Path, capsys: Capsys) -> None:
 def test_colour_terminals_get_half_blocks(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
     from rich.console import Console
 
-    from lae_cli import pictures
+    from lae_cli.terminal import pictures
 
     monkeypatch.setattr(pictures, "has_unicode", lambda stream: True)
     console = Console(force_terminal=True, color_system="truecolor", width=30, legacy_windows=False)

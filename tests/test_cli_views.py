@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_cli import images, scatter, vocabulary
-from lae_cli.console import has_unicode
-from lae_cli.snapshot import load_snapshot
-from lae_cli.sparkline import bar, sparkline
+from lae_cli.terminal import images, scatter, vocabulary
+from lae_cli.terminal.console import has_unicode
+from lae_cli.terminal.snapshot import load_snapshot
+from lae_cli.terminal.sparkline import bar, sparkline
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 

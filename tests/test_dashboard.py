@@ -27,11 +27,11 @@ from textual.widgets import DataTable, Input, Static, Tabs
 
 from lae_cli.dashboard.app import Dashboard
 from lae_cli.dashboard.base import TABS
-from lae_cli.dashboard.charts_view import ChartsView
-from lae_cli.dashboard.dialogs import Ask, Confirm, Help
-from lae_cli.dashboard.latents_view import LatentsView
-from lae_cli.dashboard.pictures_view import PicturesView
-from lae_cli.dashboard.runs_view import RunsView
+from lae_cli.dashboard.views.charts_view import ChartsView
+from lae_cli.dashboard.views.dialogs import Ask, Confirm, Help
+from lae_cli.dashboard.views.latents_view import LatentsView
+from lae_cli.dashboard.views.pictures_view import PicturesView
+from lae_cli.dashboard.views.runs_view import RunsView
 from lae_fast import runs
 
 pytestmark = pytest.mark.usefixtures("quick_watcher")

@@ -18,14 +18,15 @@ from dashboard_runs import NOW, PER_EPOCH, evaluated, progress, say, started, wr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_cli.dashboard import exports, health
-from lae_cli.dashboard.columns import MOST, RECENT, Columns
+from lae_cli.dashboard.charts import exports
+from lae_cli.dashboard.charts.ticks import WIDEST, Ticks
 from lae_cli.dashboard.filters import ascii_like
-from lae_cli.dashboard.replay import SPEEDS, Replay
-from lae_cli.dashboard.series import Series, drawable, envelope, nearest, smooth
-from lae_cli.dashboard.story import Frame, Story
-from lae_cli.dashboard.ticks import WIDEST, Ticks
-from lae_cli.vocabulary import RUN_COLOURS, run_colour, run_colours
+from lae_cli.dashboard.following import health
+from lae_cli.dashboard.following.columns import MOST, RECENT, Columns
+from lae_cli.dashboard.following.replay import SPEEDS, Replay
+from lae_cli.dashboard.following.series import Series, drawable, envelope, nearest, smooth
+from lae_cli.dashboard.following.story import Frame, Story
+from lae_cli.terminal.vocabulary import RUN_COLOURS, run_colour, run_colours
 from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.events import Heartbeat

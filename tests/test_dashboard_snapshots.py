@@ -28,7 +28,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    monkeypatch.setattr("lae_cli.dashboard.watcher.POLL", 0.1)
+    monkeypatch.setattr("lae_cli.dashboard.following.watcher.POLL", 0.1)
     monkeypatch.delenv("NO_COLOR", raising=False)
     write_run(tmp_path, "mnist-t2", began=NOW - 90_000, seed=1, steps=2, dataset="mnist")
     write_run(tmp_path, "mnist-vae", began=NOW - 9000, model="vae", status="stopped", epochs=3)

@@ -29,8 +29,8 @@ from fuzz_cases import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_cli.dashboard import metrics
-from lae_cli.dashboard.story import Story
+from lae_cli.dashboard.charts import metrics
+from lae_cli.dashboard.following.story import Story
 from lae_fast import runs
 from lae_fast.events import Heartbeat
 from lae_fast.runs import RunError

@@ -323,7 +323,7 @@ class TestDivergence:
 
 
 def test_a_viewer_forgets_what_is_done_again(tmp_path: Path) -> None:
-    from lae_cli.dashboard.columns import Columns
+    from lae_cli.dashboard.following.columns import Columns
 
     columns = Columns(("iteration", "train_loss"), ("train_loss",))
     columns.append([IterationPoint(k, 10.0 - k) for k in range(6)])

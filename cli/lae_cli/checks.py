@@ -175,7 +175,7 @@ def check_data() -> Check:
 
 def check_terminal() -> Check:
     """Size, colours and characters for the live display."""
-    from lae_cli.console import can_update, has_colour, has_unicode, make_console
+    from lae_cli.terminal.console import can_update, has_colour, has_unicode, make_console
 
     console = make_console(stderr=True)
     if not console.is_terminal:

@@ -15,9 +15,9 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from lae_cli import images, scatter, vocabulary
-from lae_cli.console import plain
-from lae_cli.sparkline import bar, sparkline
+from lae_cli.terminal import images, scatter, vocabulary
+from lae_cli.terminal.console import plain
+from lae_cli.terminal.sparkline import bar, sparkline
 from lae_cli.view import Picture, RunView
 
 LABEL_WIDTH, VALUE_WIDTH = 10, 9

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.console import make_console, plain
 from lae_cli.options import LARGEST, device_option
+from lae_cli.terminal.console import make_console, plain
 from lae_fast import config as settings
 
 if TYPE_CHECKING:

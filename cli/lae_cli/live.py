@@ -7,8 +7,8 @@ import sys
 from rich.console import RenderableType
 from rich.live import Live
 
-from lae_cli.console import has_colour, has_unicode, make_console
 from lae_cli.display import Look, picture
+from lae_cli.terminal.console import has_colour, has_unicode, make_console
 from lae_cli.view import RunView
 
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"

@@ -6,7 +6,7 @@ import sys
 import time
 from types import TracebackType
 
-from lae_cli import vocabulary
+from lae_cli.terminal import vocabulary
 from lae_cli.view import RunView
 from lae_fast.config import TrainConfig
 from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
@@ -121,7 +121,7 @@ def choose(config: TrainConfig, *, quiet: bool) -> Reporter:
     if quiet:
         return Reporter(config)
     if sys.stderr.isatty():
-        from lae_cli.console import can_update, make_console
+        from lae_cli.terminal.console import can_update, make_console
 
         if can_update(make_console(stderr=True)):
             return LiveReporter(config)

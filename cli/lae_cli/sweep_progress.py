@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from lae_cli import vocabulary
 from lae_cli.reporters import say
+from lae_cli.terminal import vocabulary
 from lae_fast.sweeps.folder import FAILED, PointState, SweepFolder
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class LiveReporter(Reporter):
     def __init__(self, total: int, done: int) -> None:
         from rich.live import Live
 
-        from lae_cli.console import has_unicode, make_console
+        from lae_cli.terminal.console import has_unicode, make_console
 
         self._total, self._before = total, done
         self._states: Sequence[PointState] = ()
@@ -122,7 +122,7 @@ class LiveReporter(Reporter):
     def _draw(self) -> RenderableType:
         from rich.console import Group
 
-        from lae_cli.console import plain
+        from lae_cli.terminal.console import plain
 
         done = self._before + sum(state.done for state in self._states)
         counts = collections.Counter(
@@ -141,7 +141,7 @@ class LiveReporter(Reporter):
     def _bar(self, done: int) -> RenderableType:
         from rich.text import Text
 
-        from lae_cli.sparkline import bar
+        from lae_cli.terminal.sparkline import bar
 
         full, rest = bar(done / self._total, min(60, self._console.width), unicode=self._unicode)
         return Text(no_wrap=True).append(full, vocabulary.ACCENT).append(rest, vocabulary.QUIET)
@@ -149,7 +149,7 @@ class LiveReporter(Reporter):
     def _running(self, active: Sequence[PointState]) -> RenderableType:
         from rich.table import Table
 
-        from lae_cli.console import plain
+        from lae_cli.terminal.console import plain
 
         drawn = Table.grid(padding=(0, 2, 0, 0))
         drawn.add_column(no_wrap=True, overflow="ellipsis" if self._unicode else "crop")
@@ -187,7 +187,7 @@ def choose(
     begun = "" if left == total else f", {left} to run"
     say(f"{folder.root}: {total} points{begun}; on {where}")
     if sys.stderr.isatty():
-        from lae_cli.console import can_update, make_console
+        from lae_cli.terminal.console import can_update, make_console
 
         if can_update(make_console(stderr=True)):
             return LiveReporter(total, done)

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from lae_cli import vocabulary
 from lae_cli.reporters import say
 from lae_cli.results import json_line
+from lae_cli.terminal import vocabulary
 from lae_fast.experiments.outcome import Stat
 from lae_fast.runs import printable
 from lae_fast.sweeps import table
@@ -52,7 +52,7 @@ def print_table(states: Sequence[PointState], names: Sequence[str]) -> None:
     from rich import box
     from rich.table import Table
 
-    from lae_cli.console import has_unicode, make_console, plain
+    from lae_cli.terminal.console import has_unicode, make_console, plain
 
     unicode = has_unicode(sys.stdout)
     drawn = Table(

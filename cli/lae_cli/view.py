@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from lae_cli.scatter import Points, Projector
-from lae_cli.snapshot import Snapshot, load_snapshot
+from lae_cli.terminal.scatter import Points, Projector
+from lae_cli.terminal.snapshot import Snapshot, load_snapshot
 from lae_fast.config import TrainConfig
 from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 

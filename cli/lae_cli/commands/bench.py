@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from lae_cli.benchmarks import SUITES, compare, run_suites
-from lae_cli.console import make_console, plain
 from lae_cli.options import LARGEST, FiniteRange
+from lae_cli.terminal.console import make_console, plain
 
 
 @click.command()

@@ -29,8 +29,8 @@ def classify(opened: Opened, recipe: Recipe, as_json: bool) -> None:
 
 
 def _lines(score: dict[str, Any]) -> list[str]:
-    from lae_cli.console import has_unicode
-    from lae_cli.sparkline import sparkline
+    from lae_cli.terminal.console import has_unicode
+    from lae_cli.terminal.sparkline import sparkline
 
     curve = sparkline(score["curve"], 40, unicode=has_unicode(sys.stdout))
     return [

@@ -33,7 +33,7 @@ def doctor(as_json: bool) -> None:
 
 
 def _print(checks: list[Check]) -> None:
-    from lae_cli.console import make_console, plain
+    from lae_cli.terminal.console import make_console, plain
 
     console = make_console()
     for check in checks:

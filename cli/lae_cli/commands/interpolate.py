@@ -40,7 +40,7 @@ def interpolate(
     rows = explore.interpolate(opened.saved, corners, steps)
     captions = [" to ".join(points[:2])] + [""] * (len(rows) - 1)
     if not as_json:
-        from lae_cli.pictures import show_rows
+        from lae_cli.terminal.pictures import show_rows
 
         show_rows([(c, row.numpy()) for c, row in zip(captions, rows, strict=True)])
     if out is not None and out.suffix == ".npz":

@@ -53,9 +53,9 @@ def latents(opened: Opened, count: int, as_json: bool, out: Path | None) -> None
 def _show(found: Latents) -> None:
     from rich.text import Text
 
-    from lae_cli import scatter
-    from lae_cli.console import has_colour, has_unicode, make_console
-    from lae_cli.vocabulary import class_colour
+    from lae_cli.terminal import scatter
+    from lae_cli.terminal.console import has_colour, has_unicode, make_console
+    from lae_cli.terminal.vocabulary import class_colour
 
     console = make_console()
     colour = has_colour(console)

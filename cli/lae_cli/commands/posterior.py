@@ -62,7 +62,7 @@ def posterior(
         ("standard deviation", found.spread[:SHOWN]),
     ]
     if not as_json:
-        from lae_cli.pictures import show_rows
+        from lae_cli.terminal.pictures import show_rows
 
         show_rows([(caption, pixels.numpy()) for caption, pixels in rows])
     if out is not None and out.suffix == ".npz":

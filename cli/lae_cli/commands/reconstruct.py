@@ -43,7 +43,7 @@ def reconstruct(opened: Opened, count: int, noise: float, as_json: bool, out: Pa
         rows.insert(1, (f"with noise {noise:g}", found.shown))
     shown = [(caption, images[:SHOWN]) for caption, images in rows]
     if not as_json:
-        from lae_cli.pictures import show_rows
+        from lae_cli.terminal.pictures import show_rows
 
         show_rows([(caption, images.numpy()) for caption, images in shown])
     if out is not None and out.suffix == ".npz":

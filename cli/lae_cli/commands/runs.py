@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from lae_cli import vocabulary
 from lae_cli.results import json_line
+from lae_cli.terminal import vocabulary
 from lae_fast import config as settings
 from lae_fast import runs as store
 from lae_fast.runs import Summary, printable
@@ -172,7 +172,7 @@ def _print_table(summaries: list[Summary]) -> None:
     from rich import box
     from rich.table import Table
 
-    from lae_cli.console import has_unicode, make_console, plain
+    from lae_cli.terminal.console import has_unicode, make_console, plain
 
     unicode = has_unicode(sys.stdout)
     table = Table(box=box.SIMPLE_HEAD if unicode else box.ASCII2, pad_edge=False)

@@ -35,7 +35,7 @@ def sample(
     opened.choose_label(label)
     pixels = explore.sample(opened.saved, count, law=law, images=images, seed=opened.seed)
     if not as_json:
-        from lae_cli.pictures import show_rows
+        from lae_cli.terminal.pictures import show_rows
 
         show_rows([(f"{count} samples, law: {law}", pixels.numpy())])
     if out is not None:

@@ -58,7 +58,7 @@ def traverse(
     )
     rows = [(f"z{dim}", images) for dim, images in found.items()]
     if not as_json:
-        from lae_cli.pictures import show_rows
+        from lae_cli.terminal.pictures import show_rows
 
         show_rows([(caption, images.numpy()) for caption, images in rows])
     if out is not None and out.suffix == ".npz":

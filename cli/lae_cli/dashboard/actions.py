@@ -6,18 +6,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lae_cli.dashboard import control, exports, snapshots
 from lae_cli.dashboard.base import Base
-from lae_cli.dashboard.charts_view import ChartsView
-from lae_cli.dashboard.compare_view import CompareView
-from lae_cli.dashboard.dialogs import Ask, Confirm, Help
-from lae_cli.dashboard.exports import ExportError, Rows
+from lae_cli.dashboard.charts import exports
+from lae_cli.dashboard.charts.exports import ExportError, Rows
+from lae_cli.dashboard.charts.metrics import METRICS, drawing
+from lae_cli.dashboard.following import control, snapshots
+from lae_cli.dashboard.following.replay import Replay
+from lae_cli.dashboard.following.story import Frame
 from lae_cli.dashboard.keys import HELP
-from lae_cli.dashboard.latents_view import LatentsView
-from lae_cli.dashboard.metrics import METRICS, drawing
-from lae_cli.dashboard.replay import Replay
-from lae_cli.dashboard.runs_view import RunsView
-from lae_cli.dashboard.story import Frame
+from lae_cli.dashboard.views.charts_view import ChartsView
+from lae_cli.dashboard.views.compare_view import CompareView
+from lae_cli.dashboard.views.dialogs import Ask, Confirm, Help
+from lae_cli.dashboard.views.latents_view import LatentsView
+from lae_cli.dashboard.views.runs_view import RunsView
 from lae_fast.runs import RunError, printable
 
 REPLAY_TICK = 0.25

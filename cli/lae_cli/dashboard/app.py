@@ -19,15 +19,15 @@ from textual.widgets import ContentSwitcher, Footer, Static, Tab, Tabs
 
 from lae_cli.dashboard.actions import REPLAY_TICK, Actions
 from lae_cli.dashboard.base import TABS, Start
-from lae_cli.dashboard.charts_view import ChartsView
-from lae_cli.dashboard.compare_view import CompareView
-from lae_cli.dashboard.figures import status_line
 from lae_cli.dashboard.filters import AsciiFilter, StyleFilter
-from lae_cli.dashboard.latents_view import LatentsView
-from lae_cli.dashboard.live_view import LiveView
-from lae_cli.dashboard.pictures_view import PicturesView
-from lae_cli.dashboard.runs_view import RunsView
-from lae_cli.dashboard.watcher import News
+from lae_cli.dashboard.following.watcher import News
+from lae_cli.dashboard.views.charts_view import ChartsView
+from lae_cli.dashboard.views.compare_view import CompareView
+from lae_cli.dashboard.views.figures import status_line
+from lae_cli.dashboard.views.latents_view import LatentsView
+from lae_cli.dashboard.views.live_view import LiveView
+from lae_cli.dashboard.views.pictures_view import PicturesView
+from lae_cli.dashboard.views.runs_view import RunsView
 
 FORGET = 30.0
 """Seconds. Rich remembers the widths of the last 4,096 lines, which here never come again."""

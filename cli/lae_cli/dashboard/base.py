@@ -9,11 +9,12 @@ from typing import cast
 from textual.app import App
 from textual.widgets import ContentSwitcher
 
-from lae_cli.dashboard.control import Pending
-from lae_cli.dashboard.replay import Replay
-from lae_cli.dashboard.shown import Glyphs, Shown, View
-from lae_cli.dashboard.story import Frame
-from lae_cli.dashboard.watcher import News, Watcher
+from lae_cli.dashboard.following.control import Pending
+from lae_cli.dashboard.following.replay import Replay
+from lae_cli.dashboard.following.story import Frame
+from lae_cli.dashboard.following.watcher import News, Watcher
+from lae_cli.dashboard.views.view import Shown, View
+from lae_cli.terminal.glyphs import Glyphs
 
 TABS = ("live", "charts", "latents", "pictures", "runs", "compare")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from lae_cli.console import has_unicode, make_console
 from lae_cli.dashboard.app import Dashboard
 from lae_cli.dashboard.base import Start
+from lae_cli.terminal.console import has_unicode, make_console
 
 FEW_COLOURS = "ansi-dark"
 """The theme for terminals that have sixteen colours."""

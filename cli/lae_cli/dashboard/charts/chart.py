@@ -17,8 +17,8 @@ from textual.widgets import Static
 from textual_hires_canvas import HiResMode
 from textual_plot import PlotWidget
 
-from lae_cli import vocabulary
-from lae_cli.dashboard.series import (
+from lae_cli.dashboard.charts.ticks import Ticks
+from lae_cli.dashboard.following.series import (
     WINDOWS,
     Floats,
     Series,
@@ -27,7 +27,7 @@ from lae_cli.dashboard.series import (
     nearest,
     smooth,
 )
-from lae_cli.dashboard.ticks import Ticks
+from lae_cli.terminal import vocabulary
 
 LEAST_WAIT, LONGEST_WAIT = 1.0, 10.0
 """Seconds between two drawings of a chart that grows."""

@@ -18,10 +18,11 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
-from lae_cli import vocabulary
-from lae_cli.console import plain
-from lae_cli.dashboard.exports import Rows
-from lae_cli.dashboard.shown import Glyphs, Shown
+from lae_cli.dashboard.charts.exports import Rows
+from lae_cli.dashboard.views.view import Shown
+from lae_cli.terminal import vocabulary
+from lae_cli.terminal.console import plain
+from lae_cli.terminal.glyphs import Glyphs
 from lae_fast.runs import Summary
 
 

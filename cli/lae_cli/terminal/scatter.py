@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lae_cli.vocabulary import class_letter
+from lae_cli.terminal.vocabulary import class_letter
 
 Points = NDArray[np.float64]
 Labels = NDArray[np.int64]

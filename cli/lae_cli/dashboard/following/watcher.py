@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lae_cli.dashboard.story import Frame, Story
+from lae_cli.dashboard.following.story import Frame, Story
 from lae_fast import runs
 
 POLL = 1.0

@@ -18,13 +18,14 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
 
-from lae_cli import scatter, vocabulary
-from lae_cli.dashboard import snapshots
-from lae_cli.dashboard.exports import Rows
-from lae_cli.dashboard.shown import Glyphs, Shown
-from lae_cli.dashboard.snapshots import Plane
-from lae_cli.scatter import Bounds, Labels, Projector
-from lae_cli.snapshot import Snapshot
+from lae_cli.dashboard.charts.exports import Rows
+from lae_cli.dashboard.following import snapshots
+from lae_cli.dashboard.following.snapshots import Plane
+from lae_cli.dashboard.views.view import Shown
+from lae_cli.terminal import scatter, vocabulary
+from lae_cli.terminal.glyphs import Glyphs
+from lae_cli.terminal.scatter import Bounds, Labels, Projector
+from lae_cli.terminal.snapshot import Snapshot
 
 ZOOM = 1.25
 _ANGLES = np.linspace(0, 2 * math.pi, 720, endpoint=False)

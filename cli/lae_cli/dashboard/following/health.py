@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lae_cli import vocabulary
-from lae_cli.dashboard.series import Floats
-from lae_cli.dashboard.story import Frame
+from lae_cli.dashboard.following.series import Floats
+from lae_cli.dashboard.following.story import Frame
+from lae_cli.terminal import vocabulary
 from lae_fast.runs import SILENT_AFTER
 
 RECENT = 20

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lae_cli.dashboard.story import Frame
-from lae_cli.scatter import Points, Projector
-from lae_cli.snapshot import Snapshot, load_snapshot, snapshot_path
+from lae_cli.dashboard.following.story import Frame
+from lae_cli.terminal.scatter import Points, Projector
+from lae_cli.terminal.snapshot import Snapshot, load_snapshot, snapshot_path
 from lae_fast.events import Evaluated
 
 PRINCIPAL = "PCA"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lae_cli.dashboard.series import LARGEST, Floats, extremes
+from lae_cli.dashboard.following.series import LARGEST, Floats, extremes
 
 MOST = 8192
 """Rows kept. Their memory is taken at once, so that what watches a run for days does not grow."""

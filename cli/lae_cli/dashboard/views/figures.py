@@ -6,12 +6,12 @@ import time
 
 from rich.text import Text
 
-from lae_cli import vocabulary
-from lae_cli.console import plain
-from lae_cli.dashboard.health import flags
-from lae_cli.dashboard.shown import Glyphs
-from lae_cli.dashboard.story import Frame
-from lae_cli.sparkline import bar
+from lae_cli.dashboard.following.health import flags
+from lae_cli.dashboard.following.story import Frame
+from lae_cli.terminal import vocabulary
+from lae_cli.terminal.console import plain
+from lae_cli.terminal.glyphs import Glyphs
+from lae_cli.terminal.sparkline import bar
 from lae_fast.events import CommandTaken
 
 LABEL, VALUE = 11, 9

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lae_cli import vocabulary
-from lae_cli.dashboard.columns import EVALUATED, LOUD, PROGRESS, Columns, Table
+from lae_cli.dashboard.following.columns import EVALUATED, LOUD, PROGRESS, Columns, Table
+from lae_cli.terminal import vocabulary
 from lae_fast import runs
 from lae_fast.events import (
     SCHEMA_VERSION,

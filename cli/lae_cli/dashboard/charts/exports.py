@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lae_cli.dashboard.chart import Drawing
+from lae_cli.dashboard.charts.chart import Drawing
 
 FORMATS = ("csv", "json", "svg")
 

@@ -12,11 +12,11 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from lae_cli import vocabulary
-from lae_cli.console import plain
-from lae_cli.dashboard.exports import Rows
-from lae_cli.dashboard.shown import Shown
-from lae_cli.dashboard.story import Frame
+from lae_cli.dashboard.charts.exports import Rows
+from lae_cli.dashboard.following.story import Frame
+from lae_cli.dashboard.views.view import Shown
+from lae_cli.terminal import vocabulary
+from lae_cli.terminal.console import plain
 from lae_fast.config import TrainConfig
 from lae_fast.runs import Summary
 

@@ -11,10 +11,10 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import OptionList
 
-from lae_cli.dashboard.chart import ChartPanel
-from lae_cli.dashboard.metrics import METRICS, X_AXES, Metric, drawing, length, shape
-from lae_cli.dashboard.series import WINDOWS
-from lae_cli.dashboard.shown import Shown
+from lae_cli.dashboard.charts.chart import ChartPanel
+from lae_cli.dashboard.charts.metrics import METRICS, X_AXES, Metric, drawing, length, shape
+from lae_cli.dashboard.following.series import WINDOWS
+from lae_cli.dashboard.views.view import Shown
 
 
 class ChartsView(Horizontal):

@@ -15,11 +15,12 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
-from lae_cli import images
-from lae_cli.dashboard import snapshots
-from lae_cli.dashboard.shown import Glyphs, Shown
-from lae_cli.images import Pixels
-from lae_cli.snapshot import Snapshot
+from lae_cli.dashboard.following import snapshots
+from lae_cli.dashboard.views.view import Shown
+from lae_cli.terminal import images
+from lae_cli.terminal.glyphs import Glyphs
+from lae_cli.terminal.images import Pixels
+from lae_cli.terminal.snapshot import Snapshot
 
 SIZES = (8, 12, 16, 20, 28, 40, 56)
 """Pixels, up and down, that an image may have on the screen."""

@@ -8,11 +8,11 @@ from textual.containers import Grid, Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
-from lae_cli.dashboard.chart import ChartPanel
-from lae_cli.dashboard.figures import figures, notes
-from lae_cli.dashboard.metrics import Metric, at_a_glance, drawing, length, shape
-from lae_cli.dashboard.shown import Shown
-from lae_cli.dashboard.story import Frame
+from lae_cli.dashboard.charts.chart import ChartPanel
+from lae_cli.dashboard.charts.metrics import Metric, at_a_glance, drawing, length, shape
+from lae_cli.dashboard.following.story import Frame
+from lae_cli.dashboard.views.figures import figures, notes
+from lae_cli.dashboard.views.view import Shown
 
 WIDE, TALL = 130, 34
 """Columns and lines from which on all four charts are shown."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lae_cli import vocabulary
-from lae_cli.dashboard.chart import Drawing
-from lae_cli.dashboard.columns import Table
-from lae_cli.dashboard.series import Floats, Series
-from lae_cli.dashboard.story import Frame
+from lae_cli.dashboard.charts.chart import Drawing
+from lae_cli.dashboard.following.columns import Table
+from lae_cli.dashboard.following.series import Floats, Series
+from lae_cli.dashboard.following.story import Frame
+from lae_cli.terminal import vocabulary
 
 X_AXES = ("iteration", "epoch", "time")
 """What can stand on the x axis; time is hours of training."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lae_cli import vocabulary
-from lae_cli.dashboard.shown import Glyphs
-from lae_cli.dashboard.story import Frame, rewound
+from lae_cli.dashboard.following.story import Frame, rewound
+from lae_cli.terminal import vocabulary
+from lae_cli.terminal.glyphs import Glyphs
 
 SPEEDS = (1, 2, 5, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000)
 """Seconds of training a second."""

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
 
-from lae_cli import images
-from lae_cli.console import has_colour, has_unicode, make_console, plain
-from lae_cli.images import Pixels
+from lae_cli.terminal import images
+from lae_cli.terminal.console import has_colour, has_unicode, make_console, plain
+from lae_cli.terminal.images import Pixels
 
 RAMP = " .:-=+*#%@"
 MOST_HEIGHT = 28

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lae_cli.images import Pixels
-from lae_cli.scatter import MOST_POINTS, Labels, Points
+from lae_cli.terminal.images import Pixels
+from lae_cli.terminal.scatter import MOST_POINTS, Labels, Points
 
 LARGEST_FILE = 64 << 20
 """Bytes of an array; a snapshot has far less, and a hostile one could claim any amount."""

@@ -1,4 +1,4 @@
-"""What the views draw, and what the terminal lets them draw with."""
+"""What the views draw."""
 
 from __future__ import annotations
 
@@ -8,26 +8,9 @@ from typing import Protocol
 
 from textual.widget import Widget
 
-from lae_cli.dashboard.story import Frame
+from lae_cli.dashboard.following.story import Frame
+from lae_cli.terminal.glyphs import Glyphs
 from lae_fast.runs import Summary
-
-
-@dataclass(frozen=True)
-class Glyphs:
-    """What the terminal allows."""
-
-    unicode: bool = True
-    colour: bool = True
-
-    @property
-    def dot(self) -> str:
-        """A separator."""
-        return " · " if self.unicode else " | "
-
-    @property
-    def dash(self) -> str:
-        """Between the ends of a range."""
-        return "–" if self.unicode else "-"
 
 
 @dataclass(frozen=True, eq=False)

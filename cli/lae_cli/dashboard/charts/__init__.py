@@ -1,0 +1,1 @@
+"""Curves: the figures drawn, their ticks, and what is exported of them."""

@@ -1,0 +1,1 @@
+"""Run folders, followed: from events to columns of numbers."""

@@ -1,0 +1,1 @@
+"""What characters can draw: glyphs, vocabulary, small pictures."""
