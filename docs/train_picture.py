@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lae_cli.display import Look, picture
-from lae_cli.view import RunView
+from lae_cli.progress.display import Look, picture
+from lae_cli.progress.view import RunView
 from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.events import Evaluated, Event, Progress

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from test_cli_main import ROOT, python
 
-from lae_cli import background
-from lae_cli.background import Background, EarlyEndError
+from lae_cli.processes import background
+from lae_cli.processes.background import Background, EarlyEndError
 from lae_fast import runs
 from lae_fast.config import TrainConfig, resolve
 

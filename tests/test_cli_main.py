@@ -190,7 +190,7 @@ def test_doctor_reports_and_survives_breakage(
 ) -> None:
     import json
 
-    from lae_cli import checks
+    from lae_cli.health import checks
 
     def broken() -> checks.Check:
         raise OSError("no\nsuch \x1b[31m thing")

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 import click
 
-from lae_cli import exits, torchrun
+from lae_cli import exits
+from lae_cli.processes import torchrun
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("lae_cli.commands.train", "Train a Langevin autoencoder and watch it learn."),

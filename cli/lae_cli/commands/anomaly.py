@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lae_cli.opened import Opened, on_run, report
-from lae_cli.options import LARGEST
+from lae_cli.shared.opened import Opened, on_run, report
+from lae_cli.shared.options import LARGEST
 
 if TYPE_CHECKING:
     from lae_fast.data import ImageSet

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lae_cli.classifiers import classifier_options, obtain
-from lae_cli.opened import PICTURES, Opened, on_run, out_option, report
-from lae_cli.options import LARGEST, FiniteRange
+from lae_cli.shared.classifiers import classifier_options, obtain
+from lae_cli.shared.opened import PICTURES, Opened, on_run, out_option, report
+from lae_cli.shared.options import LARGEST, FiniteRange
 
 if TYPE_CHECKING:
     from torch import nn

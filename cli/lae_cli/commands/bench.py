@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from lae_cli.benchmarks import SUITES, compare, run_suites
-from lae_cli.options import LARGEST, FiniteRange
+from lae_cli.health.benchmarks import SUITES, compare, run_suites
+from lae_cli.shared.options import LARGEST, FiniteRange
 from lae_cli.terminal.console import make_console, plain
 
 

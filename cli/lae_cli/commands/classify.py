@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.classifiers import classifier_options, obtain
-from lae_cli.opened import Opened, on_run, report
+from lae_cli.shared.classifiers import classifier_options, obtain
+from lae_cli.shared.opened import Opened, on_run, report
 
 if TYPE_CHECKING:
     from lae_fast.classify import Recipe

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from lae_cli import exits
-from lae_cli.evaluate import evaluation_options, run_report
-from lae_cli.results import json_line
+from lae_cli.shared.evaluate import evaluation_options, run_report
+from lae_cli.shared.results import json_line
 
 
 @click.command()

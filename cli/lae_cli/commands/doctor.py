@@ -8,8 +8,8 @@ import sys
 import click
 
 from lae_cli import exits
-from lae_cli.checks import Check, run_checks
-from lae_cli.results import json_line
+from lae_cli.health.checks import Check, run_checks
+from lae_cli.shared.results import json_line
 
 _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 

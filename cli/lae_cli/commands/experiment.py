@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lae_cli.labs import lab_options, show
-from lae_cli.results import json_line
+from lae_cli.shared.labs import lab_options, show
+from lae_cli.shared.results import json_line
 from lae_fast.experiments import STUDIES
 
 if TYPE_CHECKING:

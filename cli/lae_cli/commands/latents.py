@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lae_cli.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
-from lae_cli.options import LARGEST
+from lae_cli.shared.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
+from lae_cli.shared.options import LARGEST
 from lae_fast.runs import printable
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from lae_cli.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
-from lae_cli.options import LARGEST
+from lae_cli.shared.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
+from lae_cli.shared.options import LARGEST
 
 SHOWN = 8
 

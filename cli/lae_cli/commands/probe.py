@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from lae_cli.opened import Opened, on_run, report
-from lae_cli.options import LARGEST, FiniteRange
+from lae_cli.shared.opened import Opened, on_run, report
+from lae_cli.shared.options import LARGEST, FiniteRange
 
 
 @click.command()

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from lae_cli.results import json_line
+from lae_cli.shared.results import json_line
 from lae_cli.terminal import vocabulary
 from lae_fast import config as settings
 from lae_fast import runs as store

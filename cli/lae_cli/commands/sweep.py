@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
-from lae_cli import exits, reporters, sweep_progress, sweep_results
-from lae_cli.interrupts import Interrupts
-from lae_cli.options import LARGEST
-from lae_cli.results import json_line
+from lae_cli import exits
+from lae_cli.progress import training as reporters, sweep as sweep_progress
+from lae_cli.shared import sweep_results
+from lae_cli.progress.interrupts import Interrupts
+from lae_cli.shared.options import LARGEST
+from lae_cli.shared.results import json_line
 from lae_fast.config import ConfigError
 from lae_fast.sweeps import drive, executor, spec, table
 from lae_fast.sweeps.folder import FAILED, Point, SweepFolder

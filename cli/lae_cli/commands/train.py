@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli import exits, reporters, torchrun
-from lae_cli.interrupts import Interrupts
-from lae_cli.options import LARGEST, GroupedCommand, GroupedOption, given_settings, setting_options
-from lae_cli.results import print_result
+from lae_cli import exits
+from lae_cli.progress import training as reporters
+from lae_cli.processes import torchrun
+from lae_cli.progress.interrupts import Interrupts
+from lae_cli.shared.options import LARGEST, GroupedCommand, GroupedOption, given_settings, setting_options
+from lae_cli.shared.results import print_result
 from lae_fast import config as settings
 from lae_fast import runs
 
@@ -121,7 +123,7 @@ def _follow(config: settings.TrainConfig, run: Path | None, ranks: Ranks) -> Non
 
 def _words(ctx: click.Context, config: settings.TrainConfig, resume: str | None) -> list[str]:
     """The command line of each of several processes."""
-    from lae_cli import background
+    from lae_cli.processes import background
 
     given = given_settings(ctx)
     if resume is None:
@@ -154,7 +156,7 @@ def _in_background(
     config: settings.TrainConfig, given: dict[str, Any], config_file: str | None
 ) -> int:
     """Train in another process, show it here, and say how to come back; the exit code."""
-    from lae_cli import background
+    from lae_cli.processes import background
     from lae_cli.dashboard import launch
 
     launch.need_terminal()

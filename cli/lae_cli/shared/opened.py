@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.options import LARGEST, device_option
-from lae_cli.results import json_line
+from lae_cli.shared.options import LARGEST, device_option
+from lae_cli.shared.results import json_line
 from lae_fast import config as settings
 from lae_fast import runs
 from lae_fast.runs import printable

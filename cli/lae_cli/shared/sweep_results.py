@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from lae_cli.reporters import say
-from lae_cli.results import json_line
+from lae_cli.progress.training import say
+from lae_cli.shared.results import json_line
 from lae_cli.terminal import vocabulary
 from lae_fast.experiments.outcome import Stat
 from lae_fast.runs import printable

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 
 from lae_cli.terminal import vocabulary
-from lae_cli.view import RunView
+from lae_cli.progress.view import RunView
 from lae_fast.config import TrainConfig
 from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 from lae_fast.runs import printable
@@ -94,7 +94,7 @@ class LiveReporter(Reporter):
     """A picture on stderr, redrawn in place three times a second."""
 
     def __init__(self, config: TrainConfig) -> None:
-        from lae_cli.live import live_picture
+        from lae_cli.progress.live import live_picture
 
         super().__init__(config)
         self._live = live_picture(self.view)

@@ -7,9 +7,9 @@ import sys
 from rich.console import RenderableType
 from rich.live import Live
 
-from lae_cli.display import Look, picture
+from lae_cli.progress.display import Look, picture
 from lae_cli.terminal.console import has_colour, has_unicode, make_console
-from lae_cli.view import RunView
+from lae_cli.progress.view import RunView
 
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 _CLEAR = "\x1b[2J\x1b[H"

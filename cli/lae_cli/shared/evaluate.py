@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.opened import WHICH_RUN
-from lae_cli.options import LARGEST
+from lae_cli.shared.opened import WHICH_RUN
+from lae_cli.shared.options import LARGEST
 from lae_cli.terminal.console import make_console, plain
 from lae_fast import config as settings
 from lae_fast import runs

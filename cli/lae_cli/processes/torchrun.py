@@ -82,7 +82,7 @@ def run_to_continue(config: TrainConfig) -> str | None:
 
 def _after(codes: Mapping[int, int]) -> int:
     """Say which process died, and return what the first rank returned."""
-    from lae_cli import reporters
+    from lae_cli.progress import training as reporters
 
     for rank, code in codes.items():
         if code < 0 and code != -signal.SIGTERM:

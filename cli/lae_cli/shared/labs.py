@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.options import LARGEST, device_option
+from lae_cli.shared.options import LARGEST, device_option
 from lae_cli.terminal.console import make_console, plain
 from lae_fast import config as settings
 

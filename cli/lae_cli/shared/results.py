@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lae_cli.terminal import vocabulary
-from lae_cli.view import RunView
+from lae_cli.progress.view import RunView
 from lae_fast.runs import printable
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from lae_cli.reporters import say
+from lae_cli.progress.training import say
 from lae_cli.terminal import vocabulary
 from lae_fast.sweeps.folder import FAILED, PointState, SweepFolder
 

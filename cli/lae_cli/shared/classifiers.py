@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.options import LARGEST, FiniteRange
+from lae_cli.shared.options import LARGEST, FiniteRange
 
 if TYPE_CHECKING:
-    from lae_cli.opened import Opened
+    from lae_cli.shared.opened import Opened
     from lae_fast.classify import Recipe
     from lae_fast.models.classifier import ConvClassifier
 

@@ -1,0 +1,1 @@
+"""Whether this machine can train: the doctor's checks, and the benchmarks."""

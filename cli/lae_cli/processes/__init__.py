@@ -1,0 +1,1 @@
+"""Trainings in processes of their own: in the background, and under torchrun."""

@@ -1,0 +1,1 @@
+"""The live display of trainings and sweeps, and how signals stop them."""

@@ -1,0 +1,1 @@
+"""Options, results and the opening of runs that several verbs share."""
