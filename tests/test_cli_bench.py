@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from lae_cli.health import benchmarks
 from lae_cli.commands import bench as command
+from lae_cli.health import benchmarks
 from lae_cli.main import lae
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from lae_cli import exits
-from lae_cli.progress import training as reporters, sweep as sweep_progress
-from lae_cli.shared import sweep_results
+from lae_cli.progress import sweep as sweep_progress
+from lae_cli.progress import training as reporters
 from lae_cli.progress.interrupts import Interrupts
+from lae_cli.shared import sweep_results
 from lae_cli.shared.options import LARGEST
 from lae_cli.shared.results import json_line
 from lae_fast.config import ConfigError

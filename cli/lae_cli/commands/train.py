@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli import exits
-from lae_cli.progress import training as reporters
 from lae_cli.processes import torchrun
+from lae_cli.progress import training as reporters
 from lae_cli.progress.interrupts import Interrupts
-from lae_cli.shared.options import LARGEST, GroupedCommand, GroupedOption, given_settings, setting_options
+from lae_cli.shared.options import (
+    LARGEST,
+    GroupedCommand,
+    GroupedOption,
+    given_settings,
+    setting_options,
+)
 from lae_cli.shared.results import print_result
 from lae_fast import config as settings
 from lae_fast import runs
@@ -156,8 +162,8 @@ def _in_background(
     config: settings.TrainConfig, given: dict[str, Any], config_file: str | None
 ) -> int:
     """Train in another process, show it here, and say how to come back; the exit code."""
-    from lae_cli.processes import background
     from lae_cli.dashboard import launch
+    from lae_cli.processes import background
 
     launch.need_terminal()
     reporters.say("starting the training; Ctrl-C ends it")

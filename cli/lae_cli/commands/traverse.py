@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from lae_cli.shared.opened import PICTURES, Opened, label_option, on_run, out_option, report, save_arrays
+from lae_cli.shared.opened import (
+    PICTURES,
+    Opened,
+    label_option,
+    on_run,
+    out_option,
+    report,
+    save_arrays,
+)
 from lae_cli.shared.options import LARGEST, FiniteRange
 
 

@@ -15,10 +15,10 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from lae_cli.progress.view import Picture, RunView
 from lae_cli.terminal import images, scatter, vocabulary
 from lae_cli.terminal.console import plain
 from lae_cli.terminal.sparkline import bar, sparkline
-from lae_cli.progress.view import Picture, RunView
 
 LABEL_WIDTH, VALUE_WIDTH = 10, 9
 WIDEST, TALLEST = 150, 38

@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.live import Live
 
 from lae_cli.progress.display import Look, picture
-from lae_cli.terminal.console import has_colour, has_unicode, make_console
 from lae_cli.progress.view import RunView
+from lae_cli.terminal.console import has_colour, has_unicode, make_console
 
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 _CLEAR = "\x1b[2J\x1b[H"

@@ -6,8 +6,8 @@ import sys
 import time
 from types import TracebackType
 
-from lae_cli.terminal import vocabulary
 from lae_cli.progress.view import RunView
+from lae_cli.terminal import vocabulary
 from lae_fast.config import TrainConfig
 from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 from lae_fast.runs import printable

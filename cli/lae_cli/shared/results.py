@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from lae_cli.terminal import vocabulary
 from lae_cli.progress.view import RunView
+from lae_cli.terminal import vocabulary
 from lae_fast.runs import printable
 
 
