@@ -9,7 +9,7 @@ import pytest
 import torch
 from baselines import synchronise
 
-from lae_fast import layer_ops, layer_reference
+from lae_fast.ops import networks, networks_ref
 
 BATCH, HIDDEN, PIXELS = 512, 256, 784
 
@@ -90,7 +90,7 @@ def test_layer(benchmark: Any, op: str, device: str, variant: str) -> None:
         target = torch.empty_like(source)
         run = lambda: target.copy_(source)  # noqa: E731
     else:
-        run = make(layer_ops if variant == "fused" else layer_reference, t)
+        run = make(networks if variant == "fused" else networks_ref, t)
         run = torch.compile(run, dynamic=False) if variant == "compile" else run
 
     def whole() -> None:

@@ -1,4 +1,5 @@
-// The operators' schemas; `lae_fast/ops.py` documents them. Whatever an operator writes is declared.
+// The operators' schemas; `lae_fast/ops/chains.py` documents them. Whatever an operator writes is
+// declared.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(lae_fast, m) {

@@ -17,7 +17,8 @@ from ops_cases import DTYPES, make_case
 from test_layer_ops import RUNS, make_layer
 from test_ops_rows import make_extras, make_rows
 
-from lae_fast import layer_ops, ops
+from lae_fast import ops
+from lae_fast.ops import chains, networks
 
 pytestmark = pytest.mark.cuda
 
@@ -53,7 +54,7 @@ def short(name: str) -> str:
 
 
 def compiled() -> list[Resources]:
-    tool, library = cuobjdump(), list(Path(ops._C.__file__).parent.glob("_C_cuda*.so"))
+    tool, library = cuobjdump(), list(Path(chains._C.__file__).parent.glob("_C_cuda*.so"))
     if tool is None or not ops.has_cuda_kernels() or shutil.which("c++filt") is None:
         pytest.skip("no CUDA kernels were built, or no cuobjdump and c++filt to read them")
     dump = [tool, "--dump-resource-usage", str(library[0])]
@@ -89,9 +90,9 @@ def launch_everything(device: str) -> dict[str, int]:
                 ops.step_rows_(*rows.tensors(), **extras)
             for layer_shape in ((33, 1024), (3000, 300)):
                 for run in RUNS:
-                    run(layer_ops, make_layer(layer_shape, dtype, device=device, seed=1))
+                    run(networks, make_layer(layer_shape, dtype, device=device, seed=1))
         layer = make_layer((50, 7), torch.float32, device=device, seed=1)
-        layer_ops.copy_rows_([layer.a], [layer.b], layer.chosen)
+        networks.copy_rows_([layer.a], [layer.b], layer.chosen)
     return {short(name): threads for name, (_, threads) in emulator.usage().items()}
 
 

@@ -16,7 +16,8 @@ from test_layer_ops import RUNS, make_layer
 from test_ops_rows import make_extras, make_rows
 from torch import Tensor
 
-from lae_fast import layer_ops, ops
+from lae_fast import ops
+from lae_fast.ops import networks
 
 pytestmark = pytest.mark.cuda
 
@@ -50,8 +51,8 @@ def chains(n: int, d: int) -> Call:
 def layers(n: int, d: int) -> Call:
     def call(device: str) -> list[Tensor]:
         made = [make_layer((n, d), torch.float32, device=device, seed=seed) for seed in (5, 6)]
-        results = [t for run in RUNS for t in run(layer_ops, made[0].clone())]
-        layer_ops.copy_rows_([made[0].a], [made[1].a], made[0].chosen)
+        results = [t for run in RUNS for t in run(networks, made[0].clone())]
+        networks.copy_rows_([made[0].a], [made[1].a], made[0].chosen)
         return [*results, made[0].a]
 
     return call

@@ -9,8 +9,9 @@ import torch
 from scenarios import linear_gaussian, worst_z_scores
 from torch import Tensor
 
-from lae_fast import ald, langevin, ops, reference
+from lae_fast import ald, langevin, ops
 from lae_fast.diagnostics import effective_sample_size, split_rhat
+from lae_fast.ops import chains_ref
 from lae_fast.posterior import Chains, sample_per_image
 
 THRESHOLD = 4.5
@@ -81,7 +82,7 @@ def test_a_wrong_log_ratio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         new_potential: Tensor, rng: Tensor, accepted: Tensor, info: Tensor, step_sizes: Tensor,
         temperature: float, mh: bool, first_row: int, **rest: object,
     ) -> None:  # fmt: skip
-        reference.ald_step_rows_(
+        chains_ref.ald_step_rows_(
             x, grad, potential, proposal, -grad, new_potential, rng, accepted, info, step_sizes,
             temperature, mh, first_row,
         )  # fmt: skip

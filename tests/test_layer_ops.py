@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ops_cases import DTYPES, dtypes, largest, lay_out, layouts, seeds
 from torch import Tensor
 
-from lae_fast import layer_ops, layer_reference
+from lae_fast.ops import networks, networks_ref
 
 NAMESPACE = torch.ops.lae_fast
 EPS = 1e-5
@@ -128,10 +128,10 @@ LIKELIHOODS = (bernoulli, gaussian, discretized_logistic)
 def check(run: Run, layer: Layer) -> None:
     """Error at most twice plain PyTorch's, both against float64; and only results are written."""
     dtype = layer.a.dtype
-    exact = run(layer_reference, layer.double().clone())
-    plain = run(layer_reference, layer.clone())
+    exact = run(networks_ref, layer.double().clone())
+    plain = run(networks_ref, layer.clone())
     after = layer.clone()
-    got = run(layer_ops, after)
+    got = run(networks, after)
     eps = torch.finfo(dtype).eps
     terms = max(layer.a.shape)
     for mine, theirs, wanted in zip(got, plain, exact, strict=True):
@@ -169,8 +169,8 @@ def test_copy_rows_copies_the_chosen_rows_of_every_pair(
     source = [others.a, others.rows, others.x.double()]
     into = [layer.a, layer.rows, layer.x.double()]
     plain = [t.clone() for t in into]
-    layer_ops.copy_rows_(into, source, layer.chosen, where)
-    layer_reference.copy_rows_(plain, source, layer.chosen, where)
+    networks.copy_rows_(into, source, layer.chosen, where)
+    networks_ref.copy_rows_(plain, source, layer.chosen, where)
     for mine, theirs in zip(into, plain, strict=True):
         assert torch.equal(mine, theirs)
 
@@ -184,8 +184,8 @@ def test_likelihoods_far_from_the_data(
     layer = make_layer((4, 20), dtype, device=device, seed=6)
     layer.a.fill_(output)
     layer.bias.zero_()
-    wanted = run(layer_reference, layer.double().clone())
-    got = run(layer_ops, layer)
+    wanted = run(networks_ref, layer.double().clone())
+    got = run(networks, layer)
     for mine, theirs in zip(got, wanted, strict=True):
         tolerance = 30 * torch.finfo(dtype).eps
         torch.testing.assert_close(mine.double(), theirs, rtol=tolerance, atol=tolerance)
@@ -198,7 +198,7 @@ def test_a_decoder_that_is_not_finite_gives_a_value_that_is_not(
 ) -> None:
     layer = make_layer((3, 40), torch.float32, device=device, seed=2)
     layer.a[1, 20] = value
-    values = run(layer_ops, layer)[1]
+    values = run(networks, layer)[1]
     assert values.isfinite().tolist() == [True, False, True]
 
 
@@ -206,7 +206,7 @@ def test_the_mask_of_relu_is_its_outputs(device: str) -> None:
     """No gradient where the output is 0, whatever the normalised value."""
     layer = make_layer((5, 6), torch.float64, device=device, seed=1)
     layer.c.zero_()
-    layer_ops.norm_relu_backward_(layer.a, layer.b, layer.c, layer.rows, layer.gain, layer.x)
+    networks.norm_relu_backward_(layer.a, layer.b, layer.c, layer.rows, layer.gain, layer.x)
     assert not layer.a.any()
     assert not layer.x.any()
 
@@ -218,7 +218,7 @@ def test_threads_do_not_change_the_bits() -> None:
         for count in (1, 2):
             torch.set_num_threads(count)
             layer = make_layer((700, 784), torch.float32, device="cpu", seed=5)
-            results.append([t for run in RUNS for t in run(layer_ops, layer.clone())])
+            results.append([t for run in RUNS for t in run(networks, layer.clone())])
     finally:
         torch.set_num_threads(threads)
     for one, two in zip(*results, strict=True):
@@ -287,9 +287,9 @@ def test_a_wrong_argument_is_named_with_what_is_wrong(op: str, kind: str) -> Non
 def test_pairs_of_copy_rows_must_fit() -> None:
     layer = make_layer((3, 4), torch.float32, device="cpu", seed=1)
     with pytest.raises(RuntimeError, match="into has 1 tensors but source has 0"):
-        layer_ops.copy_rows_([layer.a], [], layer.chosen)
+        networks.copy_rows_([layer.a], [], layer.chosen)
     with pytest.raises(RuntimeError, match=r"source has shape \[3\] but into has shape \[3, 4\]"):
-        layer_ops.copy_rows_([layer.a], [layer.rows], layer.chosen)
+        networks.copy_rows_([layer.a], [layer.rows], layer.chosen)
 
 
 def test_cuda_kernels_are_registered_where_they_were_built() -> None:

@@ -22,7 +22,8 @@ from ops_cases import (
     temperatures,
 )
 
-from lae_fast import ops, reference
+from lae_fast import ops
+from lae_fast.ops import chains_ref
 
 
 def check(case_device: str, shape, dtype, layout, seed, step, step_size, temperature) -> None:
@@ -30,8 +31,8 @@ def check(case_device: str, shape, dtype, layout, seed, step, step_size, tempera
     args = (case.phi, case.grad, case.rng, step_size, temperature)
     before = case.clone()
     proposal, noise_sq = ops.propose(*args)
-    plain, plain_noise_sq = reference.ald_propose(*args)
-    exact, exact_noise_sq = reference.ald_propose(
+    plain, plain_noise_sq = chains_ref.ald_propose(*args)
+    exact, exact_noise_sq = chains_ref.ald_propose(
         case.phi.double(), case.grad.double(), case.rng, step_size, temperature
     )
     assert proposal.shape == case.phi.shape
@@ -73,7 +74,7 @@ def test_agrees_around_every_block_and_chunk(device: str, size: int, dtype: torc
 def test_drift_and_noise_scale_as_the_formula_says(device: str) -> None:
     """eta multiplies the gradient, sqrt(2 eta tau) the noise, whatever their sizes."""
     case = make_case((50,), torch.float64, device=device)
-    eps = reference.normal((50,), case.rng, torch.float64)
+    eps = chains_ref.normal((50,), case.rng, torch.float64)
     for eta, tau in ((1e-3, 1 / 512), (0.3, 5.0)):
         wanted = case.phi - eta * case.grad + math.sqrt(2 * eta * tau) * eps
         torch.testing.assert_close(ops.propose(case.phi, case.grad, case.rng, eta, tau)[0], wanted)

@@ -13,7 +13,7 @@ import torch
 from ops_cases import DTYPES, Case, make_case
 
 import lae_fast
-from lae_fast import ops, reference
+from lae_fast.ops import chains, chains_ref
 
 NAMESPACE = torch.ops.lae_fast
 
@@ -47,11 +47,11 @@ def test_a_step_compiles_into_one_graph_and_computes_the_same(device: str) -> No
 
     def iterate(case_tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
         phi, grad, potential, proposal, grad_new, _, rng, info = case_tensors
-        proposal.copy_(ops.propose(phi, grad, rng, 0.1)[0])
+        proposal.copy_(chains.propose(phi, grad, rng, 0.1)[0])
         grad_new.copy_(proposal)
         # Not copied into the case's tensor: PyTorch 2.13 drops a copy into a 0-d float64 input.
         potential_new = proposal.square().sum() / 2
-        ops.step_(phi, grad, potential, proposal, grad_new, potential_new, rng, info, 0.1)
+        chains.step_(phi, grad, potential, proposal, grad_new, potential_new, rng, info, 0.1)
         return phi.sum()
 
     eager = make_case((8, 16), torch.float64, device=device)
@@ -137,7 +137,7 @@ def test_a_tensor_on_another_device_is_named(op: str, name: str) -> None:
 
 
 def test_build_info_says_what_was_built() -> None:
-    info = ops.build_info()
+    info = chains.build_info()
     assert info["stable_abi"] == "2.10"
     assert info["instruction_set"]
     assert (info["cuda"] is None) == (not info["cuda_architectures"])
@@ -145,9 +145,9 @@ def test_build_info_says_what_was_built() -> None:
 
 def test_cuda_kernels_load_where_they_were_built() -> None:
     """Loading needs no GPU, so a library that does not link is found out anywhere."""
-    built = ops.build_info()["cuda"] is not None
-    assert ops.has_cuda_kernels() == (built and torch.version.cuda is not None)
-    if ops.has_cuda_kernels():
+    built = chains.build_info()["cuda"] is not None
+    assert chains.has_cuda_kernels() == (built and torch.version.cuda is not None)
+    if chains.has_cuda_kernels():
         for op in (*OPERATORS, "ald_propose_rows", "ald_step_rows_"):
             assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lae_fast::{op}", "CUDA")
 
@@ -155,30 +155,30 @@ def test_cuda_kernels_load_where_they_were_built() -> None:
 def test_without_cuda_kernels_the_reference_runs_and_one_warning_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ops, "_CUDA_LIBRARY", None)
-    monkeypatch.setattr(ops, "_NO_CUDA_KERNELS", "lae_fast was built without CUDA kernels")
-    ops._obstacle.cache_clear()
-    ops._warn_once.cache_clear()
+    monkeypatch.setattr(chains, "_CUDA_LIBRARY", None)
+    monkeypatch.setattr(chains, "_NO_CUDA_KERNELS", "lae_fast was built without CUDA kernels")
+    chains._obstacle.cache_clear()
+    chains._warn_once.cache_clear()
     on_gpu: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0))
     with pytest.warns(UserWarning, match="built without CUDA kernels; CUDA tensors run"):
-        assert ops.needs_reference(on_gpu)
+        assert chains.needs_reference(on_gpu)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert ops.needs_reference(on_gpu)
-        assert not ops.needs_reference(torch.zeros(2))
-    ops._obstacle.cache_clear()
-    ops._warn_once.cache_clear()
+        assert chains.needs_reference(on_gpu)
+        assert not chains.needs_reference(torch.zeros(2))
+    chains._obstacle.cache_clear()
+    chains._warn_once.cache_clear()
 
-    monkeypatch.setattr(ops, "needs_reference", lambda phi: True)
+    monkeypatch.setattr(chains, "needs_reference", lambda phi: True)
     case = make_case((3, 4), torch.float32)
     plain = case.clone()
-    wanted = reference.ald_propose(case.phi, case.grad, case.rng, 0.1)[0]
-    assert torch.equal(ops.propose(case.phi, case.grad, case.rng, 0.1)[0], wanted)
-    ops.step_(*case.tensors(), 0.1)
-    reference.ald_step_(*plain.tensors(), 0.1)
+    wanted = chains_ref.ald_propose(case.phi, case.grad, case.rng, 0.1)[0]
+    assert torch.equal(chains.propose(case.phi, case.grad, case.rng, 0.1)[0], wanted)
+    chains.step_(*case.tensors(), 0.1)
+    chains_ref.ald_step_(*plain.tensors(), 0.1)
     assert torch.equal(case.proposal, plain.proposal)
     with pytest.raises(RuntimeError, match="step_size must be positive and finite"):
-        ops.propose(case.phi, case.grad, case.rng, -1.0)
+        chains.propose(case.phi, case.grad, case.rng, -1.0)
 
 
 class Driver:
@@ -190,18 +190,23 @@ class Driver:
 
 
 def test_a_gpu_that_no_image_fits_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "_CUDA_LIBRARY", Driver())
-    monkeypatch.setattr(ops, "_NO_CUDA_KERNELS", "")
-    ops._obstacle.cache_clear()
-    ops._warn_once.cache_clear()
-    assert ops.cuda_image(0) == ("8.6", "8.6")
-    assert ops.cuda_image(1) == ("13.0", "12.0")
-    assert [ops.has_cuda_kernels(device) for device in (None, 0, 1, 2)] == [True, True, True, False]
+    monkeypatch.setattr(chains, "_CUDA_LIBRARY", Driver())
+    monkeypatch.setattr(chains, "_NO_CUDA_KERNELS", "")
+    chains._obstacle.cache_clear()
+    chains._warn_once.cache_clear()
+    assert chains.cuda_image(0) == ("8.6", "8.6")
+    assert chains.cuda_image(1) == ("13.0", "12.0")
+    assert [chains.has_cuda_kernels(device) for device in (None, 0, 1, 2)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     on_gpu: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 2))
     with pytest.warns(UserWarning, match=r"which GPU 2 cannot run \(no kernel image"):
-        assert ops.needs_reference(on_gpu)
-    ops._obstacle.cache_clear()
-    ops._warn_once.cache_clear()
+        assert chains.needs_reference(on_gpu)
+    chains._obstacle.cache_clear()
+    chains._warn_once.cache_clear()
 
 
 def test_a_missing_build_is_one_line_that_names_the_command(
@@ -210,6 +215,6 @@ def test_a_missing_build_is_one_line_that_names_the_command(
     monkeypatch.setitem(sys.modules, "lae_fast._C", None)
     monkeypatch.delattr(lae_fast, "_C", raising=False)
     with pytest.raises(ImportError) as caught:
-        runpy.run_path(ops.__file__)
+        runpy.run_path(chains.__file__)
     assert "pip install --no-build-isolation -e ." in str(caught.value)
     assert "\n" not in str(caught.value)

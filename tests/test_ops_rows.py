@@ -25,7 +25,8 @@ from ops_cases import (
 )
 from torch import Tensor
 
-from lae_fast import ops, reference
+from lae_fast import ops
+from lae_fast.ops import chains_ref
 
 NAMESPACE = torch.ops.lae_fast
 shapes = st.tuples(st.integers(0, 40), st.integers(0, 20))
@@ -90,8 +91,8 @@ def make_rows(
 def check_propose(rows: Rows, temperature: float) -> None:
     before = rows.clone()
     proposal = ops.propose_rows(*rows.drift(), temperature)
-    plain = reference.ald_propose_rows(*rows.drift(), temperature)
-    exact = reference.ald_propose_rows(
+    plain = chains_ref.ald_propose_rows(*rows.drift(), temperature)
+    exact = chains_ref.ald_propose_rows(
         rows.x.double(), rows.grad.double(), rows.rng, rows.step_sizes, temperature
     )
     assert proposal.shape == rows.x.shape
@@ -107,7 +108,7 @@ def check_step(rows: Rows, temperature: float, mh: bool) -> Tensor:
     """Compare with the reference; return the decisions."""
     plain, before = rows.clone(), rows.clone()
     ops.step_rows_(*rows.tensors(), temperature, mh)
-    reference.ald_step_rows_(*plain.tensors(), temperature, mh)
+    chains_ref.ald_step_rows_(*plain.tensors(), temperature, mh)
     exact = set(Rows.__dataclass_fields__) - {"proposal", "info"}
     for name in exact:
         assert torch.equal(getattr(rows, name), getattr(plain, name)), name
@@ -205,7 +206,7 @@ def check_extras(rows: Rows, extras: Extras) -> None:
                                    for k, v in extras.items()}  # fmt: skip
     pending = rows.proposal.clone()
     ops.step_rows_(*rows.tensors(), 0.7, **extras)
-    reference.ald_step_rows_(*plain.tensors(), 0.7, **others)
+    chains_ref.ald_step_rows_(*plain.tensors(), 0.7, **others)
     eps = torch.finfo(rows.x.dtype).eps
     for name in ("x", "rng", "accepted"):
         assert torch.equal(getattr(rows, name), getattr(plain, name)), name
@@ -274,7 +275,7 @@ def test_parts_of_a_batch_step_as_the_whole_does(
     for part, first in zip(parts, (0, cut), strict=True):
         plain = part.clone()
         ops.step_rows_(*part.tensors(), 0.7, first_row=first)
-        reference.ald_step_rows_(*plain.tensors(), 0.7, first_row=first)
+        chains_ref.ald_step_rows_(*plain.tensors(), 0.7, first_row=first)
         assert torch.equal(part.accepted, plain.accepted)
         tolerance = {"rtol": 0, "atol": 64 * torch.finfo(dtype).eps}
         torch.testing.assert_close(part.proposal, plain.proposal, **tolerance)
@@ -287,7 +288,7 @@ def test_parts_of_a_batch_step_as_the_whole_does(
 @pytest.mark.parametrize("first", [-4, 2])
 def test_a_first_row_inside_a_block_is_refused(device: str, first: int) -> None:
     rows = make_rows((3, 4), torch.float32, device=device)
-    for module in (ops, reference):
+    for module in (ops, chains_ref):
         with pytest.raises(RuntimeError, match="first_row must be a multiple of four"):
             getattr(module, "propose_rows" if module is ops else "ald_propose_rows")(
                 *rows.drift(), 1.0, first

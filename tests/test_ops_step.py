@@ -24,14 +24,15 @@ from ops_cases import (
     temperatures,
 )
 
-from lae_fast import ops, reference
+from lae_fast import ops
+from lae_fast.ops import chains_ref
 
 
 def check(case: Case, step_size: float, temperature: float, mh: bool) -> bool:
     """Compare with the reference; return whether the step was accepted."""
     plain, before = case.clone(), case.clone()
     ops.step_(*case.tensors(), step_size, temperature, mh)
-    reference.ald_step_(*plain.tensors(), step_size, temperature, mh)
+    chains_ref.ald_step_(*plain.tensors(), step_size, temperature, mh)
     # Selection, counting and what is only read are exact.
     for name in ("phi", "grad", "potential", "grad_proposal", "potential_proposal", "rng"):
         assert torch.equal(getattr(case, name), getattr(plain, name)), name

@@ -10,8 +10,9 @@ import torch
 from test_train_lae import CASES, STEPS, Frozen, gradients, images, small_model
 from torch import Tensor
 
-from lae_fast import ald, reference
+from lae_fast import ald
 from lae_fast.models.lae import LAE
+from lae_fast.ops import chains_ref
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.evaluators import AutogradEvaluator, ExplicitEvaluator
 from lae_fast.train.image_lae import ImageLAETrainer
@@ -42,7 +43,7 @@ def naive(
     z, total, shares = start, torch.zeros((), dtype=torch.float64), []
     for _ in range(STEPS):
         value, grad = at(z)
-        noise = reference.normal(z.shape, rng, z.dtype)
+        noise = chains_ref.normal(z.shape, rng, z.dtype)
         proposal = z - step_size * grad + math.sqrt(2 * step_size * temperature) * noise
         new_value, new_grad = at(proposal)
         reverse = (z - proposal + step_size * new_grad).square().sum(1)
@@ -51,7 +52,7 @@ def naive(
             - reverse / (4 * step_size * temperature)
             + noise.square().sum(1) / 2
         )
-        uniforms = reference.uniforms(len(x), rng)
+        uniforms = chains_ref.uniforms(len(x), rng)
         accepted = torch.log(uniforms) < log_ratio if mh else torch.ones(len(x), dtype=torch.bool)
         rng[1] += 1
         z = torch.where(accepted[:, None], proposal, z)
@@ -141,7 +142,7 @@ def test_without_damping_phi_takes_over_the_whole_move() -> None:
     trainer.iteration(x)
     value = plain.likelihood.nll(plain.decoder(z := start.clone().requires_grad_()), x).sum()
     (grad,) = torch.autograd.grad(value + z.square().sum() / 2, z)
-    noise = reference.normal(start.shape, ald.make_rng(3), torch.float64)
+    noise = chains_ref.normal(start.shape, ald.make_rng(3), torch.float64)
     want = start - 0.1 * grad + math.sqrt(0.2) * noise
     torch.testing.assert_close(h @ model.phi.T, want, rtol=1e-6, atol=1e-6)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lae_fast import layer_ops
 from lae_fast.models.mlp import grad_of
+from lae_fast.ops import networks
 
 LEVELS = 256
 """Grey levels of an image; a pixel's bin is 1 / (LEVELS - 1) wide."""
@@ -59,7 +59,7 @@ class Bernoulli(Likelihood):
     @torch.no_grad()
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `Likelihood.fused_grad_`."""
-        return layer_ops.bernoulli_grad_(output, bias, x), None
+        return networks.bernoulli_grad_(output, bias, x), None
 
     def mean(self, output: Tensor) -> Tensor:
         """See `Likelihood.mean`."""
@@ -102,7 +102,7 @@ class Gaussian(_Scaled):
     @torch.no_grad()
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `Likelihood.fused_grad_`."""
-        return layer_ops.gaussian_grad_(output, bias, x, self.log_scale)
+        return networks.gaussian_grad_(output, bias, x, self.log_scale)
 
 
 class DiscretizedLogistic(_Scaled):
@@ -132,7 +132,7 @@ class DiscretizedLogistic(_Scaled):
     @torch.no_grad()
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `Likelihood.fused_grad_`."""
-        return layer_ops.discretized_logistic_grad_(output, bias, x, self.log_scale)
+        return networks.discretized_logistic_grad_(output, bias, x, self.log_scale)
 
 
 FUSED = (Bernoulli, Gaussian, DiscretizedLogistic)

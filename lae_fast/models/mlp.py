@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lae_fast import layer_ops
 from lae_fast.models.memory import empty_together
+from lae_fast.ops import networks
 
 
 class Product(Protocol):
@@ -145,7 +145,7 @@ class MLP(nn.Module):
             assert isinstance(block, Block)
             linear, norm = block.linear, block.norm
             torch.mm(x, linear.weight.T, out=kept.normed)
-            layer_ops.norm_relu_(
+            networks.norm_relu_(
                 kept.normed, linear.bias, norm.weight, norm.bias, kept.output, kept.rstd, norm.eps
             )
             x = kept.output
@@ -180,7 +180,7 @@ class MLP(nn.Module):
             block, kept = self.blocks[i], saved.blocks[i]
             assert isinstance(block, Block)
             wanted = i == 0 and grad_input is not None
-            layer_ops.norm_relu_backward_(
+            networks.norm_relu_backward_(
                 kept.grad_norm, kept.normed, kept.output, kept.rstd, block.norm.weight,
                 kept.grad_linear,
                 *((block.linear.weight, added, grad_input) if wanted else ()),
@@ -203,7 +203,7 @@ class MLP(nn.Module):
         for block, kept in zip(self.blocks, saved.blocks, strict=True):
             assert isinstance(block, Block)
             linear, norm = block.linear, block.norm
-            layer_ops.add_norm_grads_(
+            networks.add_norm_grads_(
                 grad_of(norm.weight), grad_of(norm.bias), grad_of(linear.bias),
                 kept.grad_norm, kept.normed, kept.grad_linear, weight,
             )  # fmt: skip
@@ -211,7 +211,7 @@ class MLP(nn.Module):
             x = kept.output
         if self.last is not None:
             assert saved.output is not None
-            layer_ops.add_column_sums_(grad_of(self.last.bias), saved.output, weight)
+            networks.add_column_sums_(grad_of(self.last.bias), saved.output, weight)
             grad_of(self.last.weight).addmm_(saved.output.T, x, alpha=weight)
 
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lae_fast.layer_ops import copy_rows_
 from lae_fast.models.likelihoods import FUSED, Likelihood
 from lae_fast.models.mlp import MLP, Saved, grad_of
+from lae_fast.ops.networks import copy_rows_
 from lae_fast.train.precision import DRIFT_PRODUCTS
 
 

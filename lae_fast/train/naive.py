@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lae_fast import reference
 from lae_fast.models.lae import LAE
+from lae_fast.ops import chains_ref
 from lae_fast.whitening import make_coordinates
 
 Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -32,7 +32,7 @@ def counter_noise(rng: Tensor) -> Draw:
     """The noise that the fused kernels draw from ``rng``, which is advanced."""
 
     def draw(phi: Tensor) -> tuple[Tensor, Tensor]:
-        result = reference.normal(phi.shape, rng, phi.dtype), reference.uniform(rng)
+        result = chains_ref.normal(phi.shape, rng, phi.dtype), chains_ref.uniform(rng)
         rng[1] += 1
         return result
 

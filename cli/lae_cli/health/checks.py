@@ -153,12 +153,13 @@ def _cuda_kernels(devices: int) -> Check:
 def _compare(name: str, device: str) -> Check:
     import torch
 
-    from lae_fast import ops, reference
+    from lae_fast import ops
+    from lae_fast.ops import chains_ref
 
     phi = torch.linspace(-1.0, 1.0, 24, device=device).reshape(3, 8)
     rng = torch.tensor([7, 3], dtype=torch.int64, device=device)
     ours, _ = ops.propose(phi, phi.cos(), rng, 0.01, 1.0)
-    theirs, _ = reference.ald_propose(phi, phi.cos(), rng, 0.01, 1.0)
+    theirs, _ = chains_ref.ald_propose(phi, phi.cos(), rng, 0.01, 1.0)
     worst = float((ours - theirs).abs().max())
     if not worst < 1e-5:
         return Check(name, "fail", f"differs from the reference by {worst:.1e}", _remedy(name))

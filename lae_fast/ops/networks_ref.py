@@ -1,4 +1,4 @@
-"""The specification of the network operators in plain PyTorch; see `lae_fast.layer_ops`."""
+"""The specification of the network operators in plain PyTorch; see `lae_fast.ops.networks`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BIN = 1 / 255
 def norm_relu_(
     u: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, y: Tensor, rstd: Tensor, eps: float
 ) -> None:
-    """Reference of `lae_fast.layer_ops.norm_relu_`."""
+    """Reference of `lae_fast.ops.networks.norm_relu_`."""
     u += bias
     u -= u.mean(1, keepdim=True)
     rstd.copy_(torch.rsqrt(u.square().mean(1) + eps))
@@ -28,7 +28,7 @@ def norm_relu_backward_(
     grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor,
     weight: Tensor | None = None, added: Tensor | None = None, grad_input: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """Reference of `lae_fast.layer_ops.norm_relu_backward_`."""
+    """Reference of `lae_fast.ops.networks.norm_relu_backward_`."""
     grad.masked_fill_(~(y > 0), 0.0)
     scaled = grad * gain
     slope = (scaled * normed).mean(1, keepdim=True)
@@ -38,7 +38,7 @@ def norm_relu_backward_(
 
 
 def add_column_sums_(into: Tensor, grad: Tensor, weight: float) -> None:
-    """Reference of `lae_fast.layer_ops.add_column_sums_`."""
+    """Reference of `lae_fast.ops.networks.add_column_sums_`."""
     into.add_(grad.sum(0), alpha=weight)
 
 
@@ -46,21 +46,21 @@ def add_norm_grads_(
     gain_grad: Tensor, shift_grad: Tensor, bias_grad: Tensor,
     grad: Tensor, normed: Tensor, grad_u: Tensor, weight: float,
 ) -> None:  # fmt: skip
-    """Reference of `lae_fast.layer_ops.add_norm_grads_`."""
+    """Reference of `lae_fast.ops.networks.add_norm_grads_`."""
     gain_grad.add_((grad * normed).sum(0), alpha=weight)
     shift_grad.add_(grad.sum(0), alpha=weight)
     bias_grad.add_(grad_u.sum(0), alpha=weight)
 
 
 def copy_rows_(into: Sequence[Tensor], source: Sequence[Tensor], rows: Tensor, where: bool) -> None:
-    """Reference of `lae_fast.layer_ops.copy_rows_`."""
+    """Reference of `lae_fast.ops.networks.copy_rows_`."""
     for target, new in zip(into, source, strict=True):
         mask = (rows == where).view(-1, *[1] * (target.dim() - 1))
         target.copy_(torch.where(mask, new, target))
 
 
 def bernoulli_grad_(output: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """Reference of `lae_fast.layer_ops.bernoulli_grad_`."""
+    """Reference of `lae_fast.ops.networks.bernoulli_grad_`."""
     logits = output + bias
     values = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
     output.copy_(torch.sigmoid(logits) - x)
@@ -70,7 +70,7 @@ def bernoulli_grad_(output: Tensor, bias: Tensor, x: Tensor) -> Tensor:
 def gaussian_grad_(
     output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Reference of `lae_fast.layer_ops.gaussian_grad_`."""
+    """Reference of `lae_fast.ops.networks.gaussian_grad_`."""
     difference = output + bias - x
     grad = difference * torch.exp(-2 * log_scale)
     squares = (difference * grad).sum(1, dtype=torch.float64)
@@ -82,7 +82,7 @@ def gaussian_grad_(
 def discretized_logistic_grad_(
     output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Reference of `lae_fast.layer_ops.discretized_logistic_grad_`."""
+    """Reference of `lae_fast.ops.networks.discretized_logistic_grad_`."""
     location = output + bias
     inverse = torch.exp(-log_scale)
     low, high = (x - BIN / 2 - location) * inverse, (x + BIN / 2 - location) * inverse

@@ -1,7 +1,8 @@
 """The operators of amortized Langevin dynamics: typed wrappers over ``torch.ops.lae_fast``.
 
-`lae_fast.reference` states what they compute. All take phi of any shape (empty and 0-d included),
-float32 or float64, on the CPU or a CUDA device; tensors that are not contiguous are handled.
+`lae_fast.ops.chains_ref` states what they compute. All take phi of any shape (empty and 0-d
+included), float32 or float64, on the CPU or a CUDA device; tensors that are not contiguous are
+handled.
 ``rng`` is int64 [2] on the same device, (seed, step), both at least 0; potentials are float64 [].
 Wrong shapes, dtypes, devices, or a step size or temperature that is not positive and finite raise
 `RuntimeError` from the operator itself. Nothing here is differentiable.
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lae_fast import reference
+from lae_fast.ops import chains_ref
 
 _BUILD = "pip install --no-build-isolation -e ."
 
@@ -128,7 +129,7 @@ def propose(
     advanced.
     """
     if needs_reference(phi):
-        return reference.ald_propose(phi, grad, rng, step_size, temperature)
+        return chains_ref.ald_propose(phi, grad, rng, step_size, temperature)
     result: tuple[Tensor, Tensor] = _propose(phi, grad, rng, step_size, temperature)
     return result
 
@@ -149,7 +150,7 @@ def log_ratio(
     element's terms taken and summed in float64. Minus infinity where V', g' or phi' is not finite,
     and in place of any NaN.
     """
-    run = reference.ald_log_ratio if needs_reference(phi) else _log_ratio
+    run = chains_ref.ald_log_ratio if needs_reference(phi) else _log_ratio
     result: Tensor = run(
         phi,
         grad,
@@ -187,7 +188,7 @@ def step_(
     ``info`` is float64 [4]: log ratio and acceptance (0 or 1) of this step, and two running sums,
     of min(1, exp(log ratio)) and of acceptances.
     """
-    run = reference.ald_step_ if needs_reference(phi) else _step_
+    run = chains_ref.ald_step_ if needs_reference(phi) else _step_
     run(
         phi,
         grad,
@@ -218,7 +219,7 @@ def propose_rows(
     is a part of a larger batch, ``first_row``, a multiple of four, is its first row's place there,
     and the noise is that of the whole.
     """
-    run = reference.ald_propose_rows if needs_reference(x) else _propose_rows
+    run = chains_ref.ald_propose_rows if needs_reference(x) else _propose_rows
     result: Tensor = run(x, grad, rng, step_sizes, temperature, first_row)
     return result
 
@@ -260,7 +261,7 @@ def step_rows_(
         next_proposal: receives the next proposal; ``proposal`` does, when not given.
         x_trace, grad_trace: like x; also receive the point and the gradient after the step.
     """
-    run = reference.ald_step_rows_ if needs_reference(x) else _step_rows_
+    run = chains_ref.ald_step_rows_ if needs_reference(x) else _step_rows_
     run(
         x,
         grad,

@@ -1,6 +1,6 @@
 """The operators of an explicit forward and backward pass: wrappers over ``torch.ops.lae_fast``.
 
-`lae_fast.layer_reference` states what they compute. Matrices are ``(n, d)``, float32 or float64,
+`lae_fast.ops.networks_ref` states what they compute. Matrices are ``(n, d)``, float32 or float64,
 one row an image; they live on the CPU or on CUDA, contiguous or not. Wrong shapes, dtypes and
 devices raise `RuntimeError` from the operator itself. Nothing here is differentiable.
 """
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lae_fast import layer_reference as reference
-from lae_fast.ops import needs_reference, operator
+from lae_fast.ops import networks_ref as reference
+from lae_fast.ops.chains import needs_reference, operator
 
 _norm_relu_ = operator("norm_relu_")
 _norm_relu_backward_ = operator("norm_relu_backward_")
