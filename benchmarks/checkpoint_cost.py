@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lae_fast.config import TrainConfig
-from lae_fast.events import RunFinished
+from lae_fast.runs.events import RunFinished
 from lae_fast.train import train
 from lae_fast.train.keeper import Keeper
 from lae_fast.train.session import Session

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.events import Evaluated, Progress, RunStarted, encode
+from lae_fast.runs.events import Evaluated, Progress, RunStarted, encode
 
 BEGAN = time.time() - 60_000
 

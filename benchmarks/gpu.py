@@ -32,7 +32,7 @@ from typing import Any
 import gpu_steps
 from gpu_steps import ROOT, Result, Step
 
-from lae_fast.run_files import write_atomically
+from lae_fast.runs.files import write_atomically
 
 PROBE = """
 import json, torch

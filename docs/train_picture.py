@@ -18,7 +18,7 @@ from lae_cli.progress.display import Look, picture
 from lae_cli.progress.view import RunView
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.events import Evaluated, Event, Progress
+from lae_fast.runs.events import Evaluated, Event, Progress
 
 WIDTH, HEIGHT = 120, 36
 

@@ -1,7 +1,7 @@
 """Langevin autoencoders on a fused C++/CUDA kernel.
 
 Public names are resolved on first use, so that ``import lae_fast`` costs nothing and the
-torch-free parts (`config`, `events`, `runs`) never load torch. Training lives in
+torch-free parts (`config`, `runs`) never load torch. Training lives in
 `lae_fast.train`.
 """
 

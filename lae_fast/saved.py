@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lae_fast import checkpoint, data
+from lae_fast import data
 from lae_fast.config import TrainConfig
 from lae_fast.devices import device_of
 from lae_fast.models import Model
+from lae_fast.runs import checkpoint
 from lae_fast.train.build import build_model
 
 

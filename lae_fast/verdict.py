@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lae_fast import runs
-from lae_fast.events import Evaluated
 from lae_fast.report import ChainReport, Report
+from lae_fast.runs.events import Evaluated
 
 ACCEPT_RANGE = (0.2, 0.995)
 RHAT_LIMIT = 1.1

@@ -18,7 +18,7 @@ from lae_cli.dashboard.app import Dashboard
 from lae_cli.dashboard.base import Start
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.events import (
+from lae_fast.runs.events import (
     CommandTaken,
     Evaluated,
     Event,

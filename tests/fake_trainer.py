@@ -18,7 +18,7 @@ import numpy as np
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
+from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 
 
 class TrainingError(RuntimeError):

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from lae_fast import checkpoint, data, runs
+from lae_fast import data, runs
 from lae_fast.config import TrainConfig
+from lae_fast.runs import checkpoint
 from lae_fast.train import train
 from lae_fast.train.build import build_model
 

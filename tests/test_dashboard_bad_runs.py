@@ -28,7 +28,7 @@ from textual.pilot import Pilot
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.events import Message
+from lae_fast.runs.events import Message
 
 pytestmark = pytest.mark.usefixtures("quick_watcher")
 
@@ -197,7 +197,7 @@ def test_somebody_elses_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("lae_fast.run_files.os.open", refuse)
+    monkeypatch.setattr("lae_fast.runs.files.os.open", refuse)
     monkeypatch.setattr(
         "os.access", lambda path, mode: not str(path).startswith(str(run)) and access(path, mode)
     )

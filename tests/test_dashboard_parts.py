@@ -29,7 +29,7 @@ from lae_cli.dashboard.following.story import Frame, Story
 from lae_cli.terminal.vocabulary import RUN_COLOURS, run_colour, run_colours
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.events import Heartbeat
+from lae_fast.runs.events import Heartbeat
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 FINITE = st.floats(-1e90, 1e90)

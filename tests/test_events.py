@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_fast.events import KINDS, SCHEMA_VERSION, Event, Message, decode, decode_many, encode
+from lae_fast.runs.events import KINDS, SCHEMA_VERSION, Event, Message, decode, decode_many, encode
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "float": st.floats(allow_nan=False),

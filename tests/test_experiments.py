@@ -14,7 +14,6 @@ from test_cli_main import run as run_cli
 
 from lae_fast import runs
 from lae_fast.config import ConfigError
-from lae_fast.events import Evaluated
 from lae_fast.experiments import STUDIES, exactness, find_study, lab, results, square, uniform
 from lae_fast.experiments.lab import Lab, NotTrainedError
 from lae_fast.experiments.models import further_models, report_models
@@ -30,6 +29,7 @@ from lae_fast.experiments.outcome import (
     stat,
 )
 from lae_fast.experiments.targets import conjugate, exact_draws, neural, total_variation
+from lae_fast.runs.events import Evaluated
 from lae_fast.train import StopRequest, train
 
 Capsys = pytest.CaptureFixture[str]

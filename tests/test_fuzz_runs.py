@@ -32,8 +32,8 @@ from hypothesis import strategies as st
 from lae_cli.dashboard.charts import metrics
 from lae_cli.dashboard.following.story import Story
 from lae_fast import runs
-from lae_fast.events import Heartbeat
 from lae_fast.runs import RunError
+from lae_fast.runs.events import Heartbeat
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from lae_cli import exits
 from lae_cli.main import main
 from lae_fast import runs
 from lae_fast.evaluation import Estimate
-from lae_fast.events import Evaluated, decode
 from lae_fast.report import ChainReport, Report, evaluate_run, own_bound
+from lae_fast.runs.events import Evaluated, decode
 from lae_fast.saved import open_run
 from lae_fast.verdict import judge
 

@@ -20,11 +20,12 @@ import pytest
 import torch
 
 from lae_cli import exits
-from lae_fast import checkpoint, runs
-from lae_fast.checkpoint import CheckpointError
+from lae_fast import runs
 from lae_fast.config import ConfigError, TrainConfig, resumed
-from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
-from lae_fast.run_files import RunError
+from lae_fast.runs import checkpoint
+from lae_fast.runs.checkpoint import CheckpointError
+from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
+from lae_fast.runs.files import RunError
 from lae_fast.train import StopRequest, TrainingError, resume, train
 from lae_fast.train.image_lae import ImageLAETrainer
 from lae_fast.train.iteration import IterationStats
@@ -406,7 +407,7 @@ class TestMachine:
         def refuse(*_: object) -> int:
             raise OSError(errno.EROFS, "Read-only file system")
 
-        monkeypatch.setattr("lae_fast.run_files.os.open", refuse)
+        monkeypatch.setattr("lae_fast.runs.files.os.open", refuse)
         with pytest.raises(RunError, match="Read-only"):
             next(train(settings, resume=tmp_path / "run"))
 

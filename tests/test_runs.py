@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted, encode
+from lae_fast.runs.events import (
+    Evaluated,
+    Event,
+    Message,
+    Progress,
+    RunFinished,
+    RunStarted,
+    encode,
+)
 
 
 def started(**change: object) -> RunStarted:

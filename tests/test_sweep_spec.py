@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lae_fast.config import ConfigError
-from lae_fast.run_files import RunError
+from lae_fast.runs.files import RunError
 from lae_fast.sweeps import spec
 from lae_fast.sweeps.folder import SweepFolder
 from lae_fast.sweeps.labels import label_of

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from lae_fast import checkpoint, runs
+from lae_fast import runs
 from lae_fast.config import AUTO, ConfigError, TrainConfig
 from lae_fast.devices import pick_device
-from lae_fast.events import (
+from lae_fast.runs import checkpoint
+from lae_fast.runs.events import (
     CommandTaken,
     Evaluated,
     Event,

@@ -11,7 +11,7 @@ import torch
 
 from lae_fast.config import TrainConfig
 from lae_fast.data import load
-from lae_fast.events import Evaluated, Message
+from lae_fast.runs.events import Evaluated, Message
 from lae_fast.train import train
 from lae_fast.train.build import build_model
 from lae_fast.train.chain_check import check_chain

@@ -28,7 +28,7 @@ MEANINGS = {
 # Classes that live beside torch are looked up only where their module was imported already.
 _LATE = (
     ("lae_fast.data", "DataError", BAD_INPUT),
-    ("lae_fast.checkpoint", "CheckpointError", BAD_INPUT),
+    ("lae_fast.runs.checkpoint", "CheckpointError", BAD_INPUT),
     ("lae_fast.train", "TrainingError", FAILED),
     ("lae_fast.ranks", "RankLostError", FAILED),
     ("lae_fast.ranks", "OtherRankError", BAD_INPUT),

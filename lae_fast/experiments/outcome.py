@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lae_fast.run_files import write_atomically
+from lae_fast.runs.files import write_atomically
 
 NOT_RUN = "not run"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lae_fast.config import ConfigError
-from lae_fast.run_files import write_atomically
+from lae_fast.runs.files import write_atomically
 from lae_fast.sweeps.folder import JOBS, SweepFolder
 from lae_fast.sweeps.job import Job
 from lae_fast.sweeps.keys import check_keys

@@ -19,7 +19,7 @@ from typing import Any
 
 from lae_fast import runs
 from lae_fast.config import ConfigError, TrainConfig
-from lae_fast.run_files import (
+from lae_fast.runs.files import (
     BLOCK,
     SWEEP_FILE,
     RunError,

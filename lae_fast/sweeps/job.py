@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from lae_fast.run_files import RunError, open_own
+from lae_fast.runs.files import RunError, open_own
 from lae_fast.sweeps.folder import Note, SweepFolder
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def run_point(root: Path, name: str, stopped: threading.Event) -> None:
     Raises:
         ConfigError, RunError, DataError, CheckpointError, TrainingError: as `lae_fast.train.train`.
     """
-    from lae_fast.events import Message, RunFinished, RunStarted
+    from lae_fast.runs.events import Message, RunFinished, RunStarted
     from lae_fast.train import StopRequest, train
 
     folder = SweepFolder(root)

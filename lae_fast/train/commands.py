@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lae_fast import runs
-from lae_fast.events import CommandTaken, Event, Heartbeat
+from lae_fast.runs.events import CommandTaken, Event, Heartbeat
 from lae_fast.train.keeper import Keeper
 from lae_fast.train.step_size import StepSizeControl
 

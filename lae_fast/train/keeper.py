@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lae_fast import checkpoint
 from lae_fast.config import TrainConfig
+from lae_fast.runs import checkpoint
 
 WRITE_EVERY = 10.0
 """Least seconds between two writes; the end of a run always writes."""

@@ -1,4 +1,4 @@
-"""Running means of a training, turned into `lae_fast.events.Progress`."""
+"""Running means of a training, turned into `lae_fast.runs.events.Progress`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lae_fast.events import Progress
+from lae_fast.runs.events import Progress
 from lae_fast.train.iteration import IterationStats
 
 EVERY = 0.5

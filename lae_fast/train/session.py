@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import torch
 
 from lae_fast import data
-from lae_fast.checkpoint import CheckpointError
 from lae_fast.config import TrainConfig
 from lae_fast.ranks import ALONE, Ranks
+from lae_fast.runs.checkpoint import CheckpointError
 from lae_fast.train import resume
 from lae_fast.train.follow import lead, lead_state
 from lae_fast.train.iteration import IterationStats

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lae_fast.checkpoint import replace_file
 from lae_fast.data import ImageSet
 from lae_fast.models import Model
 from lae_fast.models.conditional import condition
-from lae_fast.run_files import own_folder
+from lae_fast.runs.checkpoint import replace_file
+from lae_fast.runs.files import own_folder
 
 LATENTS = 2000
 IMAGES = 16

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from lae_fast import checkpoint, data, runs
+from lae_fast import data, runs
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.ranks import Ranks
+from lae_fast.runs import checkpoint
 from lae_fast.train import resume as saved_state
 from lae_fast.train.build import check_networks
 from lae_fast.train.session import Session

@@ -9,8 +9,8 @@ from types import TracebackType
 from lae_cli.progress.view import RunView
 from lae_cli.terminal import vocabulary
 from lae_fast.config import TrainConfig
-from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 from lae_fast.runs import printable
+from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 
 LEAST_GAP = 2.0
 """Seconds between two lines on a pipe."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from lae_cli.terminal.scatter import Points, Projector
 from lae_cli.terminal.snapshot import Snapshot, load_snapshot
 from lae_fast.config import TrainConfig
-from lae_fast.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
+from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 
 HISTORY = 4096
 

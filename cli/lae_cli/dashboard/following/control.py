@@ -10,7 +10,7 @@ from typing import Any
 
 from lae_cli.dashboard.following.story import Frame
 from lae_fast import runs
-from lae_fast.events import CommandTaken
+from lae_fast.runs.events import CommandTaken
 
 PATIENCE = 10.0
 """Seconds after which an unanswered command is worth a remark."""

@@ -16,7 +16,7 @@ import numpy as np
 from lae_cli.dashboard.following.columns import EVALUATED, LOUD, PROGRESS, Columns, Table
 from lae_cli.terminal import vocabulary
 from lae_fast import runs
-from lae_fast.events import (
+from lae_fast.runs.events import (
     SCHEMA_VERSION,
     CommandTaken,
     Evaluated,

@@ -12,7 +12,7 @@ from lae_cli.terminal import vocabulary
 from lae_cli.terminal.console import plain
 from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.sparkline import bar
-from lae_fast.events import CommandTaken
+from lae_fast.runs.events import CommandTaken
 
 LABEL, VALUE = 11, 9
 

@@ -1,9 +1,6 @@
-"""Run folders: how a trainer leaves its story behind, and how viewers read and command it.
+"""Run folders by name: made, listed, found, exported and removed.
 
-A run folder holds ``config.json`` (resolved settings), ``events.jsonl`` (append-only, one JSON
-object a line), ``checkpoints/``, ``snapshots/`` and, for a moment, ``command`` (what a viewer asks
-of the trainer). Folders are untrusted input: they may be empty, torn, foreign or hostile, and
-nothing here follows what it finds without looking. Nothing here imports torch.
+Part of `lae_fast.runs`, where the public names are.
 """
 
 from __future__ import annotations
@@ -21,61 +18,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lae_fast.config import TrainConfig
-from lae_fast.events import KINDS, Evaluated, Event, encode
-from lae_fast.run_commands import (
-    COMMANDS,
-    STOP_AFTER,
-    Command,
-    last_answer,
-    send_command,
-    take_command,
-)
-from lae_fast.run_files import (
-    COMMAND_FILE,
+from lae_fast.runs.events import KINDS, Evaluated, Event, encode
+from lae_fast.runs.files import (
     CONFIG_FILE,
-    EVENTS_FILE,
     SWEEP_FILE,
     RunError,
     printable,
     read_config,
     write_atomically,
 )
-from lae_fast.run_log import EventReader, RunWriter
-from lae_fast.run_summary import SILENT_AFTER, Summary, is_run, read_ends, summarise
-
-__all__ = [
-    "COMMANDS",
-    "COMMAND_FILE",
-    "CONFIG_FILE",
-    "EVENTS_FILE",
-    "EXPORT_FORMATS",
-    "SILENT_AFTER",
-    "STOP_AFTER",
-    "Command",
-    "EventReader",
-    "RunError",
-    "RunWriter",
-    "Summary",
-    "create",
-    "export",
-    "find",
-    "folders",
-    "free_name",
-    "is_name",
-    "is_run",
-    "last_answer",
-    "list_runs",
-    "printable",
-    "read_config",
-    "read_ends",
-    "remove",
-    "send_command",
-    "summarise",
-    "sweeps",
-    "take_command",
-    "taken",
-    "write_config",
-]
+from lae_fast.runs.log import EventReader
+from lae_fast.runs.summary import Summary, is_run, summarise
 
 EXPORT_FORMATS = ("csv", "json")
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lae_fast.events import CommandTaken
-from lae_fast.run_files import (
+from lae_fast.runs.events import CommandTaken
+from lae_fast.runs.files import (
     BLOCK,
     COMMAND_FILE,
     RunError,
@@ -25,7 +25,7 @@ from lae_fast.run_files import (
     printable,
     write_atomically,
 )
-from lae_fast.run_summary import read_ends
+from lae_fast.runs.summary import read_ends
 
 COMMANDS = ("pause", "resume", "checkpoint", "stop", "step_size")
 STOP_AFTER = ("epoch", "now")

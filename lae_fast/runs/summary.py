@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from lae_fast.events import (
+from lae_fast.runs.events import (
     KINDS,
     Evaluated,
     Event,
@@ -22,8 +22,8 @@ from lae_fast.events import (
     decode,
     decode_many,
 )
-from lae_fast.run_files import EVENTS_FILE, open_regular, read_config
-from lae_fast.run_log import EventReader
+from lae_fast.runs.files import EVENTS_FILE, open_regular, read_config
+from lae_fast.runs.log import EventReader
 
 SILENT_AFTER = 15.0
 """Seconds without a heartbeat (due every 2) after which a run counts as silent."""

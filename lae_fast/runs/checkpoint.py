@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lae_fast.errors import InputError
-from lae_fast.run_files import own_folder
+from lae_fast.runs.files import own_folder
 
 FORMAT_VERSION = 1
 LARGEST_DESCRIPTION = 1 << 20

@@ -1,0 +1,75 @@
+"""Run folders: how a trainer leaves its story behind, and how viewers read and command it.
+
+A run folder holds ``config.json`` (resolved settings), ``events.jsonl`` (append-only, one JSON
+object a line), ``checkpoints/``, ``snapshots/`` and, for a moment, ``command`` (what a viewer asks
+of the trainer). Folders are untrusted input: they may be empty, torn, foreign or hostile, and
+nothing here follows what it finds without looking. Nothing here imports torch but `checkpoint`,
+which is therefore imported by its own name.
+"""
+
+from lae_fast.runs.commands import (
+    COMMANDS,
+    STOP_AFTER,
+    Command,
+    last_answer,
+    send_command,
+    take_command,
+)
+from lae_fast.runs.files import (
+    COMMAND_FILE,
+    CONFIG_FILE,
+    EVENTS_FILE,
+    RunError,
+    printable,
+    read_config,
+)
+from lae_fast.runs.folder import (
+    EXPORT_FORMATS,
+    create,
+    export,
+    find,
+    folders,
+    free_name,
+    is_name,
+    list_runs,
+    remove,
+    sweeps,
+    taken,
+    write_config,
+)
+from lae_fast.runs.log import EventReader, RunWriter
+from lae_fast.runs.summary import SILENT_AFTER, Summary, is_run, read_ends, summarise
+
+__all__ = [
+    "COMMANDS",
+    "COMMAND_FILE",
+    "CONFIG_FILE",
+    "EVENTS_FILE",
+    "EXPORT_FORMATS",
+    "SILENT_AFTER",
+    "STOP_AFTER",
+    "Command",
+    "EventReader",
+    "RunError",
+    "RunWriter",
+    "Summary",
+    "create",
+    "export",
+    "find",
+    "folders",
+    "free_name",
+    "is_name",
+    "is_run",
+    "last_answer",
+    "list_runs",
+    "printable",
+    "read_config",
+    "read_ends",
+    "remove",
+    "send_command",
+    "summarise",
+    "sweeps",
+    "take_command",
+    "taken",
+    "write_config",
+]
