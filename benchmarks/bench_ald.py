@@ -12,7 +12,8 @@ import torch
 from baselines import synchronise
 from torch import Tensor
 
-from lae_fast import ald, ops
+from lae_fast import ops
+from lae_fast.sampling import ald
 
 ETA, TAU = 1e-3, 1.0
 ROWS, LATENTS = 512, 8

@@ -17,8 +17,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from lae_fast import ald
 from lae_fast.data.batches import batch_indices, to_pixels
+from lae_fast.sampling import ald
 from lae_fast.train.image_lae import ImageLAETrainer
 from lae_fast.train.naive import naive_gradients
 

@@ -9,10 +9,10 @@ import torch
 from baselines import synchronise
 from torch import Tensor
 
-from lae_fast import ald
 from lae_fast.models.lae import LAE, mlp_lae
 from lae_fast.models.likelihoods import Bernoulli
 from lae_fast.models.vae import VAE, mlp_vae
+from lae_fast.sampling import ald
 from lae_fast.train.controls import VAETrainer
 from lae_fast.train.evaluators import AutogradEncoder, AutogradEvaluator
 from lae_fast.train.graph import WARM_UP, GraphedTrainer

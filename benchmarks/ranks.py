@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import torch
 
-from lae_fast import ald
 from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.ranks import ALONE, Ranks, join
+from lae_fast.sampling import ald
 from lae_fast.train.image_lae import ImageLAETrainer
 from lae_fast.train.lae import LAETrainer
 

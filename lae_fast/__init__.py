@@ -16,17 +16,17 @@ _HOME = {
     "LAE": "lae_fast.models.lae",
     "mlp_lae": "lae_fast.models.lae",
     "TrainConfig": "lae_fast.config",
-    "Chains": "lae_fast.posterior",
-    "sample_posterior": "lae_fast.posterior",
-    "effective_sample_size": "lae_fast.diagnostics",
-    "split_rhat": "lae_fast.diagnostics",
+    "Chains": "lae_fast.sampling.posterior",
+    "sample_posterior": "lae_fast.sampling.posterior",
+    "effective_sample_size": "lae_fast.sampling.diagnostics",
+    "split_rhat": "lae_fast.sampling.diagnostics",
 }
 
 if TYPE_CHECKING:
     from lae_fast.config import TrainConfig
-    from lae_fast.diagnostics import effective_sample_size, split_rhat
     from lae_fast.models.lae import LAE, mlp_lae
-    from lae_fast.posterior import Chains, sample_posterior
+    from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
+    from lae_fast.sampling.posterior import Chains, sample_posterior
 
 __all__ = [
     "LAE",

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lae_fast.data import DataError, ImageSet, to_pixels
 from lae_fast.devices import device_of, normal
-from lae_fast.evaluation import importance_sampling, refine_proposal
 from lae_fast.models import Model
 from lae_fast.models.conditional import condition
+from lae_fast.sampling.marginal import importance_sampling, refine_proposal
 
 SCORES = ("mse", "elbo", "likelihood")
 DEVIATIONS = 2.0

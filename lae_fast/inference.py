@@ -12,10 +12,10 @@ from torch import Tensor
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of
-from lae_fast.diagnostics import effective_sample_size, split_rhat
 from lae_fast.models import LAE
 from lae_fast.models.conditional import condition
-from lae_fast.posterior import Chains, sample_per_image, sample_posterior
+from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
+from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
 from lae_fast.saved import SavedRun
 
 METHODS = ("image", "phi")
@@ -80,7 +80,7 @@ def infer(
         method: ``image`` runs Langevin chains of each image's own; ``phi`` is Algorithm 1, one
             chain on the encoder's last layer for all images together (LAE only, at most as many
             images as features).
-        draws, warmup, chains, mh, seed: as in `lae_fast.posterior.sample_per_image`.
+        draws, warmup, chains, mh, seed: as in `lae_fast.sampling.posterior.sample_per_image`.
 
     Raises:
         ConfigError: ``phi`` for a model that has none, or for too many images.

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from lae_fast import data
 from lae_fast.devices import normal
-from lae_fast.diagnostics import effective_sample_size, split_rhat
-from lae_fast.evaluation import (
+from lae_fast.models import Model
+from lae_fast.models.conditional import condition
+from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
+from lae_fast.sampling.marginal import (
     annealed_importance_sampling,
     importance_sampling,
     refine_proposal,
 )
-from lae_fast.models import Model
-from lae_fast.models.conditional import condition
-from lae_fast.posterior import sample_per_image
+from lae_fast.sampling.posterior import sample_per_image
 from lae_fast.saved import held_out_images, open_run
 
 CHAIN_IMAGES = 64

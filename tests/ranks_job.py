@@ -13,12 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lae_fast import ald
 from lae_fast.models import VAE
 from lae_fast.models.lae import LAE, mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.mlp import MLP
 from lae_fast.ranks import PATIENCE, Ranks
+from lae_fast.sampling import ald
 from lae_fast.train.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.hoffman import HoffmanTrainer
 from lae_fast.train.image_lae import ImageLAETrainer

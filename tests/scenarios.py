@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lae_fast.diagnostics import effective_sample_size
+from lae_fast.sampling.diagnostics import effective_sample_size
 
 
 @dataclass(frozen=True)

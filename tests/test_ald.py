@@ -13,8 +13,9 @@ import torch
 from scenarios import LinearGaussian, linear_gaussian, worst_z_scores
 from torch import Tensor
 
-from lae_fast import ald, ops
+from lae_fast import ops
 from lae_fast.ops import chains_ref
+from lae_fast.sampling import ald
 
 THRESHOLD = 4.5
 """Two-sided normal tail 6.8e-6: with at most 30 scores a test, a false alarm below 2.1e-4."""

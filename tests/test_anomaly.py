@@ -11,9 +11,9 @@ import torch
 from lae_fast import data
 from lae_fast.anomaly import anomaly_scores, detect, rotated
 from lae_fast.data import DataError, ImageSet
-from lae_fast.evaluation import importance_sampling, refine_proposal
 from lae_fast.models.lae import LAE, mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
+from lae_fast.sampling.marginal import importance_sampling, refine_proposal
 
 
 def noise_images(n: int, level: int, seed: int, side: int = 6) -> ImageSet:

@@ -13,9 +13,9 @@ from test_train_lae import images
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lae_fast import ald
 from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
+from lae_fast.sampling import ald
 from lae_fast.train.graph import guarded_iteration
 from lae_fast.train.image_lae import ImageLAETrainer
 from lae_fast.train.iteration import Learner

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scenarios import LinearGaussian, linear_gaussian
 
-from lae_fast.evaluation import (
+from lae_fast.sampling.marginal import (
     GaussianProposal,
     annealed_importance_sampling,
     importance_sampling,

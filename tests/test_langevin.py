@@ -9,10 +9,12 @@ import torch
 from scenarios import linear_gaussian, worst_z_scores
 from torch import Tensor
 
-from lae_fast import ald, langevin, ops
-from lae_fast.diagnostics import effective_sample_size, split_rhat
+from lae_fast import ops
 from lae_fast.ops import chains_ref
-from lae_fast.posterior import Chains, sample_per_image
+from lae_fast.sampling import ald
+from lae_fast.sampling import rows as langevin
+from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
+from lae_fast.sampling.posterior import Chains, sample_per_image
 
 THRESHOLD = 4.5
 """At most 30 scores: a false alarm below 2.1e-4 a test."""

@@ -6,10 +6,10 @@ import pytest
 import torch
 from scenarios import linear_gaussian, worst_z_scores
 
-from lae_fast.adaptation import DualAveraging
-from lae_fast.diagnostics import effective_sample_size, split_rhat
-from lae_fast.posterior import sample_posterior
-from lae_fast.whitening import Whitened, make_coordinates
+from lae_fast.sampling.adaptation import DualAveraging
+from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
+from lae_fast.sampling.posterior import sample_posterior
+from lae_fast.sampling.whitening import Whitened, make_coordinates
 
 THRESHOLD = 4.5
 """At most 60 scores: a false alarm below 4.1e-4 a test."""

@@ -10,10 +10,10 @@ import torch
 from test_train_lae import Frozen, gradients, images, small_model
 from torch import nn
 
-from lae_fast import ald
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.vae import VAE, mlp_vae
 from lae_fast.ranks import Ranks
+from lae_fast.sampling import ald
 from lae_fast.train.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.iteration import standard_normal

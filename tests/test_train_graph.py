@@ -14,9 +14,9 @@ from test_train_controls import small_vae
 from test_train_lae import images, small_model
 from torch import nn
 
-from lae_fast import ald
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import Ranks
+from lae_fast.sampling import ald
 from lae_fast.train import graph, resume
 from lae_fast.train.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.determinism import deterministic

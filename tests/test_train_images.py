@@ -10,13 +10,13 @@ import torch
 from test_train_lae import CASES, STEPS, Frozen, gradients, images, small_model
 from torch import Tensor
 
-from lae_fast import ald
 from lae_fast.models.lae import LAE
 from lae_fast.ops import chains_ref
+from lae_fast.sampling import ald
+from lae_fast.sampling.whitening import RidgeMap
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.evaluators import AutogradEvaluator, ExplicitEvaluator
 from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.whitening import RidgeMap
 
 DAMPING = 0.1
 STEP_SIZES = {0.05: 0.15, 0.002: 0.004}

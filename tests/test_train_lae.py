@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lae_fast import ald
 from lae_fast.models.lae import LAE, mlp_lae
 from lae_fast.models.likelihoods import Bernoulli, make_likelihood
+from lae_fast.sampling import ald
 from lae_fast.train.errors import TrainingError
 from lae_fast.train.evaluators import (
     AutogradEncoder,

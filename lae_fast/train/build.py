@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lae_fast import ald
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.models import VAE, Model
 from lae_fast.models.conv import stage_shapes
@@ -15,6 +14,7 @@ from lae_fast.models.lae import LAE
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.networks import Networks
 from lae_fast.ranks import ALONE, Ranks
+from lae_fast.sampling import ald
 from lae_fast.train.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.evaluators import Evaluator, make_evaluator
 from lae_fast.train.graph import GraphedTrainer

@@ -10,10 +10,10 @@ import torch
 
 from lae_fast.config import TrainConfig
 from lae_fast.data import ImageSet, to_pixels
-from lae_fast.diagnostics import effective_sample_size, split_rhat
 from lae_fast.models.conditional import condition
 from lae_fast.models.lae import LAE
-from lae_fast.posterior import Chains, sample_per_image, sample_posterior
+from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
+from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
 
 IMAGES = 32
 CHAINS = 4

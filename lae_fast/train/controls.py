@@ -22,7 +22,7 @@ class VAETrainer(Learner):
     Attributes:
         model: the VAE.
         optimizer: over all its parameters.
-        rng: of the samples' noise, from `lae_fast.ald.make_rng`.
+        rng: of the samples' noise, from `lae_fast.sampling.ald.make_rng`.
         ranks: the processes that share the batch.
         evaluator: how the decoder is differentiated; chosen by what it is when not given.
     """

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lae_fast import langevin
 from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
+from lae_fast.sampling import rows as langevin
 from lae_fast.train.controls import GaussianDraw
 from lae_fast.train.evaluators import Evaluator
 from lae_fast.train.image_lae import RowStates

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lae_fast import langevin
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
+from lae_fast.sampling import rows as langevin
+from lae_fast.sampling.whitening import RidgeMap
 from lae_fast.train.evaluators import Evaluator
 from lae_fast.train.iteration import Learner, figures, sum_grads
 from lae_fast.train.passed import TOGETHER, make_passed
-from lae_fast.whitening import RidgeMap
 
 
 @dataclass

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lae_fast import ald, langevin
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
+from lae_fast.sampling import ald
+from lae_fast.sampling import rows as langevin
+from lae_fast.sampling.whitening import make_coordinates
 from lae_fast.train.evaluators import Evaluation, Evaluator
 from lae_fast.train.iteration import Learner, figures, sum_grads
 from lae_fast.train.passed import TOGETHER, make_passed
-from lae_fast.whitening import make_coordinates
 
 _Result = tuple[Tensor, Tensor, Tensor, Tensor]
 """Where a batch's chain ends; the features' gradient; sums over steps of V, ``(1,)``, and of
@@ -32,7 +33,7 @@ class LAETrainer(Learner):
     Attributes:
         model: the LAE; its ``phi`` is the chain's position.
         optimizer: over theta and psi (never phi).
-        rng: the chain's generator state, from `lae_fast.ald.make_rng`.
+        rng: the chain's generator state, from `lae_fast.sampling.ald.make_rng`.
         steps: T.
         step_size: eta on the SUMMED potential; in whitened coordinates when ``damping`` is set.
         mh, temperature, prior: as in `lae_fast.config.TrainConfig`.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lae_fast.models.lae import LAE
 from lae_fast.ops import chains_ref
-from lae_fast.whitening import make_coordinates
+from lae_fast.sampling.whitening import make_coordinates
 
 Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps phi to the noise of a step, like phi, and the uniform in (0, 1] that decides it, 0-d."""

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from lae_fast.adaptation import DualAveraging
 from lae_fast.config import AUTO, TrainConfig
+from lae_fast.sampling.adaptation import DualAveraging
 
 WHITENED_START = 1e-3
 """In whitened coordinates steps are in z's units; posterior variances of trained decoders are a

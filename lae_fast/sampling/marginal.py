@@ -15,10 +15,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lae_fast import langevin
-from lae_fast.adaptation import DualAveraging
-from lae_fast.ald import make_rng
 from lae_fast.devices import normal
+from lae_fast.sampling import rows as langevin
+from lae_fast.sampling.adaptation import DualAveraging
+from lae_fast.sampling.ald import make_rng
 
 Nll = Callable[[Tensor], Tensor]
 """Maps z ``(n, d_z)`` to -log p(x_i | z_i), ``(n,)``, nats; differentiable."""

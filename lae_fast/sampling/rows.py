@@ -8,8 +8,8 @@ each dimension (constant, so the proposal's correction stays exact), is
               - sum_k eta_k (g'_ik^2 - g_ik^2) / (4 tau),              d = x' - x
 
 and row i accepts when ``log u_i < min(0, log a_i)``. A row whose proposal, potential or gradient
-is not finite stays. Source: Roberts and Tweedie 1996; the log-ratio as in `lae_fast.ald`, row by
-row.
+is not finite stays. Source: Roberts and Tweedie 1996; the log-ratio as in `lae_fast.sampling.ald`,
+row by row.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lae_fast import ald, langevin
-from lae_fast.adaptation import DualAveraging
 from lae_fast.devices import normal
-from lae_fast.whitening import Coordinates, make_coordinates
+from lae_fast.sampling import ald
+from lae_fast.sampling import rows as langevin
+from lae_fast.sampling.adaptation import DualAveraging
+from lae_fast.sampling.whitening import Coordinates, make_coordinates
 
 CHAIN_SEED_STRIDE = 0x9E3779B97F4A7C15 >> 1
 
@@ -70,7 +71,7 @@ def sample_posterior(
         prior: whether V includes ``||z||^2 / 2``.
         mh: accept/reject; without it the law is off by O(eta).
         whiten: run in whitened coordinates (same law, faster mixing); ``damping`` as in
-            `lae_fast.whitening.Whitened`.
+            `lae_fast.sampling.whitening.Whitened`.
         phi: starting point ``(d_z, d_h)``, or one a chain ``(chains, d_z, d_h)``; by default z
             starts at standard normal draws.
         seed: of start and noise.

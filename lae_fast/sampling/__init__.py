@@ -1,0 +1,1 @@
+"""Langevin chains: one algorithm a file, and what is measured on their draws."""
