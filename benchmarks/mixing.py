@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lae_fast.analysis.saved import held_out_images, open_run
 from lae_fast.data import to_pixels
 from lae_fast.models.lae import LAE
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
-from lae_fast.saved import held_out_images, open_run
 
 IMAGES = 128
 CHAINS = 4

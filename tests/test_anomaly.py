@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lae_fast import data
-from lae_fast.anomaly import anomaly_scores, detect, rotated
+from lae_fast.analysis.anomaly import anomaly_scores, detect, rotated
 from lae_fast.data import DataError, ImageSet
 from lae_fast.models.lae import LAE, mlp_lae
 from lae_fast.models.likelihoods import make_likelihood

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lae_fast import classify, data
-from lae_fast.attack import CONVERGED, PUBLISHED, Attack, attack, attack_images
+from lae_fast import data
+from lae_fast.analysis import classify
+from lae_fast.analysis.attack import CONVERGED, PUBLISHED, Attack, attack, attack_images
 from lae_fast.data import ImageSet
 from lae_fast.models.classifier import ConvClassifier
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from test_probe import bright_images
 
-from lae_fast import classify, data
+from lae_fast import data
+from lae_fast.analysis import classify
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet
 from lae_fast.models.classifier import ConvClassifier

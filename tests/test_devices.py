@@ -21,16 +21,18 @@ import torch
 from test_cli_main import run as run_cli
 
 from lae_cli import exits
-from lae_fast import attack, classify, devices, explore, report, saved
+from lae_fast import devices
+from lae_fast.analysis import attack, classify, evaluate, explore, saved
+from lae_fast.analysis.infer import infer
+from lae_fast.analysis.saved import held_out_images, open_run
 from lae_fast.config import ConfigError, TrainConfig
-from lae_fast.experiments import exactness, find_study, lab, targets, uniform
+from lae_fast.experiments import find_study, lab
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import report_models
 from lae_fast.experiments.outcome import Outcome
-from lae_fast.experiments.square import train_square
-from lae_fast.inference import infer
+from lae_fast.experiments.studies import exactness, targets, uniform
+from lae_fast.experiments.studies.models import report_models
+from lae_fast.experiments.studies.square import train_square
 from lae_fast.models import Model
-from lae_fast.saved import held_out_images, open_run
 from lae_fast.train.validate import validate
 
 Capsys = pytest.CaptureFixture[str]
@@ -157,7 +159,7 @@ class TestOption:
         def reach(*args: Any, **options: Any) -> None:
             raise ReachedError(options.get("device", args[-1]))
 
-        monkeypatch.setattr(f"lae_fast.experiments.{place}", reach)
+        monkeypatch.setattr(f"lae_fast.experiments.studies.{place}", reach)
         run = SimpleNamespace(path=tmp_path)
         monkeypatch.setattr(Lab, "find", lambda self, **settings: run)
         here = Lab(True, tmp_path, "data", tmp_path, device="there")
@@ -173,7 +175,7 @@ class TestSameResults:
         monkeypatch: Patch, capsys: Capsys,
     ) -> None:  # fmt: skip
         for name, few in FEW_STEPS.items():
-            monkeypatch.setattr(report, name, _with_options(getattr(report, name), few))
+            monkeypatch.setattr(evaluate, name, _with_options(getattr(evaluate, name), few))
         monkeypatch.setattr(attack, "CONVERGED", attack.Attack(3, None, True, 2))
         opened: list[Model] = []
         monkeypatch.setattr(saved, "_rebuild", _noting(saved._rebuild, opened))

@@ -14,9 +14,8 @@ from test_cli_main import run as run_cli
 
 from lae_fast import runs
 from lae_fast.config import ConfigError
-from lae_fast.experiments import STUDIES, exactness, find_study, lab, results, square, uniform
+from lae_fast.experiments import STUDIES, find_study, lab, results
 from lae_fast.experiments.lab import Lab, NotTrainedError
-from lae_fast.experiments.models import further_models, report_models
 from lae_fast.experiments.outcome import (
     Cell,
     Outcome,
@@ -28,7 +27,9 @@ from lae_fast.experiments.outcome import (
     save,
     stat,
 )
-from lae_fast.experiments.targets import conjugate, exact_draws, neural, total_variation
+from lae_fast.experiments.studies import exactness, square, uniform
+from lae_fast.experiments.studies.models import further_models, report_models
+from lae_fast.experiments.studies.targets import conjugate, exact_draws, neural, total_variation
 from lae_fast.runs.events import Evaluated
 from lae_fast.train import StopRequest, train
 

@@ -9,11 +9,11 @@ import pytest
 import runs_for_tests
 import torch
 
-from lae_fast import explore
+from lae_fast.analysis import explore
+from lae_fast.analysis.infer import infer
+from lae_fast.analysis.saved import SavedRun, held_out_images, open_run
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, to_pixels
-from lae_fast.inference import infer
-from lae_fast.saved import SavedRun, held_out_images, open_run
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,11 @@ from fuzz_cases import (
 )
 from hypothesis import given
 
+from lae_fast.analysis.saved import open_run
 from lae_fast.config import ConfigError, TrainConfig, resumed
 from lae_fast.data import DataError
 from lae_fast.runs import RunError, read_config
 from lae_fast.runs.checkpoint import CheckpointError
-from lae_fast.saved import open_run
 from lae_fast.train import TrainingError, train
 
 REFUSALS = (CheckpointError, ConfigError, DataError, RunError)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lae_fast.analysis.probe import latent_law, train_probe
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet
 from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.vae import mlp_vae
-from lae_fast.probe import latent_law, train_probe
 
 NAMES = ("a", "b", "c")
 

@@ -14,11 +14,11 @@ from runs_for_tests import trained, untrained
 from lae_cli import exits
 from lae_cli.main import main
 from lae_fast import runs
-from lae_fast.report import ChainReport, Report, evaluate_run, own_bound
+from lae_fast.analysis.evaluate import ChainReport, Report, evaluate_run, own_bound
+from lae_fast.analysis.saved import open_run
+from lae_fast.analysis.verdict import judge
 from lae_fast.runs.events import Evaluated, decode
 from lae_fast.sampling.marginal import Estimate
-from lae_fast.saved import open_run
-from lae_fast.verdict import judge
 
 
 @pytest.fixture(scope="module")

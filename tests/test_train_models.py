@@ -10,14 +10,14 @@ import pytest
 import runs_for_tests
 import torch
 
-from lae_fast import explore
+from lae_fast.analysis import explore
+from lae_fast.analysis.evaluate import evaluate_run
+from lae_fast.analysis.saved import SavedRun, held_out_images, open_run
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.data import to_pixels
 from lae_fast.models import VAE
 from lae_fast.models.conditional import condition
-from lae_fast.report import evaluate_run
 from lae_fast.sampling import ald
-from lae_fast.saved import SavedRun, held_out_images, open_run
 from lae_fast.train.build import build_model
 from lae_fast.train.hoffman import HoffmanTrainer
 from lae_fast.train.iteration import standard_normal

@@ -40,5 +40,7 @@ def find_study(name: str) -> Callable[[Lab], Outcome]:
         close = difflib.get_close_matches(name, STUDIES, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(STUDIES)}"
         raise ConfigError(f"no experiment '{name}'; {hint}")
-    run: Callable[[Lab], Outcome] = importlib.import_module(f"lae_fast.experiments.{name}").run
+    run: Callable[[Lab], Outcome] = importlib.import_module(
+        f"lae_fast.experiments.studies.{name}"
+    ).run
     return run

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from lae_fast import runs
+from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits, open_run
 from lae_fast.config import TrainConfig, load_json
 from lae_fast.data import ImageSet, Splits
 from lae_fast.experiments.outcome import Outcome, Stat, Table, stat
 from lae_fast.runs.checkpoint import CheckpointError
-from lae_fast.saved import SavedRun, held_out_images, load_splits, open_run
 
 ELSEWHERE = ("run_root", "name", "device", "data_dir", "download", "checkpoint_interval")
 """Settings that do not change what is learned."""

@@ -51,7 +51,7 @@ def anomaly(
     An image is an anomaly when its score lies outside mean +- 2 standard deviations of the familiar
     images' scores; AUROC judges the score without a threshold.
     """
-    from lae_fast.anomaly import detect
+    from lae_fast.analysis.anomaly import detect
 
     familiar, foreign = opened.first(count), _foreign(opened, against, count)
     found = [
@@ -73,7 +73,7 @@ def anomaly(
 def _foreign(opened: Opened, against: str, count: int) -> ImageSet:
     import torch
 
-    from lae_fast.anomaly import rotated
+    from lae_fast.analysis.anomaly import rotated
     from lae_fast.data import load_test
 
     if against == ROTATED:

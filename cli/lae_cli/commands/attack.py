@@ -14,8 +14,8 @@ from lae_cli.shared.options import LARGEST, FiniteRange
 if TYPE_CHECKING:
     from torch import nn
 
-    from lae_fast.attack import Attack
-    from lae_fast.classify import Recipe
+    from lae_fast.analysis.attack import Attack
+    from lae_fast.analysis.classify import Recipe
 
 SHOWN = 8
 
@@ -60,8 +60,8 @@ def attack(
     White box, pixels of [0, 1]. The classifier is trained first if `lae classify` has not been run
     with the same options.
     """
-    from lae_fast.attack import CONVERGED, PUBLISHED
-    from lae_fast.attack import attack as run_attack
+    from lae_fast.analysis.attack import CONVERGED, PUBLISHED
+    from lae_fast.analysis.attack import attack as run_attack
 
     model, clean = obtain(opened, recipe)
     how = CONVERGED if converged else PUBLISHED
@@ -81,10 +81,10 @@ def attack(
 def _draw(
     out: Path, opened: Opened, model: nn.Module, epsilons: tuple[float, ...], how: Attack
 ) -> None:
-    from lae_fast.attack import attack_images
-    from lae_fast.classify import as_pictures
+    from lae_fast.analysis.attack import attack_images
+    from lae_fast.analysis.classify import as_pictures
+    from lae_fast.analysis.plots import save_rows
     from lae_fast.devices import device_of
-    from lae_fast.figures import save_rows
 
     some = opened.first(SHOWN)
     rows = [("images", some.images)]

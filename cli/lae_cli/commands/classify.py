@@ -11,7 +11,7 @@ from lae_cli.shared.classifiers import classifier_options, obtain
 from lae_cli.shared.opened import Opened, on_run, report
 
 if TYPE_CHECKING:
-    from lae_fast.classify import Recipe
+    from lae_fast.analysis.classify import Recipe
 
 
 @click.command()

@@ -22,7 +22,7 @@ def diagnose(as_json: bool, **options: Any) -> None:
     rather than the chain and do not count.
     """
     path, report, config = run_report(**options)
-    from lae_fast.verdict import judge
+    from lae_fast.analysis.verdict import judge
 
     findings = judge(path, report, is_chain=config.has_chain)
     if as_json:

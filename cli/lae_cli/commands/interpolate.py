@@ -39,7 +39,7 @@ def interpolate(
     A POINT is point:0.5,-1 (the latent itself), image:12 (of that held-out image) or class:7 (the
     mean of that class). Four are the corners top left, top right, bottom left, bottom right.
     """
-    from lae_fast import explore
+    from lae_fast.analysis import explore
 
     if len(points) not in (2, 4):
         raise click.UsageError(f"give 2 points or 4, not {len(points)}")
@@ -56,7 +56,7 @@ def interpolate(
 
         save_arrays(out, images=torch.stack(rows), corners=torch.stack(corners))
     elif out is not None:
-        from lae_fast.figures import save_rows
+        from lae_fast.analysis.plots import save_rows
 
         save_rows(out, [("", row) for row in rows], title=" to ".join(points))
     values = {

@@ -13,7 +13,7 @@ from lae_cli.shared.options import LARGEST
 from lae_fast.runs import printable
 
 if TYPE_CHECKING:
-    from lae_fast.explore import Latents
+    from lae_fast.analysis.explore import Latents
 
 ROWS = 24
 
@@ -34,7 +34,7 @@ def latents(opened: Opened, count: int, as_json: bool, out: Path | None) -> None
 
     More than two dimensions are shown by their principal components; files of numbers hold all.
     """
-    from lae_fast import explore
+    from lae_fast.analysis import explore
 
     found = explore.latents_of(opened.saved, opened.first(count))
     if not as_json:
@@ -77,7 +77,7 @@ def _write(out: Path, found: Latents, title: str) -> None:
     elif out.suffix == ".csv":
         _write_csv(out, found)
     else:
-        from lae_fast.figures import principal_plane, save_scatter
+        from lae_fast.analysis.plots import principal_plane, save_scatter
 
         plane = principal_plane(found.values.double().numpy())
         save_scatter(out, {title: (plane, found.labels.numpy())}, found.class_names)

@@ -49,7 +49,7 @@ def posterior(
 
     Pictures: the images, the mean of the decoded samples, and their standard deviation.
     """
-    from lae_fast.inference import infer
+    from lae_fast.analysis.infer import infer
 
     images = opened.first(count)
     found = infer(
@@ -68,7 +68,7 @@ def posterior(
     if out is not None and out.suffix == ".npz":
         save_arrays(out, latents=found.chains.latents, labels=images.labels)
     elif out is not None:
-        from lae_fast.figures import save_rows
+        from lae_fast.analysis.plots import save_rows
 
         save_rows(out, rows)
     values = {"run": opened.saved.path.name, "method": method, "mh": mh} | found.to_dict()

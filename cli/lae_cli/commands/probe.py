@@ -22,7 +22,7 @@ def probe(
 
     The defaults are the report's (tables 4 to 6). They stop early: more epochs find more.
     """
-    from lae_fast.probe import train_probe
+    from lae_fast.analysis.probe import train_probe
 
     result = train_probe(
         opened.saved.model, opened.train_images, opened.images, epochs=epochs,

@@ -35,7 +35,7 @@ def reconstruct(opened: Opened, count: int, noise: float, as_json: bool, out: Pa
 
     Latents are the encoder's means; errors are against the clean images.
     """
-    from lae_fast import explore
+    from lae_fast.analysis import explore
 
     found = explore.reconstruct(opened.saved, opened.first(count), noise=noise, seed=opened.seed)
     rows = [("images", found.originals), ("reconstructions", found.reconstructions)]
@@ -51,7 +51,7 @@ def reconstruct(opened: Opened, count: int, noise: float, as_json: bool, out: Pa
             out, originals=found.originals, shown=found.shown, reconstructions=found.reconstructions
         )
     elif out is not None:
-        from lae_fast.figures import save_rows
+        from lae_fast.analysis.plots import save_rows
 
         save_rows(out, shown)
     values = {

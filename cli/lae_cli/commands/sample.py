@@ -37,7 +37,7 @@ def sample(
 
     A model trained without a prior has latents far from N(0, I); --law data draws where they are.
     """
-    from lae_fast import explore
+    from lae_fast.analysis import explore
 
     images = opened.images if law == "data" else None
     opened.choose_label(label)
@@ -58,7 +58,7 @@ def _write(out: Path, pixels: object) -> None:
         return
     from torch import Tensor, split
 
-    from lae_fast.figures import save_rows
+    from lae_fast.analysis.plots import save_rows
 
     assert isinstance(pixels, Tensor)
     save_rows(out, [("", part) for part in split(pixels, 8)])

@@ -54,7 +54,7 @@ def traverse(
     out: Path | None,
 ) -> None:
     """Decode while one latent at a time varies and the others stay."""
-    from lae_fast import explore
+    from lae_fast.analysis import explore
 
     values = explore.latents_of(opened.saved, opened.images).values
     centre = values.mean(0)
@@ -72,7 +72,7 @@ def traverse(
     if out is not None and out.suffix == ".npz":
         save_arrays(out, **{f"z{dim}": images for dim, images in found.items()})
     elif out is not None:
-        from lae_fast.figures import save_rows
+        from lae_fast.analysis.plots import save_rows
 
         save_rows(out, rows)
     result = {

@@ -12,7 +12,7 @@ from lae_cli.shared.options import LARGEST, FiniteRange
 
 if TYPE_CHECKING:
     from lae_cli.shared.opened import Opened
-    from lae_fast.classify import Recipe
+    from lae_fast.analysis.classify import Recipe
     from lae_fast.models.classifier import ConvClassifier
 
 _OPTIONS = (
@@ -49,7 +49,7 @@ def classifier_options(command: Callable[..., None]) -> Callable[..., None]:
         imbalance: float | None,
         **rest: Any,
     ) -> None:
-        from lae_fast.classify import Recipe
+        from lae_fast.analysis.classify import Recipe
 
         recipe = Recipe(neighbours, epochs, learning_rate, per_class, imbalance, opened.seed)
         command(opened, recipe=recipe, **rest)
@@ -62,7 +62,7 @@ def classifier_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def obtain(opened: Opened, recipe: Recipe) -> tuple[ConvClassifier, dict[str, Any]]:
     """The classifier, from the run folder or trained now, and its score."""
-    from lae_fast import classify
+    from lae_fast.analysis import classify
 
     return classify.obtain(
         opened.saved, recipe, opened.data_dir, say=lambda line: click.echo(line, err=True)

@@ -15,8 +15,8 @@ from lae_fast import config as settings
 from lae_fast import runs
 
 if TYPE_CHECKING:
+    from lae_fast.analysis.evaluate import Report
     from lae_fast.config import TrainConfig
-    from lae_fast.report import Report
 
 _OPTIONS = (
     *WHICH_RUN,
@@ -52,8 +52,8 @@ def run_report(
 
     where = pick_device(device)
     make_console(stderr=True).print(plain(f"evaluating {path.name}; this takes a minute"))
-    from lae_fast.report import evaluate_run
-    from lae_fast.saved import load_model
+    from lae_fast.analysis.evaluate import evaluate_run
+    from lae_fast.analysis.saved import load_model
 
     report = evaluate_run(path, device=where, **options)
     return path, report, load_model(path, options["checkpoint"])[0]

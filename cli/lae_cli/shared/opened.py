@@ -16,8 +16,8 @@ from lae_fast import runs
 from lae_fast.runs import printable
 
 if TYPE_CHECKING:
+    from lae_fast.analysis.saved import SavedRun
     from lae_fast.data import ImageSet
-    from lae_fast.saved import SavedRun
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -64,8 +64,8 @@ class Opened:
     @functools.cached_property
     def saved(self) -> SavedRun:
         """Configuration and model."""
+        from lae_fast.analysis.saved import open_run
         from lae_fast.devices import pick_device
-        from lae_fast.saved import open_run
 
         path = runs.find(self.root or settings.TrainConfig().run_root, self.name)
         return open_run(path, self.checkpoint, pick_device(self.device))
@@ -73,20 +73,20 @@ class Opened:
     @functools.cached_property
     def images(self) -> ImageSet:
         """All held-out images, in a fixed shuffled order."""
-        from lae_fast.saved import held_out_images
+        from lae_fast.analysis.saved import held_out_images
 
         return held_out_images(self.saved.config, self.data_dir)
 
     @functools.cached_property
     def train_images(self) -> ImageSet:
         """The images that the run was trained on."""
-        from lae_fast.saved import load_splits
+        from lae_fast.analysis.saved import load_splits
 
         return load_splits(self.saved.config, self.data_dir).train
 
     def choose_label(self, name: str | None) -> None:
         """Decode this class from now on, if the model is conditional."""
-        from lae_fast.explore import choose_label
+        from lae_fast.analysis.explore import choose_label
 
         choose_label(self.saved, name, lambda: self.images)
 

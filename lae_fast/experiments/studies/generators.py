@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from lae_fast.classify import Recipe, load_classifier, obtain
+from lae_fast.analysis.classify import Recipe, load_classifier, obtain
+from lae_fast.analysis.saved import SavedRun
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import report_models
+from lae_fast.experiments.studies.models import report_models
 from lae_fast.models.classifier import ConvClassifier
-from lae_fast.saved import SavedRun
 
 Figures = TypeVar("Figures")
 ROWS = {"none": ("VAE z=8", 0)} | {

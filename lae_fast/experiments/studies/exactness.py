@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from lae_fast.devices import normal
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell, Outcome, Table, stat
-from lae_fast.experiments.targets import Target, conjugate, exact_draws, neural, total_variation
+from lae_fast.experiments.studies.targets import (
+    Target,
+    conjugate,
+    exact_draws,
+    neural,
+    total_variation,
+)
 from lae_fast.sampling.diagnostics import effective_sample_size
 from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lae_fast import runs
+from lae_fast.analysis.evaluate import evaluate_run
+from lae_fast.analysis.saved import SavedRun
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import acceptance, further_models, report_models
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
-from lae_fast.report import evaluate_run
-from lae_fast.saved import SavedRun
+from lae_fast.experiments.studies.models import acceptance, further_models, report_models
 
 COLUMNS = {
     "model": "", "-log p(x), IS": ".2f", "s.e. over images": ".2f", "IS, fewer": ".2f",

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
-from lae_fast import explore, figures
+from lae_fast.analysis import explore, plots
+from lae_fast.analysis.saved import SavedRun
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import report_models, sound_lae
 from lae_fast.experiments.outcome import Cell, Outcome, Table
-from lae_fast.saved import SavedRun
+from lae_fast.experiments.studies.models import report_models, sound_lae
 
 CORNERS = ("-1,1", "1,1", "-1,-1", "1,-1")
 """Of figure 5: from (-1, -1) to (1, -1) and up to (1, 1)."""
@@ -69,7 +69,7 @@ def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     for name, run in models.items():
         rows += [(f"{name}: N(0, I)", explore.sample(run, 12))]
         rows += [("Gaussian of its latents", explore.sample(run, 12, law="data", images=images))]
-    figures.save_rows(lab.picture(file), rows)
+    plots.save_rows(lab.picture(file), rows)
 
 
 def draw_latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
@@ -80,7 +80,7 @@ def draw_latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
         name: (explore.latents_of(run, some).values.double().numpy(), some.labels.numpy())
         for name, run in models.items()
     }
-    figures.save_scatter(lab.picture(file), panels, images.class_names)
+    plots.save_scatter(lab.picture(file), panels, images.class_names)
 
 
 def _interpolation(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
@@ -89,7 +89,7 @@ def _interpolation(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
         corners = [explore.find_point(run, f"point:{c}", lab.held_out) for c in CORNERS]
         lines = explore.interpolate(run, corners, 8)
         rows += [(name if k == 0 else "", line) for k, line in enumerate(lines)]
-    figures.save_rows(lab.picture(file), rows)
+    plots.save_rows(lab.picture(file), rows)
 
 
 def _classes(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
@@ -97,7 +97,7 @@ def _classes(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     for name, run in models.items():
         ends = [explore.find_point(run, f"class:{c}", lab.held_out) for c in "17"]
         rows += [(name, line) for line in explore.interpolate(run, ends, 12)]
-    figures.save_rows(lab.picture(file), rows)
+    plots.save_rows(lab.picture(file), rows)
 
 
 def _traversals(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
@@ -107,4 +107,4 @@ def _traversals(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
         values = explore.latents_of(run, images).values
         found = explore.traverse(run, values.mean(0), spans=2.5 * values.std(0), steps=12)
         rows += [(f"{name}: z{dim}", line) for dim, line in found.items()]
-    figures.save_rows(lab.picture(file), rows)
+    plots.save_rows(lab.picture(file), rows)

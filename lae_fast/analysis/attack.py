@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lae_fast.classify import as_pictures
+from lae_fast.analysis.classify import as_pictures
 from lae_fast.data import ImageSet
 from lae_fast.devices import device_of
 

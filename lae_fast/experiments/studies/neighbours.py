@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from lae_fast import figures
-from lae_fast.classify import Recipe
-from lae_fast.experiments.generators import ROWS, classifier_of, over_seeds, recipe
+from lae_fast.analysis import plots
+from lae_fast.analysis.classify import Recipe
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import report_models
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Stat, Table, stat
-from lae_fast.experiments.published import NEIGHBOURS
+from lae_fast.experiments.studies.generators import ROWS, classifier_of, over_seeds, recipe
+from lae_fast.experiments.studies.models import report_models
+from lae_fast.experiments.studies.published import NEIGHBOURS
 
 COLUMNS = {
     "neighbours": "", "published accuracy": ".2%", "ours": ".2%", "published loss": ".3f",
@@ -35,11 +35,11 @@ def run(lab: Lab) -> Outcome:
     odd_table, odd_curves = _imbalance(lab, ratios)
     pictures = {}
     if few_curves and odd_curves:
-        figures.save_curves(
+        plots.save_curves(
             lab.picture("few-labels.png"), few_curves, x_label="labels a class",
             y_label="accuracy", log_x=True,
         )  # fmt: skip
-        figures.save_curves(
+        plots.save_curves(
             lab.picture("imbalance.png"), odd_curves, x_label="share left of the rarest class",
             y_label="accuracy, mean over classes", log_x=True,
         )  # fmt: skip

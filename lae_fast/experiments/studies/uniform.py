@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lae_fast import figures
+from lae_fast.analysis import plots
 from lae_fast.devices import device_of, normal
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell, Outcome, Table, stat
-from lae_fast.experiments.square import SquareVAE, train_square
+from lae_fast.experiments.studies.square import SquareVAE, train_square
 
 Floats = NDArray[np.float64]
 BETAS = (0.001, 0.01, 0.1)
@@ -53,7 +53,7 @@ def run(lab: Lab) -> Outcome:
                 forward[name], back[name] = _scatters(model)
         for kind, panels in (("latents", forward), ("back", back)):
             file = f"uniform-{kind}-{latents}.png"
-            figures.save_scatter(lab.picture(file), panels)
+            plots.save_scatter(lab.picture(file), panels)
             what = "Latents" if kind == "latents" else "Reconstructions"
             pictures[file] = f"{what} of the square, {latents} latent(s), coloured by quadrant."
     setting = "Two hidden layers of 30 ReLU each way, fresh uniform points on the unit square, "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lae_fast import runs
-from lae_fast.report import ChainReport, Report
+from lae_fast.analysis.evaluate import ChainReport, Report
 from lae_fast.runs.events import Evaluated
 
 ACCEPT_RANGE = (0.2, 0.995)
@@ -40,7 +40,7 @@ def judge(run: Path, report: Report, *, is_chain: bool) -> list[Finding]:
 
     Args:
         run: the run folder, for the acceptance of every epoch.
-        report: from `lae_fast.report.evaluate_run`.
+        report: from `lae_fast.analysis.evaluate.evaluate_run`.
         is_chain: whether the run trained with a Langevin chain at all.
     """
     findings = [*_history(run)] if is_chain else []

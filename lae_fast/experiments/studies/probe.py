@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from lae_fast.analysis.probe import train_probe
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import further_models, report_models
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
-from lae_fast.experiments.published import PROBE
-from lae_fast.probe import train_probe
+from lae_fast.experiments.studies.models import further_models, report_models
+from lae_fast.experiments.studies.published import PROBE
 
 COLUMNS = {
     "model": "", "published accuracy": ".1%", "ours": ".1%", "published loss": ".3f",

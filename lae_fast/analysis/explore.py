@@ -1,8 +1,8 @@
 """What a trained model does with latents and images: the functions behind the verbs on run folders.
 
-Each takes a `lae_fast.saved.SavedRun`, and held-out images where it needs some. The model encodes
-and decodes where its weights are; latents and pictures (bytes ``(n, c, h, w)``) come back on the
-CPU.
+Each takes a `lae_fast.analysis.saved.SavedRun`, and held-out images where it needs some. The model
+encodes and decodes where its weights are; latents and pictures (bytes ``(n, c, h, w)``) come back
+on the CPU.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lae_fast.analysis.saved import SavedRun
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of, normal
 from lae_fast.models.conditional import condition
-from lae_fast.saved import SavedRun
 
 LAWS = ("prior", "data")
 CHUNK = 2048

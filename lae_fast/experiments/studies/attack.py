@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from lae_fast.attack import CONVERGED, EPSILONS, PUBLISHED, Attack, AttackResult, attack
-from lae_fast.experiments.generators import ROWS, over_seeds
+from lae_fast.analysis.attack import CONVERGED, EPSILONS, PUBLISHED, Attack, AttackResult, attack
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table, stat
-from lae_fast.experiments.published import ATTACK
+from lae_fast.experiments.studies.generators import ROWS, over_seeds
+from lae_fast.experiments.studies.published import ATTACK
 from lae_fast.models.classifier import ConvClassifier
 
 NOTE = (

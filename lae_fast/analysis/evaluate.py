@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lae_fast import data
+from lae_fast.analysis.saved import held_out_images, open_run
 from lae_fast.devices import normal
 from lae_fast.models import Model
 from lae_fast.models.conditional import condition
@@ -24,7 +25,6 @@ from lae_fast.sampling.marginal import (
     refine_proposal,
 )
 from lae_fast.sampling.posterior import sample_per_image
-from lae_fast.saved import held_out_images, open_run
 
 CHAIN_IMAGES = 64
 CHUNK = 500

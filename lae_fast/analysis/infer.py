@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lae_fast.analysis.saved import SavedRun
 from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of
@@ -16,7 +17,6 @@ from lae_fast.models import LAE
 from lae_fast.models.conditional import condition
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
-from lae_fast.saved import SavedRun
 
 METHODS = ("image", "phi")
 

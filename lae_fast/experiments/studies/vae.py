@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 
-from lae_fast import classify, explore, figures
-from lae_fast.anomaly import Detection, detect, rotated
+from lae_fast.analysis import classify, explore, plots
+from lae_fast.analysis.anomaly import Detection, detect, rotated
+from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet, load_test
-from lae_fast.experiments.generators import over_seeds
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import SHORT, sound_lae
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table, stat
-from lae_fast.experiments.pictures import draw_latents
-from lae_fast.experiments.published import VAE_KEPT, VAE_MSE, VAE_NOISY_MSE
+from lae_fast.experiments.studies.generators import over_seeds
+from lae_fast.experiments.studies.models import SHORT, sound_lae
+from lae_fast.experiments.studies.pictures import draw_latents
+from lae_fast.experiments.studies.published import VAE_KEPT, VAE_MSE, VAE_NOISY_MSE
 from lae_fast.models.classifier import ConvClassifier
-from lae_fast.saved import SavedRun
 
 NOISES = (0.1, 0.2, 0.3)
 ERROR_NOTE = (
@@ -130,11 +130,11 @@ def _pictures(lab: Lab, run: SavedRun) -> dict[str, str]:
         found = explore.reconstruct(run, some, noise=noise)
         rows += [(f"noise {noise:g}" if noise else "images", found.shown)]
         rows += [("reconstructions", found.reconstructions)]
-    figures.save_rows(lab.picture("vae-noise.png"), rows)
+    plots.save_rows(lab.picture("vae-noise.png"), rows)
     ends = [explore.find_point(run, f"image:{_first(images, label)}", lab.held_out)
             for label in (0, 1)]  # fmt: skip
     lines = explore.interpolate(run, ends, 12)
-    figures.save_rows(lab.picture("vae-interpolation.png"), [("0 to 1", line) for line in lines])
+    plots.save_rows(lab.picture("vae-interpolation.png"), [("0 to 1", line) for line in lines])
     return {
         "vae-noise.png": "Reconstructions of clean and of noisy images.",
         "vae-interpolation.png": "From the latent of a zero to that of a one.",
@@ -163,7 +163,7 @@ def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
         rows.append([name, stat(shares) if shares else NOT_RUN])
         if found:
             file = f"conditional-{name[:3].lower()}.png"
-            figures.save_rows(lab.picture(file), _samples(lab, found[0], 10))
+            plots.save_rows(lab.picture(file), _samples(lab, found[0], 10))
             pictures[file] = f"Conditional {name}: decoded z ~ N(0, I), one class a row."
     note = "Eight latents, three hidden layers"
     note += "" if lab.quick else ", batches of 512, 20 epochs at 1e-3"
@@ -177,7 +177,7 @@ def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
     return Table("Class-conditional generation", columns, rows, note), pictures
 
 
-def _samples(lab: Lab, run: SavedRun, count: int) -> list[figures.Row]:
+def _samples(lab: Lab, run: SavedRun, count: int) -> list[plots.Row]:
     rows = []
     for seed, name in enumerate(lab.held_out().class_names):
         explore.choose_label(run, name, lab.held_out)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from lae_fast import explore, runs
+from lae_fast import runs
+from lae_fast.analysis import explore
+from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.models import acceptance, further_models, report_models
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
-from lae_fast.experiments.published import RECONSTRUCTION
+from lae_fast.experiments.studies.models import acceptance, further_models, report_models
+from lae_fast.experiments.studies.published import RECONSTRUCTION
 from lae_fast.models import VAE
-from lae_fast.saved import SavedRun
 from lae_fast.train.validate import validate
 
 COLUMNS = {
