@@ -19,8 +19,8 @@ from torchvision.transforms import ToTensor
 
 from lae_fast.data.batches import batch_indices, to_pixels
 from lae_fast.sampling import ald
-from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.naive import naive_gradients
+from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.reference import naive_gradients
 
 IMAGES = 10_240
 SETTING = Setting(2, mh=False)

@@ -13,7 +13,7 @@ CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import iterations as it
-from lae_fast.train.progress import peak_memory_bytes
+from lae_fast.train.watching.meter import peak_memory_bytes
 run = getattr(it, sys.argv[2])(it.Setting(int(sys.argv[3])), sys.argv[4])
 for _ in range(2):
     run()

@@ -15,7 +15,7 @@ from typing import Any
 from lae_fast.config import TrainConfig
 from lae_fast.runs.events import RunFinished
 from lae_fast.train import train
-from lae_fast.train.keeper import Keeper
+from lae_fast.train.best import Keeper
 from lae_fast.train.session import Session
 
 

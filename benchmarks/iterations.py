@@ -13,14 +13,14 @@ from lae_fast.models.lae import LAE, mlp_lae
 from lae_fast.models.likelihoods import Bernoulli
 from lae_fast.models.vae import VAE, mlp_vae
 from lae_fast.sampling import ald
-from lae_fast.train.controls import VAETrainer
-from lae_fast.train.evaluators import AutogradEncoder, AutogradEvaluator
-from lae_fast.train.graph import WARM_UP, GraphedTrainer
-from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.iteration import Learner
-from lae_fast.train.lae import LAETrainer
-from lae_fast.train.naive import naive_gradients
-from lae_fast.train.passed import TOGETHER
+from lae_fast.train.trainers.base import Learner
+from lae_fast.train.trainers.batch import LAETrainer
+from lae_fast.train.trainers.chain_states import TOGETHER
+from lae_fast.train.trainers.controls import VAETrainer
+from lae_fast.train.trainers.graph import WARM_UP, GraphedTrainer
+from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.passes import AutogradEncoder, AutogradEvaluator
+from lae_fast.train.trainers.reference import naive_gradients
 
 STEP_SIZE, IMAGE_STEP_SIZE, DAMPING = 1e-3, 0.05, 0.1
 Run = Callable[[], object]

@@ -19,8 +19,8 @@ from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.ranks import ALONE, Ranks, join
 from lae_fast.sampling import ald
-from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.lae import LAETrainer
+from lae_fast.train.trainers.batch import LAETrainer
+from lae_fast.train.trainers.image import ImageLAETrainer
 
 PIXELS, LATENTS = 784, 8
 KINDS = {"image": ImageLAETrainer, "batch": LAETrainer}

@@ -19,11 +19,11 @@ from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.mlp import MLP
 from lae_fast.ranks import PATIENCE, Ranks
 from lae_fast.sampling import ald
-from lae_fast.train.controls import FrozenTrainer, VAETrainer
-from lae_fast.train.hoffman import HoffmanTrainer
-from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.iteration import IterationStats
-from lae_fast.train.lae import LAETrainer
+from lae_fast.train.trainers.base import IterationStats
+from lae_fast.train.trainers.batch import LAETrainer
+from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
+from lae_fast.train.trainers.hoffman import HoffmanTrainer
+from lae_fast.train.trainers.image import ImageLAETrainer
 
 PIXELS, LATENTS, HIDDEN, STEPS = 20, 3, 16, 20
 BATCHES = (13, 40, 3)

@@ -9,9 +9,9 @@ import torch
 
 from lae_fast import data, runs
 from lae_fast.config import TrainConfig
+from lae_fast.models.build import build_model
 from lae_fast.runs import checkpoint
 from lae_fast.train import train
-from lae_fast.train.build import build_model
 
 
 def untrained(root: Path, **settings: Any) -> Path:

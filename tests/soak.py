@@ -222,7 +222,7 @@ def check_log(soak: Soak, epochs: int, per_epoch: int) -> str:
 def check_checkpoints(soak: Soak, reference: Path) -> str:
     """All can be read, and are those of the run that was left alone."""
     from lae_fast.runs import checkpoint
-    from lae_fast.train import resume
+    from lae_fast.train import state as resume
 
     corrupt = 0
     for name in ("best", "last"):

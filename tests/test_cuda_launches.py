@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_leaves
 from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.sampling import ald
-from lae_fast.train.graph import guarded_iteration
-from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.iteration import Learner
-from lae_fast.train.lae import LAETrainer
+from lae_fast.train.trainers.base import Learner
+from lae_fast.train.trainers.batch import LAETrainer
+from lae_fast.train.trainers.graph import guarded_iteration
+from lae_fast.train.trainers.image import ImageLAETrainer
 
 pytestmark = pytest.mark.cuda
 

@@ -33,7 +33,7 @@ from lae_fast.experiments.studies import exactness, targets, uniform
 from lae_fast.experiments.studies.models import report_models
 from lae_fast.experiments.studies.square import train_square
 from lae_fast.models import Model
-from lae_fast.train.validate import validate
+from lae_fast.train.watching.validate import validate
 
 Capsys = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch

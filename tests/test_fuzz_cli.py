@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     inside.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(inside)
-        patch.setattr("lae_fast.train.chain_check.DRAWS", 4)
+        patch.setattr("lae_fast.train.watching.chain_check.DRAWS", 4)
         untrained(inside / "runs", hidden=8, latent_dim=2, depth=1, name="tiny")
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

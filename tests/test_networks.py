@@ -7,10 +7,10 @@ import torch
 
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.models import LAE, VAE
+from lae_fast.models.build import build_model
 from lae_fast.models.conditional import Conditioned, condition
 from lae_fast.models.conv import ConvDecoder, ConvEncoder
 from lae_fast.models.mlp import MLP
-from lae_fast.train.build import build_model
 
 Shape = tuple[int, int, int]
 SHAPES = [(1, 4, 4), (1, 28, 28), (3, 32, 32), (1, 8, 8), (3, 5, 9), (1, 4, 37), (3, 64, 48)]

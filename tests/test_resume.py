@@ -26,9 +26,10 @@ from lae_fast.runs import checkpoint
 from lae_fast.runs.checkpoint import CheckpointError
 from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 from lae_fast.runs.files import RunError
-from lae_fast.train import StopRequest, TrainingError, resume, train
-from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.iteration import IterationStats
+from lae_fast.train import StopRequest, TrainingError, train
+from lae_fast.train import state as resume
+from lae_fast.train.trainers.base import IterationStats
+from lae_fast.train.trainers.image import ImageLAETrainer
 
 MOMENTS = 20
 """There are as many events in the runs below: every one of them."""
@@ -64,8 +65,8 @@ def finish(settings: TrainConfig, run: Path) -> list[Event]:
 @pytest.fixture(autouse=True)
 def every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event each, and short checks of the chain."""
-    monkeypatch.setattr("lae_fast.train.progress.EVERY", 0.0)
-    monkeypatch.setattr("lae_fast.train.chain_check.DRAWS", 4)
+    monkeypatch.setattr("lae_fast.train.watching.meter.EVERY", 0.0)
+    monkeypatch.setattr("lae_fast.train.watching.chain_check.DRAWS", 4)
 
 
 @pytest.mark.parametrize("model", ["lae", "lae-batch", "vae", "frozen", "hoffman"])

@@ -14,9 +14,9 @@ from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.vae import VAE, mlp_vae
 from lae_fast.ranks import Ranks
 from lae_fast.sampling import ald
-from lae_fast.train.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.errors import TrainingError
-from lae_fast.train.iteration import standard_normal
+from lae_fast.train.trainers.base import standard_normal
+from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
 
 LIKELIHOODS = ["bernoulli", "gaussian", "discretized-logistic"]
 

@@ -17,15 +17,16 @@ from torch import nn
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import Ranks
 from lae_fast.sampling import ald
-from lae_fast.train import graph, resume
-from lae_fast.train.controls import FrozenTrainer, VAETrainer
+from lae_fast.train import state as resume
 from lae_fast.train.determinism import deterministic
 from lae_fast.train.errors import TrainingError
-from lae_fast.train.graph import GraphedTrainer, guarded_iteration, why_not
-from lae_fast.train.hoffman import HoffmanTrainer
-from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.iteration import Learner, read
-from lae_fast.train.lae import LAETrainer
+from lae_fast.train.trainers import graph
+from lae_fast.train.trainers.base import Learner, read
+from lae_fast.train.trainers.batch import LAETrainer
+from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
+from lae_fast.train.trainers.graph import GraphedTrainer, guarded_iteration, why_not
+from lae_fast.train.trainers.hoffman import HoffmanTrainer
+from lae_fast.train.trainers.image import ImageLAETrainer
 
 STEPS = 20
 

@@ -15,8 +15,8 @@ from lae_fast.ops import chains_ref
 from lae_fast.sampling import ald
 from lae_fast.sampling.whitening import RidgeMap
 from lae_fast.train.errors import TrainingError
-from lae_fast.train.evaluators import AutogradEvaluator, ExplicitEvaluator
-from lae_fast.train.image_lae import ImageLAETrainer
+from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.passes import AutogradEvaluator, ExplicitEvaluator
 
 DAMPING = 0.1
 STEP_SIZES = {0.05: 0.15, 0.002: 0.004}

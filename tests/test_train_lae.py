@@ -13,7 +13,9 @@ from lae_fast.models.lae import LAE, mlp_lae
 from lae_fast.models.likelihoods import Bernoulli, make_likelihood
 from lae_fast.sampling import ald
 from lae_fast.train.errors import TrainingError
-from lae_fast.train.evaluators import (
+from lae_fast.train.trainers.batch import LAETrainer
+from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.passes import (
     AutogradEncoder,
     AutogradEvaluator,
     ExplicitEncoder,
@@ -21,9 +23,7 @@ from lae_fast.train.evaluators import (
     make_encoder,
     make_evaluator,
 )
-from lae_fast.train.image_lae import ImageLAETrainer
-from lae_fast.train.lae import LAETrainer
-from lae_fast.train.naive import counter_noise, naive_gradients
+from lae_fast.train.trainers.reference import counter_noise, naive_gradients
 
 STEPS = 6
 

@@ -15,6 +15,7 @@ import torch
 from lae_fast import runs
 from lae_fast.config import AUTO, ConfigError, TrainConfig
 from lae_fast.devices import pick_device
+from lae_fast.models.build import build_model
 from lae_fast.runs import checkpoint
 from lae_fast.runs.events import (
     CommandTaken,
@@ -27,8 +28,7 @@ from lae_fast.runs.events import (
     RunStarted,
 )
 from lae_fast.train import StopRequest, TrainingError, train
-from lae_fast.train.build import build_model
-from lae_fast.train.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, StepSizeControl
+from lae_fast.train.trainers.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, StepSizeControl
 
 
 def config(tmp_path: Path, **settings: object) -> TrainConfig:

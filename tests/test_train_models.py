@@ -16,11 +16,11 @@ from lae_fast.analysis.saved import SavedRun, held_out_images, open_run
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.data import to_pixels
 from lae_fast.models import VAE
+from lae_fast.models.build import build_model
 from lae_fast.models.conditional import condition
 from lae_fast.sampling import ald
-from lae_fast.train.build import build_model
-from lae_fast.train.hoffman import HoffmanTrainer
-from lae_fast.train.iteration import standard_normal
+from lae_fast.train.trainers.base import standard_normal
+from lae_fast.train.trainers.hoffman import HoffmanTrainer
 
 
 def val_loss(run: SavedRun) -> float:

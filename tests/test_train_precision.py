@@ -11,12 +11,13 @@ from test_train_lae import images, small_model
 from torch import Tensor, nn
 
 from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.models.build import build_model
 from lae_fast.models.likelihoods import Bernoulli
 from lae_fast.sampling import ald
 from lae_fast.sampling import rows as langevin
-from lae_fast.train.build import build_model, build_trainer
-from lae_fast.train.evaluators import ExplicitEvaluator, make_evaluator
-from lae_fast.train.precision import DRIFT_PRODUCTS, bf16_mm
+from lae_fast.train.build import build_trainer
+from lae_fast.train.trainers.passes import ExplicitEvaluator, make_evaluator
+from lae_fast.train.trainers.precision import DRIFT_PRODUCTS, bf16_mm
 
 SHAPE = (1, 4, 4)
 

@@ -11,14 +11,14 @@ import torch
 
 from lae_fast.config import TrainConfig
 from lae_fast.data import load
+from lae_fast.models.build import build_model
 from lae_fast.runs.events import Evaluated, Message
 from lae_fast.train import train
-from lae_fast.train.build import build_model
-from lae_fast.train.chain_check import check_chain
-from lae_fast.train.iteration import IterationStats
-from lae_fast.train.snapshot import line, traversals, write_snapshot
-from lae_fast.train.validate import validate
-from lae_fast.train.watch import FROZEN_FOR, Watch
+from lae_fast.train.trainers.base import IterationStats
+from lae_fast.train.watching.chain_check import check_chain
+from lae_fast.train.watching.snapshot import line, traversals, write_snapshot
+from lae_fast.train.watching.validate import validate
+from lae_fast.train.watching.warnings import FROZEN_FOR, Watch
 
 
 def stats(accept: float, loss: float = 100.0) -> IterationStats:

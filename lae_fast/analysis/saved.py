@@ -14,8 +14,8 @@ from lae_fast import data
 from lae_fast.config import TrainConfig
 from lae_fast.devices import device_of
 from lae_fast.models import Model
+from lae_fast.models.build import build_model
 from lae_fast.runs import checkpoint
-from lae_fast.train.build import build_model
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lae_fast import runs
 from lae_fast.runs.events import CommandTaken, Event, Heartbeat
-from lae_fast.train.keeper import Keeper
-from lae_fast.train.step_size import StepSizeControl
+from lae_fast.train.best import Keeper
+from lae_fast.train.trainers.step_size import StepSizeControl
 
 POLL = 0.1
 """Seconds between two looks at the command file while paused."""

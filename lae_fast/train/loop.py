@@ -22,11 +22,11 @@ from lae_fast.runs.events import Evaluated, Event, Message, RunFinished, RunStar
 from lae_fast.train.commands import CommandTaker
 from lae_fast.train.determinism import deterministic
 from lae_fast.train.errors import TrainingError
-from lae_fast.train.follow import follow, lead_away, lead_state
-from lae_fast.train.look import Looks
+from lae_fast.train.lockstep import follow, lead_away, lead_state
+from lae_fast.train.looks import Looks
 from lae_fast.train.session import Session
 from lae_fast.train.start import load_data, make_session
-from lae_fast.train.validate import validate
+from lae_fast.train.watching.validate import validate
 from lae_fast.train.worker import Worker
 
 MOST_RESTARTS = 3

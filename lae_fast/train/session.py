@@ -14,13 +14,13 @@ from lae_fast import data
 from lae_fast.config import TrainConfig
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs.checkpoint import CheckpointError
-from lae_fast.train import resume
-from lae_fast.train.follow import lead, lead_state
-from lae_fast.train.iteration import IterationStats
-from lae_fast.train.keeper import Keeper
-from lae_fast.train.progress import Meter
-from lae_fast.train.step_size import StepSizeControl
-from lae_fast.train.watch import Watch
+from lae_fast.train import state as resume
+from lae_fast.train.best import Keeper
+from lae_fast.train.lockstep import lead, lead_state
+from lae_fast.train.trainers.base import IterationStats
+from lae_fast.train.trainers.step_size import StepSizeControl
+from lae_fast.train.watching.meter import Meter
+from lae_fast.train.watching.warnings import Watch
 from lae_fast.train.worker import Place, Worker
 
 

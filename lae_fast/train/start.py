@@ -8,10 +8,10 @@ import torch
 
 from lae_fast import data, runs
 from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.models.build import check_networks
 from lae_fast.ranks import Ranks
 from lae_fast.runs import checkpoint
-from lae_fast.train import resume as saved_state
-from lae_fast.train.build import check_networks
+from lae_fast.train import state as saved_state
 from lae_fast.train.session import Session
 
 

@@ -12,12 +12,13 @@ from torch import Tensor
 from lae_fast import data
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.models import Model
+from lae_fast.models.build import build_model
 from lae_fast.models.conditional import condition
 from lae_fast.ranks import Ranks
-from lae_fast.train import resume
-from lae_fast.train.build import build_model, build_trainer
-from lae_fast.train.iteration import IterationStats
-from lae_fast.train.step_size import StepSizeControl
+from lae_fast.train import state as resume
+from lae_fast.train.build import build_trainer
+from lae_fast.train.trainers.base import IterationStats
+from lae_fast.train.trainers.step_size import StepSizeControl
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
 from lae_fast.experiments.studies.models import acceptance, further_models, report_models
 from lae_fast.experiments.studies.published import RECONSTRUCTION
 from lae_fast.models import VAE
-from lae_fast.train.validate import validate
+from lae_fast.train.watching.validate import validate
 
 COLUMNS = {
     "model": "", "published BCE": ".2f", "ours": ".2f", "published MSE": ".4f", "our MSE": ".4f",

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 
 from lae_fast.ranks import RankLostError, Ranks
-from lae_fast.train import resume
+from lae_fast.train import state as resume
 from lae_fast.train.errors import TrainingError
-from lae_fast.train.iteration import IterationStats
+from lae_fast.train.trainers.base import IterationStats
 from lae_fast.train.worker import Place, Worker
 
 ITERATE, RECEIVE, STOP = range(3)

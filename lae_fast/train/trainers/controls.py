@@ -11,8 +11,8 @@ from torch import Tensor
 from lae_fast.models.lae import LAE
 from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.train.evaluators import Evaluator
-from lae_fast.train.iteration import Learner, figures, standard_normal, sum_grads
+from lae_fast.train.trainers.base import Learner, figures, standard_normal, sum_grads
+from lae_fast.train.trainers.passes import Evaluator
 
 
 @dataclass

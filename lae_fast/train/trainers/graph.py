@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from lae_fast.models import Model
-from lae_fast.train.evaluators import ExplicitEncoder, ExplicitEvaluator, make_encoder
-from lae_fast.train.iteration import IterationStats, Learner, read
+from lae_fast.train.trainers.base import IterationStats, Learner, read
+from lae_fast.train.trainers.passes import ExplicitEncoder, ExplicitEvaluator, make_encoder
 
 OFF = "LAE_CUDA_GRAPH"
 """Environment variable: 0 runs every kernel by itself."""
@@ -67,7 +67,7 @@ class GraphedTrainer:
         return f"{self.eager.description}, CUDA graph"
 
     def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
-        """See `lae_fast.train.iteration.Trainer.iteration`."""
+        """See `lae_fast.train.trainers.base.Trainer.iteration`."""
         if self._replay is None and self.trouble is None:
             self._images = max(self._images, len(x))
             if self._seen >= WARM_UP and len(x) == self._images:

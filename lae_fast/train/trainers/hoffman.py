@@ -16,15 +16,15 @@ from torch import Tensor
 from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.sampling import rows as langevin
-from lae_fast.train.controls import GaussianDraw
-from lae_fast.train.evaluators import Evaluator
-from lae_fast.train.image_lae import RowStates
-from lae_fast.train.iteration import Learner, figures, standard_normal, sum_grads
+from lae_fast.train.trainers.base import Learner, figures, standard_normal, sum_grads
+from lae_fast.train.trainers.controls import GaussianDraw
+from lae_fast.train.trainers.image import RowStates
+from lae_fast.train.trainers.passes import Evaluator
 
 
 @dataclass
 class HoffmanTrainer(Learner):
-    """Attributes are those of `lae_fast.train.lae.LAETrainer`."""
+    """Attributes are those of `lae_fast.train.trainers.batch.LAETrainer`."""
 
     model: VAE
     optimizer: torch.optim.Optimizer

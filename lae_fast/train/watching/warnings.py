@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lae_fast.train.iteration import IterationStats
+from lae_fast.train.trainers.base import IterationStats
 
 FROZEN_BELOW = 0.01
 FROZEN_FOR = 200
@@ -48,7 +48,7 @@ class Watch:
 
         Args:
             train_loss: mean of the epoch, nats an image.
-            latent_gain: see `lae_fast.train.validate.Validation`.
+            latent_gain: see `lae_fast.train.watching.validate.Validation`.
         """
         self.lowest = min(self.lowest, train_loss)
         if train_loss > self.lowest + max(abs(self.lowest), 10.0):

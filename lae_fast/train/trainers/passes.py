@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lae_fast.models.likelihoods import FUSED, Likelihood
 from lae_fast.models.mlp import MLP, Saved, grad_of
 from lae_fast.ops.networks import copy_rows_
-from lae_fast.train.precision import DRIFT_PRODUCTS
+from lae_fast.train.trainers.precision import DRIFT_PRODUCTS
 
 
 @dataclass
@@ -75,7 +75,7 @@ class ExplicitEvaluator:
 
     Evaluations that are given up leave their buffers for the next, so a chain of any length holds
     those of two. ``precision`` is of the data-backward's products; see
-    `lae_fast.train.precision`.
+    `lae_fast.train.trainers.precision`.
     """
 
     def __init__(self, decoder: MLP, likelihood: Likelihood, precision: str = "float32") -> None:

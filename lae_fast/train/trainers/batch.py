@@ -17,9 +17,9 @@ from lae_fast.ranks import ALONE, Ranks
 from lae_fast.sampling import ald
 from lae_fast.sampling import rows as langevin
 from lae_fast.sampling.whitening import make_coordinates
-from lae_fast.train.evaluators import Evaluation, Evaluator
-from lae_fast.train.iteration import Learner, figures, sum_grads
-from lae_fast.train.passed import TOGETHER, make_passed
+from lae_fast.train.trainers.base import Learner, figures, sum_grads
+from lae_fast.train.trainers.chain_states import TOGETHER, make_passed
+from lae_fast.train.trainers.passes import Evaluation, Evaluator
 
 _Result = tuple[Tensor, Tensor, Tensor, Tensor]
 """Where a batch's chain ends; the features' gradient; sums over steps of V, ``(1,)``, and of

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lae_fast.train.evaluators import Evaluation, Evaluator, ExplicitEvaluator, merge_rows
+from lae_fast.train.trainers.passes import Evaluation, Evaluator, ExplicitEvaluator, merge_rows
 
 TOGETHER = 16
 """States whose products wait for each other."""

@@ -8,9 +8,9 @@ import time
 from torch import Tensor
 
 from lae_fast.models import LAE
-from lae_fast.train.chain_check import ChainCheck, check_chain
 from lae_fast.train.session import Session
-from lae_fast.train.snapshot import write_snapshot
+from lae_fast.train.watching.chain_check import ChainCheck, check_chain
+from lae_fast.train.watching.snapshot import write_snapshot
 
 EVERY = 2.0
 SHARE = 0.02

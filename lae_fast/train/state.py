@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lae_fast.runs import checkpoint
 from lae_fast.runs.checkpoint import CheckpointError
-from lae_fast.train.iteration import Trainer
+from lae_fast.train.trainers.base import Trainer
 
 STATE, PREVIOUS = _NAMES = "state", "state-previous"
 

@@ -23,14 +23,14 @@ from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.sampling import rows as langevin
 from lae_fast.sampling.whitening import RidgeMap
-from lae_fast.train.evaluators import Evaluator
-from lae_fast.train.iteration import Learner, figures, sum_grads
-from lae_fast.train.passed import TOGETHER, make_passed
+from lae_fast.train.trainers.base import Learner, figures, sum_grads
+from lae_fast.train.trainers.chain_states import TOGETHER, make_passed
+from lae_fast.train.trainers.passes import Evaluator
 
 
 @dataclass
 class ImageLAETrainer(Learner):
-    """Attributes are those of `lae_fast.train.lae.LAETrainer`; ``damping`` is required.
+    """Attributes are those of `lae_fast.train.trainers.batch.LAETrainer`; ``damping`` is required.
 
     ``encoder_gradient`` is where the encoder's body is differentiated:
 

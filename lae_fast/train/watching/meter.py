@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lae_fast.runs.events import Progress
-from lae_fast.train.iteration import IterationStats
+from lae_fast.train.trainers.base import IterationStats
 
 EVERY = 0.5
 """Seconds between two progress events (the heartbeat is due every 2)."""

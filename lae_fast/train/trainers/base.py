@@ -13,7 +13,7 @@ from torch import Tensor
 from lae_fast import ops
 from lae_fast.ranks import Ranks
 from lae_fast.train.errors import TrainingError
-from lae_fast.train.evaluators import Evaluator, make_encoder, make_evaluator
+from lae_fast.train.trainers.passes import Evaluator, make_encoder, make_evaluator
 
 REMEDY = "try a lower --learning-rate or --step-size"
 NOT_FINITE = f"the gradient is not finite; the weights were left as they were; {REMEDY}"
