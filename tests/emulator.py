@@ -19,6 +19,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -43,6 +44,8 @@ def why_not() -> str | None:
         return "the sources of the CUDA kernels are not here"
     if shutil.which(COMPILER) is None:
         return f"no C++ compiler ({COMPILER})"
+    if find_spec("ninja") is None:
+        return "ninja is not installed"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 import sys
 import warnings
 from types import SimpleNamespace
@@ -157,7 +158,7 @@ def test_without_cuda_kernels_the_reference_runs_and_one_warning_says_so(
 ) -> None:
     monkeypatch.setattr(chains, "_CUDA_LIBRARY", None)
     monkeypatch.setattr(chains, "_NO_CUDA_KERNELS", "lae_fast was built without CUDA kernels")
-    chains._obstacle.cache_clear()
+    chains._ask_driver.cache_clear()
     chains._warn_once.cache_clear()
     on_gpu: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0))
     with pytest.warns(UserWarning, match="built without CUDA kernels; CUDA tensors run"):
@@ -166,7 +167,7 @@ def test_without_cuda_kernels_the_reference_runs_and_one_warning_says_so(
         warnings.simplefilter("error")
         assert chains.needs_reference(on_gpu)
         assert not chains.needs_reference(torch.zeros(2))
-    chains._obstacle.cache_clear()
+    chains._ask_driver.cache_clear()
     chains._warn_once.cache_clear()
 
     monkeypatch.setattr(chains, "needs_reference", lambda phi: True)
@@ -192,7 +193,7 @@ class Driver:
 def test_a_gpu_that_no_image_fits_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chains, "_CUDA_LIBRARY", Driver())
     monkeypatch.setattr(chains, "_NO_CUDA_KERNELS", "")
-    chains._obstacle.cache_clear()
+    chains._ask_driver.cache_clear()
     chains._warn_once.cache_clear()
     assert chains.cuda_image(0) == ("8.6", "8.6")
     assert chains.cuda_image(1) == ("13.0", "12.0")
@@ -205,8 +206,28 @@ def test_a_gpu_that_no_image_fits_runs_the_reference(monkeypatch: pytest.MonkeyP
     on_gpu: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 2))
     with pytest.warns(UserWarning, match=r"which GPU 2 cannot run \(no kernel image"):
         assert chains.needs_reference(on_gpu)
-    chains._obstacle.cache_clear()
+    chains._ask_driver.cache_clear()
     chains._warn_once.cache_clear()
+
+
+def test_the_driver_is_asked_while_compiling_and_not_traced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chains, "_CUDA_LIBRARY", Driver())
+    chains._ask_driver.cache_clear()
+
+    def doubled(x: torch.Tensor) -> torch.Tensor:
+        return x + x if not chains._obstacle(0) else x
+
+    compiled = torch.compile(doubled, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(torch.ones(3)), torch.full((3,), 2.0))
+    chains._ask_driver.cache_clear()
+
+
+def test_importing_the_operators_leaves_the_compiler_out() -> None:
+    """It would take two seconds."""
+    code = "import sys, lae_fast.ops; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_missing_build_is_one_line_that_names_the_command(

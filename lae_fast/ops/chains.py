@@ -109,15 +109,23 @@ def _version(number: int) -> str:
     return f"{number // 10}.{number % 10}"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @functools.cache
-def _obstacle(device: int) -> str:
-    """Why tensors on this GPU cannot use the kernels; empty when they can."""
+def _ask_driver(device: int) -> str:
     try:
         cuda_image(device)
     except RuntimeError as error:
         return str(error)
     return ""
+
+
+def _obstacle(device: int) -> str:
+    """Why tensors on this GPU cannot use the kernels; empty when they can."""
+    return _ask_driver(device)
+
+
+# What `torch.compiler.assume_constant_result` does, without importing the compiler for it: tracing
+# does not follow the question to the driver.
+_obstacle._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def propose(
