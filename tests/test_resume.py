@@ -431,6 +431,7 @@ def no_space(path: Path, content: bytes) -> Path:
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
 def test_the_same_seed_gives_the_same_bytes(
     tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:

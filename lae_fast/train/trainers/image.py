@@ -218,4 +218,5 @@ class RowsOfPhi(RowStates):
 
 def _beside(steps: Tensor) -> Tensor:
     """Matrices ``(k, n, d)`` side by side, ``(n, k d)``."""
-    return steps.transpose(0, 1).reshape(steps.shape[1], -1)
+    k, n, d = steps.shape
+    return steps.transpose(0, 1).reshape(n, k * d)
