@@ -105,7 +105,8 @@ def _command(
 
 def _run(command: list[str], threads: int | None, max_time: float | None) -> tuple[bool, list[str]]:
     """Whether the benchmarks had to be ended, and the lines that they printed."""
-    environ = dict(os.environ)
+    # A test run's own workers measure nothing; one that asks for benchmarks is no such worker.
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}
     if threads is not None:
         environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     limit = None
