@@ -90,7 +90,14 @@ LAE_INLINE void backward_loop(const BackwardArgs<T>& a, int64_t begin, int64_t e
     for (int64_t j = 0; j < a.d; ++j) {
       grad_u[j] = a.rstd[i] * (grad_u[j] - mean - normed[j] * slope);
     }
-    if (a.weight == nullptr) continue;
+  }
+}
+
+// Apart from the loop above, which a CPU runs for every layer and this hardly ever.
+template <class T>
+void input_rows(const BackwardArgs<T>& a, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const T* const grad_u = a.grad_u + i * a.d;
     T* __restrict grad_input = a.grad_input + i * a.inputs;
     for (int64_t k = 0; k < a.inputs; ++k) {
       grad_input[k] = a.added == nullptr ? T(0) : a.added[i * a.inputs + k];
@@ -150,7 +157,10 @@ void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, con
                                write<T>(grad_u_work.work()), input.weight_or_null<T>(),
                                input.added_or_null<T>(), input.grad_or_null<T>(), grad.size(1),
                                input.inputs()};
-    const auto rows = [&](int64_t, int64_t begin, int64_t end) { backward_rows(args, begin, end); };
+    const auto rows = [&](int64_t, int64_t begin, int64_t end) {
+      backward_rows(args, begin, end);
+      if (args.weight != nullptr) input_rows(args, begin, end);
+    };
     for_each_chunk(grad.size(0), rows, rows_a_chunk(grad.size(1)));
   };
   if (call.is_double()) run(double{});
