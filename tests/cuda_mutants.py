@@ -127,7 +127,7 @@ MUTANTS = (
 def prepare(flavour: str) -> Path:
     """A copy of the sources, built once, so that a mutant compiles only what it touches."""
     csrc = FOLDER / flavour / "csrc"
-    shutil.rmtree(csrc, ignore_errors=True)
+    shutil.rmtree(csrc.parent, ignore_errors=True)  # objects of a mutant may be newer than sources
     shutil.copytree(emulator.ROOT / "csrc", csrc)
     emulator.build(flavour, csrc, csrc.parent)
     return csrc
