@@ -63,7 +63,6 @@ class ConvEncoder(nn.Module):
         self.head = MLP(channels * height * width, hidden, d_out, depth=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         maps: Tensor = self.stages(x.view(-1, *self.image_shape))
         features: Tensor = self.head(maps.flatten(1))
         return features
@@ -88,7 +87,6 @@ class ConvDecoder(nn.Module):
         self.stages = nn.Sequential(*stages, _transposed(shapes[-2], shapes[-1]))
 
     def forward(self, z: Tensor) -> Tensor:
-        """See the class."""
         maps: Tensor = F.relu(self.head(z)).view(-1, *self.start)
         images: Tensor = self.stages(maps)
         return images.flatten(1)

@@ -53,16 +53,13 @@ class Bernoulli(Likelihood):
     """
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """See `Likelihood.nll`."""
         return F.binary_cross_entropy_with_logits(output, x, reduction="none").sum(1)
 
     @torch.no_grad()
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See `Likelihood.fused_grad_`."""
         return networks.bernoulli_grad_(output, bias, x), None
 
     def mean(self, output: Tensor) -> Tensor:
-        """See `Likelihood.mean`."""
         return torch.sigmoid(output)
 
 
@@ -81,13 +78,11 @@ class _Scaled(Likelihood):
             self.register_buffer("log_scale", log_scale)
 
     def add_scale_grad(self, by_scale: Tensor | None, weight: float) -> None:
-        """See `Likelihood.add_scale_grad`."""
         if self.learned:
             assert by_scale is not None
             grad_of(self.log_scale).add_(by_scale.sum(), alpha=weight)
 
     def mean(self, output: Tensor) -> Tensor:
-        """See `Likelihood.mean`."""
         return output.clamp(0.0, 1.0)
 
 
@@ -95,13 +90,11 @@ class Gaussian(_Scaled):
     """Independent Gaussian pixels; ``output`` is the mean, ``scale`` the standard deviation."""
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """See `Likelihood.nll`."""
         square = (output - x).square().sum(1) * (0.5 * torch.exp(-2 * self.log_scale))
         return square + x.shape[1] * (self.log_scale + 0.5 * math.log(2 * math.pi))
 
     @torch.no_grad()
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See `Likelihood.fused_grad_`."""
         return networks.gaussian_grad_(output, bias, x, self.log_scale)
 
 
@@ -120,7 +113,6 @@ class DiscretizedLogistic(_Scaled):
         return low, high, x <= half, x >= 1 - half, 2 * half * inverse
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """See `Likelihood.nll`."""
         low, high, black, white, width = self._ends(output, x)
         log_mass = (
             F.logsigmoid(high).masked_fill(white, 0.0)
@@ -131,7 +123,6 @@ class DiscretizedLogistic(_Scaled):
 
     @torch.no_grad()
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See `Likelihood.fused_grad_`."""
         return networks.discretized_logistic_grad_(output, bias, x, self.log_scale)
 
 

@@ -67,17 +67,15 @@ class Slurm:
 
     @property
     def where(self) -> str:
-        """See `Executor.where`."""
         partition = self._options.get("partition")
         return "Slurm" + (f", partition {partition}" if partition else "")
 
     @property
     def threads(self) -> int:
-        """See `Executor.threads`."""
         return int(self._options["cpus_per_task"])
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """See `Executor.submit`; points whose job is still there are not submitted again."""
+        """Points whose job is still there are not submitted again."""
         self._jobs = self._still_there({job.name for job in jobs})
         new = [job for job in jobs if job.name not in self._jobs]
         if new:
@@ -91,14 +89,12 @@ class Slurm:
         self._remember()
 
     def done(self) -> bool:
-        """See `Executor.done`."""
         if self._cancelled is not None:
             late = time.monotonic() - self._cancelled > CANCEL_WITHIN
             return late or not any(self._folder.active(name) for name in self._jobs)
         return all(job.done() for job in self._jobs.values())
 
     def stop(self) -> None:
-        """See `Executor.stop`."""
         self._cancelled = time.monotonic()
         for job in self._jobs.values():
             if not job.done():
@@ -106,7 +102,6 @@ class Slurm:
         self._known.unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """See `Executor.kill`."""
         self.stop()
 
     def _still_there(self, names: set[str]) -> dict[str, submitit.Job[int]]:
@@ -153,31 +148,26 @@ class Ray:
 
     @property
     def where(self) -> str:
-        """See `Executor.where`."""
         return f"Ray, {len(self._ray.nodes())} node(s)"
 
     @property
     def threads(self) -> int:
-        """See `Executor.threads`."""
         return max(1, int(self._options["num_cpus"]))
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """See `Executor.submit`."""
         self._tasks += [self._task.remote(job) for job in jobs]
 
     def done(self) -> bool:
-        """See `Executor.done`."""
         if not self._tasks:
             return True
         return not self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)[1]
 
     def stop(self) -> None:
-        """See `Executor.stop`; a task that runs gets a KeyboardInterrupt, which `Job` heeds."""
+        """A task that runs gets a KeyboardInterrupt, which `Job` heeds."""
         for task in self._tasks:
             self._ray.cancel(task)
 
     def kill(self) -> None:
-        """See `Executor.kill`."""
         for task in self._tasks:
             with contextlib.suppress(Exception):
                 self._ray.cancel(task, force=True)

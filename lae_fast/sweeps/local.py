@@ -27,17 +27,14 @@ class Local:
 
     @property
     def where(self) -> str:
-        """See `Executor.where`."""
         plural = "s" if self.threads > 1 else ""
         return f"this machine, {self.jobs} at a time, {self.threads} thread{plural} each"
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """See `Executor.submit`."""
         self._jobs += jobs
         self._futures += [self._pool.submit(job) for job in jobs]
 
     def done(self) -> bool:
-        """See `Executor.done`."""
         if not all(future.done() for future in self._futures):
             return False
         for future in self._futures:
@@ -46,13 +43,11 @@ class Local:
         return True
 
     def stop(self) -> None:
-        """See `Executor.stop`."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         for job in self._jobs:
             job.stop()
 
     def kill(self) -> None:
-        """See `Executor.kill`."""
         self.stop()
         for job in self._jobs:
             job.kill()
