@@ -221,7 +221,7 @@ def in_words(result: Result) -> str:
 
 def write_page(report: Path, *, rehearsal: bool) -> None:
     """Rewrite the GPU's tables in docs/performance.md; in a rehearsal, in a copy of it."""
-    words = [sys.executable, str(ROOT / "docs" / "performance_tables.py")]
+    words = [sys.executable, str(ROOT / "docs" / "scripts" / "performance_tables.py")]
     if rehearsal:
         page = report.with_name("performance.md")
         shutil.copy(ROOT / "docs" / "performance.md", page)

@@ -44,7 +44,7 @@ def gpu() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def tables() -> Any:
-    return load(ROOT / "docs" / "performance_tables.py")
+    return load(ROOT / "docs" / "scripts" / "performance_tables.py")
 
 
 ROW = {"variant": "fused", "value": 1e-3, "ratio": None, "over_floor": 1.25, "bytes": 2e9}

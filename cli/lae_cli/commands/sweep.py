@@ -57,8 +57,8 @@ def sweep(
     """Train every point of FILE.toml: a grid or random draws over any option, and seeds.
 
     Each point is a run folder in RUN_ROOT/NAME. Run the same command again to go on: points that
-    are done are skipped, interrupted ones continue as if they had never stopped. docs/sweeps.md
-    describes the file.
+    are done are skipped, interrupted ones continue as if they had never stopped. The file is
+    described in docs/guide/sweeps.md.
     """
     flags = {"run_root": run_root, "data_dir": data_dir}
     found = spec.read(file, {name: value for name, value in flags.items() if value is not None})

@@ -9,7 +9,8 @@ dynamics on phi, and the law of z is the product of the posteriors.
 
 K is damped, ``K + lambda I``, when the chain's displacement is handed to phi: the noise of a batch
 would otherwise be fitted along features that it barely determines, and blow up on the next batch.
-What the damping leaves out, ``z - phi h``, lives as long as the batch. See docs/sampler.md.
+What the damping leaves out, ``z - phi h``, lives as long as the batch. See
+docs/concepts/sampler.md.
 """
 
 from __future__ import annotations

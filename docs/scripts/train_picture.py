@@ -1,6 +1,6 @@
-"""Draw docs/train.svg: what ``lae train`` shows, from the events of a run.
+"""Draw docs/images/train.svg: what ``lae train`` shows, from the events of a run.
 
-    python docs/train_picture.py RUN [SHARE]
+    python docs/scripts/train_picture.py RUN [SHARE]
 
 SHARE of the run's events are shown, by default 0.9: the picture of a training under way.
 """
@@ -52,7 +52,7 @@ def main(run: Path, share: float = 0.9) -> None:
     )  # fmt: skip
     console.print(picture(view, Look(WIDTH, HEIGHT)))
     svg = console.export_svg(title="lae train")
-    Path(__file__).with_name("train.svg").write_text(svg, encoding="utf-8")
+    (Path(__file__).parents[1] / "images" / "train.svg").write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md: python docs/performance_tables.py [REPORT].
+"""Writes the tables of docs/performance.md: python docs/scripts/performance_tables.py [REPORT].
 
 REPORT is what ``lae bench --suite all --out REPORT`` wrote; its tables stand between two markers.
 Between two others stand those of every GPU with a report of ``make gpu`` in benchmarks/results;
@@ -14,7 +14,8 @@ from typing import Any
 
 BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 GPU_BEGIN, GPU_END = "<!-- GPU tables -->\n", "<!-- end of GPU tables -->\n"
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+PAGE = Path(__file__).parents[1] / "performance.md"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 UNMEASURED = "No GPU has been measured yet: there is no figure of one on this page.\n"
 HEADINGS = {
     "iteration": "Iterations", "epoch": "An epoch", "scaling": "Scaling", "peak": "Memory",
@@ -187,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", nargs="?", type=Path, metavar="REPORT")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="where reports of GPUs are")
-    parser.add_argument("--page", type=Path, default=Path(__file__).with_name("performance.md"))
+    parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     page = options.page.read_text(encoding="utf-8")
     if options.report:

@@ -1,4 +1,7 @@
-"""Draws docs/scaling.svg from a report of ``lae bench``: python docs/scaling_picture.py REPORT."""
+"""Draw docs/images/scaling.svg from what ``lae bench --out REPORT`` wrote.
+
+python docs/scripts/scaling_picture.py REPORT
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def main() -> None:
         f'<rect {size} fill="white"/>\n{panels}\n'
         f'<text x="4" y="{HEIGHT - 2}">ms an iteration; dashed: in proportion</text></svg>\n'
     )
-    Path(__file__).with_name("scaling.svg").write_text(svg, encoding="utf-8")
+    (Path(__file__).parents[1] / "images" / "scaling.svg").write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

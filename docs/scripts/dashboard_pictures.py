@@ -1,6 +1,6 @@
-"""Draw docs/dashboard-*.svg: every view of the dashboard, exported by the application itself.
+"""Draw docs/images/dashboard-*.svg: every view of the dashboard, exported by itself.
 
-    python docs/dashboard_pictures.py RUN [OTHER RUN]...
+    python docs/scripts/dashboard_pictures.py RUN [OTHER RUN]...
 
 RUN is in front; the others are overlaid on the charts and compared with it.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from lae_cli.dashboard.app import Dashboard
 from lae_cli.dashboard.base import TABS, Start
 
+IMAGES = Path(__file__).parents[1] / "images"
 SIZE = (120, 34)
 KEYS = {"charts": ["y"], "pictures": ["minus"] * 2}
 """What is pressed in a view before its picture is taken."""
@@ -26,7 +27,7 @@ async def draw(runs: tuple[Path, ...]) -> None:
         for place, view in enumerate(TABS):
             await pilot.press(str(place + 1), *KEYS.get(view, []))
             await pilot.pause(5)  # the watcher's next look, and the last repaint
-            file = Path(__file__).with_name(f"dashboard-{view}.svg")
+            file = IMAGES / f"dashboard-{view}.svg"
             file.write_text(app.export_screenshot(title=f"lae dash: {view}"), encoding="utf-8")
 
 
