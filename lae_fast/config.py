@@ -8,7 +8,6 @@ imports torch.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
 import math
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lae_fast.errors import InputError
+from lae_fast.errors import ConfigError, closest, did_you_mean
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")
@@ -43,10 +42,6 @@ AUTO = "auto"
 ENV_PREFIX = "LAE_"
 LARGEST_FILE = 1 << 20
 """Bytes of a file of settings."""
-
-
-class ConfigError(InputError):
-    """A setting that cannot be used; the message is one line that says what to do."""
 
 
 def setting(
@@ -361,10 +356,9 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration") -> TrainConfig:
         """Build from plain values; an unknown name raises `ConfigError` with a suggestion."""
-        names = list(field_types())
         for key in values:
-            if key not in names:
-                raise ConfigError(f"{source}: unknown setting '{key}'{_suggest(key, names)}")
+            if key not in field_types():
+                raise _unknown(source, key)
         return cls(**{k: parse(k, v, label=f"{source}: {k}") for k, v in values.items()})
 
 
@@ -493,7 +487,7 @@ def setting_name(key: str, *, source: str) -> str:
     """
     name = key.replace("-", "_")
     if name not in field_types():
-        raise ConfigError(f"{source}: unknown setting '{key}'{_suggest(name, list(field_types()))}")
+        raise _unknown(source, key)
     return name
 
 
@@ -512,16 +506,16 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _refuse_misspelling(variable: str, name: str) -> None:
     """Other ``LAE_`` variables may exist (LAE_DEBUG); one that is nearly a setting is a typo."""
-    close = difflib.get_close_matches(name, list(field_types()), n=1, cutoff=0.8)
+    close = closest(name, field_types(), cutoff=0.8)
     if close:
         raise ConfigError(
-            f"unknown environment variable {variable}; did you mean {ENV_PREFIX}{close[0].upper()}?"
+            f"unknown environment variable {variable}; did you mean {ENV_PREFIX}{close.upper()}?"
         )
 
 
-def _suggest(key: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(key, names, n=1)
-    return f"; did you mean '{close[0]}'?" if close else "; `lae train --help` lists them"
+def _unknown(source: str, key: str) -> ConfigError:
+    hint = did_you_mean(key, field_types(), "`lae train --help` lists them")
+    return ConfigError(f"{source}: unknown setting '{key}'; {hint}")
 
 
 _TYPE_NAMES = {
@@ -574,10 +568,9 @@ def _try_type(value: Any, member: type) -> tuple[bool, Any]:
 def _check_field(spec: dataclasses.Field[Any], value: Any, label: str) -> None:
     choices, check = spec.metadata["choices"], spec.metadata["check"]
     if choices is not None and value not in choices:
-        raise ConfigError(
-            f"{label} must be one of {', '.join(choices)}, not {_shown(value)}"
-            f"{_suggest_choice(str(value), choices)}"
-        )
+        close = closest(str(value), choices)
+        hint = f"; did you mean '{close}'?" if close else ""
+        raise ConfigError(f"{label} must be one of {', '.join(choices)}, not {_shown(value)}{hint}")
     if check is not None and not check(value):
         raise ConfigError(f"{label} must be {spec.metadata['expects']}, not {_shown(value)}")
 
@@ -589,8 +582,3 @@ def _shown(value: Any) -> str:
     except ValueError:  # more digits than Python agrees to print
         text = "a number that is far too large"
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _suggest_choice(value: str, choices: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(value, choices, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""

@@ -12,7 +12,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError
 
 
 def pick_device(name: str) -> torch.device:

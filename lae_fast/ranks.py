@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from lae_fast.errors import OtherRankError, RankLostError
+
 NOISE_BLOCK = 4
 """Rows a rank are a multiple of this: the generator of the noise gives four numbers at once."""
 PATIENCE = timedelta(days=1)
@@ -28,14 +30,6 @@ PATIENCE = timedelta(days=1)
 or by torchrun."""
 MEETING = timedelta(minutes=10)
 """How long ranks wait for each other at the start."""
-
-
-class RankLostError(RuntimeError):
-    """Another process of this training does not answer any more."""
-
-
-class OtherRankError(ValueError):
-    """What another process of this training met, with its rank."""
 
 
 class Ranks:

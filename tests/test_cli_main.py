@@ -114,6 +114,7 @@ def test_no_arguments_is_help(capsys: pytest.CaptureFixture[str]) -> None:
         (MemoryError(), exits.SYSTEM, "smaller --batch-size"),
         (RuntimeError("[enforce fail] can't allocate memory: 8 bytes"), exits.SYSTEM, "memory"),
         (PermissionError(13, "Permission denied", "runs"), exits.SYSTEM, "Permission denied: runs"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), exits.SYSTEM, "memory"),
         (KeyboardInterrupt(), exits.INTERRUPTED, "interrupted"),
         (click.Abort(), exits.INTERRUPTED, "interrupted"),
         (ZeroDivisionError("oops"), exits.INTERNAL, "LAE_DEBUG=1"),

@@ -331,9 +331,3 @@ class TestCommands:
             (tmp_path / runs.COMMAND_FILE).write_text(text)
             assert runs.take_command(tmp_path) is None
             assert list(tmp_path.iterdir()) == []
-
-
-def test_printable() -> None:
-    hostile = "ok\x1b[31m\x07\x9b\u202e\u2028\ud800\n[bold]é"
-    assert runs.printable(hostile) == "ok[31m[bold]é"
-    runs.printable(hostile).encode()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import sys
 
 import click
 
-from lae_fast.config import ConfigError
-from lae_fast.runs import RunError, printable
+from lae_fast.errors import InputError, OtherRankError, RankLostError, TrainingError, one_line
 
 OK, FAILED, BAD_INPUT, SYSTEM, INTERNAL = 0, 1, 2, 3, 70
 HANGUP, INTERRUPTED, BROKEN_PIPE, TERMINATED = 129, 130, 141, 143
@@ -25,25 +23,23 @@ MEANINGS = {
     TERMINATED: "Terminated (SIGTERM; 129 for SIGHUP); the weights are saved.",
 }
 
-# Classes that live beside torch are looked up only where their module was imported already.
-_LATE = (
-    ("lae_fast.data", "DataError", BAD_INPUT),
-    ("lae_fast.runs.checkpoint", "CheckpointError", BAD_INPUT),
-    ("lae_fast.train", "TrainingError", FAILED),
-    ("lae_fast.ranks", "RankLostError", FAILED),
-    ("lae_fast.ranks", "OtherRankError", BAD_INPUT),
-    ("torch", "OutOfMemoryError", SYSTEM),
-)
+_OURS: dict[type[Exception], int] = {
+    InputError: BAD_INPUT,
+    OtherRankError: BAD_INPUT,
+    TrainingError: FAILED,
+    RankLostError: FAILED,
+}
 # The machine's fault, whatever was being read or written.
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 )
-_TORCH_NO_MEMORY = (
+# torch raises a RuntimeError, or a class of its own that is one, and so does what counts bytes.
+_NO_MEMORY = (
+    "out of memory",
     "can't allocate memory",
     "size calculation overflowed",
     "multiplication overflow",
 )
-_NO_MEMORY = "out of memory; try a smaller --batch-size, --hidden or --steps"
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -53,49 +49,27 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, click.UsageError):
         return BAD_INPUT, _usage(error)
     if isinstance(error, click.ClickException):
-        return BAD_INPUT, _line(error.format_message())
-    code = _known(error)
-    if _is_out_of_memory(error):
-        return SYSTEM, _NO_MEMORY
-    if code is not None:
-        return code, _line(str(error))
+        return BAD_INPUT, one_line(error.format_message())
+    for kind, code in _OURS.items():
+        if isinstance(error, kind):
+            cause = error.__cause__
+            refused = isinstance(cause, OSError) and cause.errno in _MACHINE
+            return SYSTEM if refused else code, one_line(error)
+    if isinstance(error, MemoryError) or _lacks_memory(error):
+        return SYSTEM, "out of memory; try a smaller --batch-size, --hidden or --steps"
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
-        return SYSTEM, _line(f"{error.strerror}{where}")
+        return SYSTEM, one_line(f"{error.strerror}{where}")
     return INTERNAL, (
-        f"internal error: {_line(f'{type(error).__name__}: {error}')} "
+        f"internal error: {one_line(f'{type(error).__name__}: {error}')} "
         "(run again with LAE_DEBUG=1 for the traceback)"
     )
 
 
-def _known(error: BaseException) -> int | None:
-    cause = error.__cause__
-    if isinstance(cause, OSError) and cause.errno in _MACHINE:
-        return SYSTEM
-    if isinstance(error, ConfigError | RunError):
-        return BAD_INPUT
-    for module, name, code in _LATE:
-        kind = getattr(sys.modules.get(module), name, None)
-        if isinstance(kind, type) and isinstance(error, kind):
-            return code
-    return None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    out_of_memory = getattr(sys.modules.get("torch"), "OutOfMemoryError", None)
-    if isinstance(out_of_memory, type) and isinstance(error, out_of_memory):
-        return True
-    # torch's CPU allocator raises a plain RuntimeError, and so does what counts bytes for it.
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _TORCH_NO_MEMORY)
+def _lacks_memory(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
 
 
 def _usage(error: click.UsageError) -> str:
     path = error.ctx.command_path if error.ctx is not None else "lae"
-    return f"{_line(error.format_message()).rstrip('.')} (see `{path} --help`)"
-
-
-def _line(text: str) -> str:
-    """One printable line."""
-    return printable(" ".join(text.split()))
+    return f"{one_line(error.format_message()).rstrip('.')} (see `{path} --help`)"

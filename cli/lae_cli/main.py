@@ -5,7 +5,6 @@ Nothing here imports torch, rich or textual, so that ``lae --help`` is immediate
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -16,6 +15,7 @@ import click
 
 from lae_cli import exits
 from lae_cli.processes import torchrun
+from lae_fast.errors import did_you_mean
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("lae_cli.commands.train", "Train a Langevin autoencoder and watch it learn."),
@@ -76,8 +76,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb, or refuse it with the closest one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else "`lae --help` lists the commands"
+            hint = did_you_mean(args[0], COMMANDS, "`lae --help` lists the commands")
             ctx.fail(f"no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lae_fast.data import DataError, ImageSet, to_pixels
+from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of, normal
+from lae_fast.errors import DataError
 from lae_fast.models import Model
 from lae_fast.models.conditional import condition
 from lae_fast.sampling.marginal import importance_sampling, refine_proposal

@@ -20,6 +20,7 @@ from lae_fast.analysis.probe import latent_law, require_labels
 from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits
 from lae_fast.data import ImageSet, batch_indices, to_pixels
 from lae_fast.devices import device_of, normal
+from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
 from lae_fast.models.classifier import ConvClassifier
 from lae_fast.models.conditional import condition
@@ -260,5 +261,5 @@ def load_classifier(run: Path, name: str) -> tuple[ConvClassifier, dict[str, Any
         model = ConvClassifier((channels, height, width), about["classes"])
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, json.JSONDecodeError) as error:
-        raise checkpoint.CheckpointError(f"the classifier '{name}' of {run} is broken") from error
+        raise CheckpointError(f"the classifier '{name}' of {run} is broken") from error
     return model.eval(), about

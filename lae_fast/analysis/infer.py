@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lae_fast.analysis.saved import SavedRun
-from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of
+from lae_fast.errors import ConfigError
 from lae_fast.models import LAE
 from lae_fast.models.conditional import condition
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lae_fast.config import ConfigError
 from lae_fast.data import ImageSet, batch_indices, to_pixels
 from lae_fast.devices import device_of, normal
+from lae_fast.errors import ConfigError
 from lae_fast.models import VAE, Model
 from lae_fast.models.conditional import condition
 from lae_fast.models.lae import EVALUATION_STD

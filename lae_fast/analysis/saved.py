@@ -13,6 +13,7 @@ from torch import Tensor
 from lae_fast import data
 from lae_fast.config import TrainConfig
 from lae_fast.devices import device_of
+from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
 from lae_fast.runs import checkpoint
@@ -118,7 +119,7 @@ def _rebuild(
         model = _filled(config, tensors, _image_shape(tensors, about), about.get("classes", 0))
     except _MISFITS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise checkpoint.CheckpointError(
+        raise CheckpointError(
             f"the '{name}' checkpoint of {run} does not fit its configuration: {reason}"
         ) from error
     return config, model.eval()

@@ -6,12 +6,13 @@ reads it. torchvision, scikit-learn and pillow are imported only by the sources 
 
 from __future__ import annotations
 
-import difflib
+import os
 from pathlib import Path
 
 from lae_fast.config import DATASETS, VALIDATION_SETS
 from lae_fast.data.batches import batch_indices, binarize, to_pixels
-from lae_fast.data.sets import DataError, ImageSet, Splits, fixed_split, one_line
+from lae_fast.data.sets import ImageSet, Splits, fixed_split
+from lae_fast.errors import DataError, closest, one_line
 
 __all__ = [
     "DataError",
@@ -125,11 +126,11 @@ def _unknown(dataset: str, path: Path) -> str:
     shown = one_line(dataset)
     if path.exists():
         return f"{shown} is not a .npy or .npz array nor a folder of images; convert it to one"
-    close = difflib.get_close_matches(dataset.lower(), DATASETS, n=1)
-    if close:
-        return f"unknown data set '{shown}'; did you mean '{close[0]}'?"
-    if len(path.parts) > 1 or path.suffix.lower() in _ARRAY_SUFFIXES:
+    if os.sep in dataset or path.suffix.lower() in _ARRAY_SUFFIXES:
         return f"there is no file or folder {shown}; check the path"
+    close = closest(dataset, DATASETS)
+    if close:
+        return f"unknown data set '{shown}'; did you mean '{close}'?"
     return (
         f"unknown data set '{shown}'; give one of {', '.join(DATASETS)}, or the path of a "
         ".npy/.npz array or a folder of images"

@@ -16,15 +16,14 @@ from torch import Tensor
 
 from lae_fast.data.sets import (
     DEFLATE_LIMIT,
-    DataError,
     ImageSet,
     Reader,
     classify,
     no_labels,
-    one_line,
     read_exactly,
     show,
 )
+from lae_fast.errors import DataError, one_line
 
 Array = npt.NDArray[Any]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lae_fast.data.sets import DataError
+from lae_fast.errors import DataError
 
 
 def batch_indices(

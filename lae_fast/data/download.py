@@ -14,7 +14,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from lae_fast.data.sets import DataError, one_line, show
+from lae_fast.data.sets import show
+from lae_fast.errors import DataError, one_line
 
 _SILENCE_LIMIT = 30.0
 """Seconds without a byte after which a server counts as gone; torchvision sets no limit."""

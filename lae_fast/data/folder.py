@@ -13,16 +13,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from lae_fast.data.sets import (
-    DataError,
-    ImageSet,
-    classify,
-    no_labels,
-    one_line,
-    printable,
-    refuse_oversized,
-    show,
-)
+from lae_fast.data.sets import ImageSet, classify, no_labels, refuse_oversized, show
+from lae_fast.errors import DataError, one_line, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lae_fast.data.sets import DEFLATE_LIMIT, DataError, ImageSet, Reader, read_exactly, show
+from lae_fast.data.sets import DEFLATE_LIMIT, ImageSet, Reader, read_exactly, show
+from lae_fast.errors import DataError
 
 _NAMES = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")
 _PARTS = ("train", "t10k")

@@ -10,7 +10,8 @@ import torch
 
 from lae_fast.data import idx
 from lae_fast.data.download import downloading
-from lae_fast.data.sets import DataError, ImageSet, fixed_split, one_line, show
+from lae_fast.data.sets import ImageSet, fixed_split, show
+from lae_fast.errors import DataError, one_line
 
 _TEN_DIGITS = tuple("0123456789")
 _DIGITS_TEST_FRACTION = 0.2

@@ -1,4 +1,4 @@
-"""What every source of images returns, and what they share: errors, limits, the fixed split."""
+"""What every source of images returns, and what they share: limits, the fixed split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lae_fast.errors import InputError
+from lae_fast.errors import DataError, printable
 
 # Deflate cannot do better than 1032 to 1: more is a size that the file does not hold.
 DEFLATE_LIMIT = 1032
@@ -29,10 +29,6 @@ class Reader(Protocol):
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes; none at the end."""
         ...
-
-
-class DataError(InputError):
-    """A data set that cannot be used; the message is one line: what was wrong, what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,17 +126,6 @@ def classify(values: npt.NDArray[np.generic]) -> tuple[Tensor, tuple[str, ...]]:
 def no_labels(n: int) -> Tensor:
     """Labels of a set without labels: zeros, int64, (n,)."""
     return torch.zeros(n, dtype=torch.int64)
-
-
-def printable(text: str) -> str:
-    """``text`` with control characters, line breaks and broken Unicode escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def one_line(text: object, limit: int = 300) -> str:
-    """Prose on one printable line: white space joined, cut at ``limit`` characters."""
-    shown = printable(" ".join(str(text).split()))
-    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 def show(path: Path) -> str:

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from lae_fast.experiments.lab import Lab
@@ -37,9 +36,7 @@ def find_study(name: str) -> Callable[[Lab], Outcome]:
         ConfigError: no such study.
     """
     if name not in STUDIES:
-        close = difflib.get_close_matches(name, STUDIES, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(STUDIES)}"
-        raise ConfigError(f"no experiment '{name}'; {hint}")
+        raise ConfigError(f"no experiment '{name}'; {did_you_mean(name, STUDIES)}")
     run: Callable[[Lab], Outcome] = importlib.import_module(
         f"lae_fast.experiments.studies.{name}"
     ).run

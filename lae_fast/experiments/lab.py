@@ -15,8 +15,8 @@ from lae_fast import runs
 from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits, open_run
 from lae_fast.config import TrainConfig, load_json
 from lae_fast.data import ImageSet, Splits
+from lae_fast.errors import CheckpointError, NotTrainedError
 from lae_fast.experiments.outcome import Outcome, Stat, Table, stat
-from lae_fast.runs.checkpoint import CheckpointError
 
 ELSEWHERE = ("run_root", "name", "device", "data_dir", "download", "checkpoint_interval")
 """Settings that do not change what is learned."""
@@ -26,10 +26,6 @@ QUICK = {
     "patience": 0,
 }  # fmt: skip
 FULL = {"dataset": "mnist"}
-
-
-class NotTrainedError(RuntimeError):
-    """A model is missing and the lab may not train."""
 
 
 @dataclass

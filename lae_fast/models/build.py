@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config import TrainConfig
+from lae_fast.errors import ConfigError
 from lae_fast.models import VAE, Model
 from lae_fast.models.conv import stage_shapes
 from lae_fast.models.lae import LAE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError
 
 LEAST_SIDE = 4
 WIDE_SIDE = 16

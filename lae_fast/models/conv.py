@@ -13,7 +13,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError
 from lae_fast.models.mlp import MLP
 
 CHANNELS = (16, 32, 64)

@@ -7,6 +7,7 @@ nothing here follows what it finds without looking. Nothing here imports torch b
 which is therefore imported by its own name.
 """
 
+from lae_fast.errors import RunError
 from lae_fast.runs.commands import (
     COMMANDS,
     STOP_AFTER,
@@ -15,14 +16,7 @@ from lae_fast.runs.commands import (
     send_command,
     take_command,
 )
-from lae_fast.runs.files import (
-    COMMAND_FILE,
-    CONFIG_FILE,
-    EVENTS_FILE,
-    RunError,
-    printable,
-    read_config,
-)
+from lae_fast.runs.files import COMMAND_FILE, CONFIG_FILE, EVENTS_FILE, read_config
 from lae_fast.runs.folder import (
     EXPORT_FORMATS,
     create,
@@ -62,7 +56,6 @@ __all__ = [
     "is_run",
     "last_answer",
     "list_runs",
-    "printable",
     "read_config",
     "read_ends",
     "remove",

@@ -14,16 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lae_fast.errors import InputError
+from lae_fast.errors import CheckpointError
 from lae_fast.runs.files import own_folder
 
 FORMAT_VERSION = 1
 LARGEST_DESCRIPTION = 1 << 20
 """Bytes of the JSON beside a checkpoint."""
-
-
-class CheckpointError(InputError):
-    """A checkpoint that cannot be used; the message is one line that says why."""
 
 
 def write(run: Path, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:

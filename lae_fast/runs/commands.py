@@ -16,15 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lae_fast.errors import RunError, printable
 from lae_fast.runs.events import CommandTaken
-from lae_fast.runs.files import (
-    BLOCK,
-    COMMAND_FILE,
-    RunError,
-    open_regular,
-    printable,
-    write_atomically,
-)
+from lae_fast.runs.files import BLOCK, COMMAND_FILE, open_regular, write_atomically
 from lae_fast.runs.summary import read_ends
 
 COMMANDS = ("pause", "resume", "checkpoint", "stop", "step_size")

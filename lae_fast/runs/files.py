@@ -10,13 +10,12 @@ import errno
 import json
 import os
 import stat
-import unicodedata
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from lae_fast.errors import InputError
+from lae_fast.errors import RunError
 
 CONFIG_FILE = "config.json"
 EVENTS_FILE = "events.jsonl"
@@ -25,15 +24,6 @@ SWEEP_FILE = "sweep.json"
 COMMAND_FILE = "command"
 BLOCK = 1 << 20
 """Bytes read at once."""
-
-
-class RunError(InputError):
-    """A run folder that cannot be made, found or used; one line that says what to do."""
-
-
-def printable(text: str) -> str:
-    """``text`` without control characters, terminal escapes, bidi overrides or lone surrogates."""
-    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 def write_atomically(path: Path, text: str) -> None:

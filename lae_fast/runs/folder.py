@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -18,15 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lae_fast.config import TrainConfig
+from lae_fast.errors import RunError, did_you_mean, printable
 from lae_fast.runs.events import KINDS, Evaluated, Event, encode
-from lae_fast.runs.files import (
-    CONFIG_FILE,
-    SWEEP_FILE,
-    RunError,
-    printable,
-    read_config,
-    write_atomically,
-)
+from lae_fast.runs.files import CONFIG_FILE, SWEEP_FILE, read_config, write_atomically
 from lae_fast.runs.log import EventReader
 from lae_fast.runs.summary import Summary, is_run, summarise
 
@@ -159,8 +152,7 @@ def _latest(root: Path) -> Path:
 def _not_found(root: Path, text: str, fitting: list[str], names: list[str]) -> str:
     if fitting:
         return f"'{text}' could be {', '.join(fitting[:4])}; give more of the name"
-    close = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
-    hint = f"did you mean '{close[0]}'?" if close else "`lae runs ls` lists the runs"
+    hint = did_you_mean(text, [*names, "latest"], "`lae runs ls` lists the runs", cutoff=0.4)
     return f"no run '{text}' in {root}; {hint}"
 
 

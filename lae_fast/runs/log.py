@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from lae_fast.errors import RunError
 from lae_fast.runs.events import Event, decode_many, encode
-from lae_fast.runs.files import BLOCK, EVENTS_FILE, RunError, open_own, open_regular
+from lae_fast.runs.files import BLOCK, EVENTS_FILE, open_own, open_regular
 
 _LONGEST_LINE = 1 << 20
 _HEAD = 128

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import logging
 import re
@@ -13,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError, did_you_mean
 from lae_fast.runs.files import write_atomically
 from lae_fast.sweeps.folder import JOBS, SweepFolder
 from lae_fast.sweeps.job import Job
@@ -194,6 +193,4 @@ def _refused(text: str) -> str:
     known = re.findall(r"- (\w+) \(default", text)
     if not (wrong and known):
         return " ".join(text.split())
-    close = difflib.get_close_matches(wrong[0], known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
-    return f"unknown key '{wrong[0]}'; {hint}"
+    return f"unknown key '{wrong[0]}'; {did_you_mean(wrong[0], known)}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lae_fast import config as settings
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError
 from lae_fast.sweeps.keys import check_keys
 
 RANGE_KEYS = ("low", "high", "log", "int")

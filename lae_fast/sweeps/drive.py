@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config import TrainConfig
+from lae_fast.errors import ConfigError
 from lae_fast.sweeps.executor import Executor
 from lae_fast.sweeps.folder import FAILED, Point, PointState, SweepFolder
 from lae_fast.sweeps.job import Job

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError
 from lae_fast.sweeps.job import Job
 
 PLACES = ("auto", "local", "slurm", "ray")

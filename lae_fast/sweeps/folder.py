@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from lae_fast import runs
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config import TrainConfig
+from lae_fast.errors import ConfigError, RunError
 from lae_fast.runs.files import (
     BLOCK,
     SWEEP_FILE,
-    RunError,
     open_own,
     open_regular,
     own_folder,

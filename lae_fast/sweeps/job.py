@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from lae_fast.runs.files import RunError, open_own
+from lae_fast.errors import RunError
+from lae_fast.runs.files import open_own
 from lae_fast.sweeps.folder import Note, SweepFolder
 
 if TYPE_CHECKING:

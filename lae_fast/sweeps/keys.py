@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError, did_you_mean
 
 
 def check_keys(keys: Iterable[str], known: Sequence[str], *, source: str) -> None:
@@ -16,6 +15,4 @@ def check_keys(keys: Iterable[str], known: Sequence[str], *, source: str) -> Non
     """
     for key in keys:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
-            raise ConfigError(f"{source}: unknown key '{key}'; {hint}")
+            raise ConfigError(f"{source}: unknown key '{key}'; {did_you_mean(key, known)}")

@@ -14,7 +14,8 @@ from typing import Any
 
 from lae_fast import config as settings
 from lae_fast import runs
-from lae_fast.config import DATASETS, ConfigError, TrainConfig
+from lae_fast.config import DATASETS, TrainConfig
+from lae_fast.errors import ConfigError
 from lae_fast.sweeps.draws import make_draw, parse_values
 from lae_fast.sweeps.keys import check_keys
 from lae_fast.sweeps.labels import label_of

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config import TrainConfig
+from lae_fast.errors import ConfigError
 from lae_fast.models import VAE, Model
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.sampling import ald

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import torch
 
-from lae_fast.ranks import RankLostError, Ranks
+from lae_fast.errors import RankLostError, TrainingError
+from lae_fast.ranks import Ranks
 from lae_fast.train import state as resume
-from lae_fast.train.errors import TrainingError
 from lae_fast.train.trainers.base import IterationStats
 from lae_fast.train.worker import Place, Worker
 

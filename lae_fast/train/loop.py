@@ -16,12 +16,12 @@ import torch
 from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.devices import pick_device
+from lae_fast.errors import RankLostError, TrainingError
 from lae_fast.models import LAE
-from lae_fast.ranks import ALONE, RankLostError, Ranks
+from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs.events import Evaluated, Event, Message, RunFinished, RunStarted
 from lae_fast.train.commands import CommandTaker
 from lae_fast.train.determinism import deterministic
-from lae_fast.train.errors import TrainingError
 from lae_fast.train.lockstep import follow, lead_away, lead_state
 from lae_fast.train.looks import Looks
 from lae_fast.train.session import Session

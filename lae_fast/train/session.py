@@ -12,8 +12,8 @@ import torch
 
 from lae_fast import data
 from lae_fast.config import TrainConfig
+from lae_fast.errors import CheckpointError
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.runs.checkpoint import CheckpointError
 from lae_fast.train import state as resume
 from lae_fast.train.best import Keeper
 from lae_fast.train.lockstep import lead, lead_state

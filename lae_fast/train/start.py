@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from lae_fast import data, runs
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config import TrainConfig
+from lae_fast.errors import ConfigError, DataError
 from lae_fast.models.build import check_networks
 from lae_fast.ranks import Ranks
 from lae_fast.runs import checkpoint
@@ -35,7 +36,7 @@ def load_data(config: TrainConfig, ranks: Ranks) -> data.Splits:
                     validation_fraction=config.validation_fraction,
                 )
                 check_networks(config, splits.train.image_shape, len(splits.train.class_names))
-            except (data.DataError, ConfigError) as problem:
+            except (DataError, ConfigError) as problem:
                 error = problem
         ranks.agree(error)
     assert splits is not None

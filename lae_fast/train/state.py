@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lae_fast.errors import CheckpointError
 from lae_fast.runs import checkpoint
-from lae_fast.runs.checkpoint import CheckpointError
 from lae_fast.train.trainers.base import Trainer
 
 STATE, PREVIOUS = _NAMES = "state", "state-previous"

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lae_fast import data
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config import TrainConfig
+from lae_fast.errors import ConfigError
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
 from lae_fast.models.conditional import condition

@@ -8,7 +8,7 @@ import click
 
 from lae_cli.shared.evaluate import evaluation_options, run_report
 from lae_cli.shared.results import json_line
-from lae_fast.runs import printable
+from lae_fast.errors import printable
 
 
 @click.command("eval")

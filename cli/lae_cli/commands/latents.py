@@ -10,7 +10,7 @@ import click
 
 from lae_cli.shared.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
 from lae_cli.shared.options import LARGEST
-from lae_fast.runs import printable
+from lae_fast.errors import printable
 
 if TYPE_CHECKING:
     from lae_fast.analysis.explore import Latents

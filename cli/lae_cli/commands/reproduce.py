@@ -9,8 +9,8 @@ import click
 
 from lae_cli.shared.labs import lab_options
 from lae_cli.shared.results import json_line
+from lae_fast.errors import printable
 from lae_fast.experiments import STUDIES
-from lae_fast.runs import printable
 
 if TYPE_CHECKING:
     from lae_fast.experiments.lab import Lab

@@ -15,7 +15,8 @@ from lae_cli.shared.results import json_line
 from lae_cli.terminal import vocabulary
 from lae_fast import config as settings
 from lae_fast import runs as store
-from lae_fast.runs import Summary, printable
+from lae_fast.errors import printable
+from lae_fast.runs import Summary
 
 _ROOT = click.option(
     "--run-root",

@@ -15,7 +15,7 @@ from lae_cli.progress.interrupts import Interrupts
 from lae_cli.shared import sweep_results
 from lae_cli.shared.options import LARGEST
 from lae_cli.shared.results import json_line
-from lae_fast.config import ConfigError
+from lae_fast.errors import ConfigError
 from lae_fast.sweeps import drive, executor, spec, table
 from lae_fast.sweeps.folder import FAILED, Point, SweepFolder
 

@@ -24,6 +24,7 @@ from lae_cli.shared.options import (
 from lae_cli.shared.results import print_result
 from lae_fast import config as settings
 from lae_fast import runs
+from lae_fast.errors import ConfigError
 
 if TYPE_CHECKING:
     from lae_fast.ranks import Ranks
@@ -151,7 +152,7 @@ def _settings(
             return config, None
         flags, file = {name: flags[name] for name in flags if name in settings.CHANGEABLE}, None
     if file is not None:
-        raise settings.ConfigError("--resume takes a run's own settings; drop --config")
+        raise ConfigError("--resume takes a run's own settings; drop --config")
     root = flags.get("run_root") or settings.resolve({}).run_root
     run = runs.find(root, resume)
     config = settings.resumed(runs.read_config(run), flags)

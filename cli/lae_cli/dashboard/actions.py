@@ -19,7 +19,7 @@ from lae_cli.dashboard.views.compare_view import CompareView
 from lae_cli.dashboard.views.dialogs import Ask, Confirm, Help
 from lae_cli.dashboard.views.latents_view import LatentsView
 from lae_cli.dashboard.views.runs_view import RunsView
-from lae_fast.runs import RunError, printable
+from lae_fast.errors import RunError, printable
 
 REPLAY_TICK = 0.25
 """Seconds between two pictures of a replay, or of the evaluations playing."""

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from textual_serve.server import Server
 
-from lae_fast.runs import RunError
+from lae_fast.errors import RunError
 
 HOST = "127.0.0.1"
 """Nobody else's machine: the page has no password."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from lae_fast.runs import printable
+from lae_fast.errors import printable
 
 LEAST_PYTHON = (3, 11)
 LEAST_TORCH = (2, 10)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lae_cli import exits
 from lae_fast import runs
-from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config import TrainConfig
+from lae_fast.errors import ConfigError
 
 
 def is_child() -> bool:

@@ -9,7 +9,7 @@ from types import TracebackType
 from lae_cli.progress.view import RunView
 from lae_cli.terminal import vocabulary
 from lae_fast.config import TrainConfig
-from lae_fast.runs import printable
+from lae_fast.errors import printable
 from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 
 LEAST_GAP = 2.0

@@ -13,7 +13,7 @@ from lae_cli.shared.options import LARGEST, device_option
 from lae_cli.shared.results import json_line
 from lae_fast import config as settings
 from lae_fast import runs
-from lae_fast.runs import printable
+from lae_fast.errors import printable
 
 if TYPE_CHECKING:
     from lae_fast.analysis.saved import SavedRun

@@ -32,7 +32,7 @@ class SettingType(_ParamType):
         self.name = _metavar(field)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value in the setting's type; raises `lae_fast.config.ConfigError`."""
+        """The value in the setting's type; raises `lae_fast.errors.ConfigError`."""
         return settings.parse(self._field.name, value, label=self._flag)
 
     def shell_complete(

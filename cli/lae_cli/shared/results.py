@@ -11,7 +11,7 @@ import click
 
 from lae_cli.progress.view import RunView
 from lae_cli.terminal import vocabulary
-from lae_fast.runs import printable
+from lae_fast.errors import printable
 
 
 def print_result(view: RunView, *, as_json: bool) -> None:

@@ -11,8 +11,8 @@ import click
 from lae_cli.progress.training import say
 from lae_cli.shared.results import json_line
 from lae_cli.terminal import vocabulary
+from lae_fast.errors import printable
 from lae_fast.experiments.outcome import Stat
-from lae_fast.runs import printable
 from lae_fast.sweeps import table
 from lae_fast.sweeps.folder import FAILED, PointState, SweepFolder
 from lae_fast.sweeps.spec import Sweep

@@ -9,7 +9,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from lae_fast.runs import printable
+from lae_fast.errors import printable
 
 # Terminals that draw only a few hundred glyphs, whatever their encoding.
 _FEW_GLYPHS = frozenset({"linux", "dumb", "vt100", "vt102", "vt220"})

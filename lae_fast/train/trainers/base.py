@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lae_fast import ops
+from lae_fast.errors import TrainingError
 from lae_fast.ranks import Ranks
-from lae_fast.train.errors import TrainingError
 from lae_fast.train.trainers.passes import Evaluator, make_encoder, make_evaluator
 
 REMEDY = "try a lower --learning-rate or --step-size"

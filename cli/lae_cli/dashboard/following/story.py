@@ -16,6 +16,7 @@ import numpy as np
 from lae_cli.dashboard.following.columns import EVALUATED, LOUD, PROGRESS, Columns, Table
 from lae_cli.terminal import vocabulary
 from lae_fast import runs
+from lae_fast.errors import printable
 from lae_fast.runs.events import (
     SCHEMA_VERSION,
     CommandTaken,
@@ -64,7 +65,7 @@ class Frame:
     @property
     def name(self) -> str:
         """The folder's name, printable."""
-        return runs.printable(self.path.name) or "?"
+        return printable(self.path.name) or "?"
 
     @property
     def chain(self) -> bool:
@@ -288,7 +289,7 @@ def problem(path: Path, summary: runs.Summary, skipped: int) -> str | None:
         return "the run folder is gone: it was deleted or moved"
     for file in (path, log):
         if file.exists() and not os.access(file, os.R_OK):
-            return f"cannot read {runs.printable(str(file))}: it belongs to somebody else"
+            return f"cannot read {printable(str(file))}: it belongs to somebody else"
     if summary.last_event is None:
         if newer(log):
             return "written by a newer version of lae; upgrade to read it"

@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from lae_fast.runs import printable
+from lae_fast.errors import printable
 
 _CSS = """
 {0} {{ align: center middle; }}
