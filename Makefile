@@ -48,28 +48,28 @@ wheel: $(STAMP) ## Build an sdist, and from it a wheel, into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 wheel-test: wheel ## Test the wheel with another torch (TORCH="torch==2.10.*") and no compiler
-	tests/wheel.sh dist/*.whl build/wheel-test
+	tests/tools/wheel.sh dist/*.whl build/wheel-test
 
 fuzz: $(STAMP) ## Feed broken input to every reader: FUZZ_EXAMPLES=10000 of each kind
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-10000} $(BIN)/python -m pytest -q --timeout 0 tests/test_fuzz_*.py
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-10000} $(BIN)/python -m pytest -q --timeout 0 $$(find tests -name 'test_fuzz*.py')
 
 sanitize: $(STAMP) ## Test the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer
-	PYTHON="$(abspath $(BIN))/python" tests/sanitize.sh build/sanitize
+	PYTHON="$(abspath $(BIN))/python" tests/tools/sanitize.sh build/sanitize
 
 emulate: $(STAMP) ## Test the CUDA kernels on the CPU; SANITIZE=address or thread watches them
-	PYTHON="$(abspath $(BIN))/python" tests/emulate.sh $(or $(SANITIZE),plain)
+	PYTHON="$(abspath $(BIN))/python" tests/tools/emulate.sh $(or $(SANITIZE),plain)
 
 mutants: $(STAMP) ## Plant CUDA mistakes in a copy of the kernels: each must turn a test red
-	$(BIN)/python tests/cuda_mutants.py
+	$(BIN)/python tests/tools/cuda_mutants.py
 
 sanitize-cuda: $(STAMP) ## Test the CUDA kernels under compute-sanitizer: memory, races, barriers
-	PYTHON="$(abspath $(BIN))/python" tests/sanitize_cuda.sh
+	PYTHON="$(abspath $(BIN))/python" tests/tools/sanitize_cuda.sh
 
 gpu: $(STAMP) ## Build, test, sanitize, measure and profile on this GPU, in ten minutes
 	$(BIN)/python benchmarks/gpu.py
 
 soak: $(STAMP) ## Train for SOAK_MINUTES=20 through kills and full disks; nothing may be lost
-	$(BIN)/python tests/soak.py --minutes $${SOAK_MINUTES:-20}
+	$(BIN)/python tests/tools/soak.py --minutes $${SOAK_MINUTES:-20}
 
 clean: ## Remove what was built (not .venv, data or runs)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

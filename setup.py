@@ -4,7 +4,7 @@ Both use PyTorch's stable ABI only, so one build serves every PyTorch from 2.10 
 ``LAE_BUILD_CUDA`` 1 insists on the CUDA kernels, 0 leaves them out; ``TORCH_CUDA_ARCH_LIST`` names
 the architectures (default: those of the visible GPUs, else the ones that people have, as far as
 nvcc knows them); ``LAE_SANITIZE`` builds the CPU kernels with these sanitizers (see
-``tests/sanitize.sh``).
+``tests/tools/sanitize.sh``).
 """
 
 import os

@@ -107,11 +107,11 @@ def _pytest(lines: Path, limit: float, *words: str) -> list[str]:
 
 def _tests(folder: Path, rehearsal: bool) -> Step:
     lines = folder / "tests.jsonl"
-    words = ["-m", "cuda", "--on=cuda", "--ignore=tests/test_train_graph.py"]
+    words = ["-m", "cuda", "--on=cuda", "--ignore=tests/train/trainers/test_graph.py"]
     words += ["-n", "auto", "--maxprocesses=4", "--dist=loadfile", "--timeout=60", "tests"]
     what = "all tests of the CUDA kernels but those of graphs"
     if rehearsal:
-        words = ["-m", "cuda", "--on=emulated", "tests/test_ops_log_ratio.py"]
+        words = ["-m", "cuda", "--on=emulated", "tests/ops/test_log_ratio.py"]
         what = "a file of tests, on the emulated device"
     return Step(
         "tests", what, BUDGETS["tests"],
@@ -122,10 +122,10 @@ def _tests(folder: Path, rehearsal: bool) -> Step:
 
 def _graphs(folder: Path, rehearsal: bool) -> Step:
     lines = folder / "graphs.jsonl"
-    words = ["-m", "cuda", "--on=cuda", "--timeout=60", "tests/test_train_graph.py"]
+    words = ["-m", "cuda", "--on=cuda", "--timeout=60", "tests/train/trainers/test_graph.py"]
     what = "a CUDA graph of every trainer, beside its kernels one by one"
     if rehearsal:
-        words = ["-k", "warm_up", "tests/test_train_graph.py"]
+        words = ["-k", "warm_up", "tests/train/trainers/test_graph.py"]
         what = "tests of graphs that need no GPU"
 
     def read(log: Path) -> Result:
@@ -141,7 +141,7 @@ def _sanitizer(tool: str, folder: Path) -> Step:
     lines = folder / f"{tool}.jsonl"
 
     def command(limit: float) -> list[str]:
-        return ["bash", "tests/sanitize_cuda.sh", *_pytest(lines, limit, "--spread")]
+        return ["bash", "tests/tools/sanitize_cuda.sh", *_pytest(lines, limit, "--spread")]
 
     return Step(
         tool, f"the operators' tests under compute-sanitizer's {tool}, as many as fit",

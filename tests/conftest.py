@@ -5,10 +5,11 @@ import os
 # As the command line does it, and before torch is loaded: waiting threads must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import emulator
 import pytest
 import torch
 from hypothesis import settings
+
+from helpers import emulator
 
 # Examples are derived from the test's name, so a failure is the same failure everywhere.
 settings.register_profile("lae", deadline=None, derandomize=True, max_examples=40)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs_for_tests
 import torch
-from test_cli_main import run as run_cli
 
+from helpers import small_runs
+from helpers.command_line import run as run_cli
 from lae_cli import exits
 from lae_fast import devices
 from lae_fast.analysis import attack, classify, evaluate, explore, saved
@@ -76,7 +76,7 @@ STUDIES = {"experiment": ["uniform"], "reproduce": ["--only", "uniform"]}
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for name, settings in MODELS.items():
-        runs_for_tests.trained(root, name=name, latent_dim=2, epochs=1, **settings)
+        small_runs.trained(root, name=name, latent_dim=2, epochs=1, **settings)
     return root
 
 

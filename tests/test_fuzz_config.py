@@ -8,7 +8,10 @@ import string
 from pathlib import Path
 from typing import Any
 
-from fuzz_cases import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.fuzz_cases import (
     HOSTILE,
     WORDS,
     broken_bytes,
@@ -18,9 +21,6 @@ from fuzz_cases import (
     randoms,
     refusal,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
 from lae_fast import config, runs
 from lae_fast.config import ConfigError, TrainConfig
 

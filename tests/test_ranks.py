@@ -7,21 +7,20 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from ranks_job import run
-from test_cli_main import ROOT
 from torch import Tensor
 
+from helpers.command_line import ROOT
+from helpers.ranks_job import run
 from lae_fast.data import binarize
 from lae_fast.ranks import ALONE, Ranks, meet
 
 SIZE = 2
 DTYPES = [torch.float64, torch.float32]
-HERE = Path(__file__).parent
+JOB = ROOT / "tests/helpers/ranks_job.py"
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +28,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[torch.dtype,
     """What every job gave, by dtype and rank; rank -1 is a process on its own."""
     folder = tmp_path_factory.mktemp("ranks")
     environ = os.environ | {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}:{HERE}", "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     jobs = [
-        subprocess.Popen(
-            [sys.executable, HERE / "ranks_job.py", folder, str(rank), str(SIZE)], env=environ
-        )
+        subprocess.Popen([sys.executable, JOB, folder, str(rank), str(SIZE)], env=environ)
         for rank in range(SIZE)
     ]
     try:

@@ -1,0 +1,62 @@
+"""The linear probe on latents whose classes are known to be there, or not to be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from helpers.image_sets import bright_images
+from lae_fast.analysis.probe import latent_law, train_probe
+from lae_fast.config import ConfigError
+from lae_fast.data import ImageSet
+from lae_fast.models.lae import mlp_lae
+from lae_fast.models.likelihoods import make_likelihood
+from lae_fast.models.vae import mlp_vae
+
+
+def passing_lae() -> torch.nn.Module:
+    """An LAE whose latents are the pixels."""
+    model = mlp_lae(3, 3, 3, make_likelihood("bernoulli"))
+    model.encoder = torch.nn.Identity()
+    model.phi.copy_(torch.eye(3))
+    return model
+
+
+def test_classes_in_the_latents_are_found() -> None:
+    images = bright_images()
+    result = train_probe(passing_lae(), images, images, epochs=60, learning_rate=0.05)
+    assert result.accuracy > 0.99
+    assert result.train_accuracy > 0.99
+    assert result.loss < 0.2
+
+
+def test_classes_that_are_not_there_are_not() -> None:
+    model = passing_lae()
+    model.phi.zero_()
+    result = train_probe(model, bright_images(), bright_images(), epochs=20, learning_rate=0.05)
+    assert result.accuracy < 0.45
+    assert result.loss == pytest.approx(torch.tensor(3.0).log().item(), abs=0.05)
+
+
+def test_the_probe_begins_with_a_relu() -> None:
+    """Latents that are negative throughout say nothing to it."""
+    model = passing_lae()
+    model.phi.copy_(-torch.eye(3))
+    result = train_probe(model, bright_images(), bright_images(), epochs=30, learning_rate=0.05)
+    assert result.accuracy < 0.5
+
+
+def test_law_of_the_latents() -> None:
+    images = bright_images(10)
+    vae = mlp_vae(3, 2, 8, make_likelihood("bernoulli"))
+    mean, std = latent_law(vae, images)
+    expected = vae.posterior(images.images.flatten(1) / 255)
+    assert torch.allclose(mean, expected[0], atol=1e-6)
+    assert torch.allclose(std, expected[1].exp(), atol=1e-6)
+    assert float(latent_law(passing_lae(), images)[1].unique()) == pytest.approx(0.05)
+
+
+def test_no_labels() -> None:
+    images = ImageSet(torch.zeros(4, 1, 1, 3, dtype=torch.uint8), torch.zeros(4).long(), ())
+    with pytest.raises(ConfigError, match="no classes"):
+        train_probe(passing_lae(), images, images)

@@ -1,0 +1,140 @@
+"""``lae runs`` on good, broken and hostile folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from helpers.dashboard_runs import answer, write_run
+from helpers.fake_trainer import StopRequest, train
+from lae_cli.commands.runs import runs as command
+from lae_fast import runs as store
+from lae_fast.config import TrainConfig
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("alpha", "beta"):
+        config = TrainConfig(run_root=str(tmp_path), name=name, epochs=2, steps=3)
+        list(train(config, stop=StopRequest()))
+    return tmp_path
+
+
+def invoke(root: Path, *args: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(command, [*args, "--run-root", str(root)], input=text)
+
+
+def test_ls(root: Path) -> None:
+    (root / "stray [bold]folder").mkdir()
+    (root / os.fsdecode(b"bad\xff\x1b[31m")).mkdir()
+    result = invoke(root, "ls")
+    assert result.exit_code == 0, result.output
+    for text in ("alpha", "beta", "finished", "T=3", "not a run", "stray [bold]folder"):
+        assert text in result.output
+    assert "\x1b" not in result.output
+    values = json.loads(invoke(root, "ls", "--json").output)
+    assert {value["name"] for value in values} >= {"alpha", "beta"}
+    assert values[0]["best_val_loss"] is None or values[0]["best_val_loss"] > 0
+
+
+def test_ls_empty(tmp_path: Path) -> None:
+    result = invoke(tmp_path / "none", "ls")
+    assert result.exit_code == 0
+    assert "lae train" in result.stderr
+    assert json.loads(invoke(tmp_path, "ls", "--json").output) == []
+
+
+def test_ls_names_sweeps(tmp_path: Path) -> None:
+    write_run(tmp_path / "wide", "point")
+    (tmp_path / "wide" / "sweep.json").write_text("{}")
+    result = invoke(tmp_path, "ls")
+    assert "no runs in" in result.stderr
+    assert f"wide is a sweep; `lae runs ls --run-root {tmp_path / 'wide'}`" in result.stderr
+    assert "point" in invoke(tmp_path / "wide", "ls").output
+
+
+def test_run_root_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAE_RUN_ROOT", str(root))
+    assert "alpha" in CliRunner().invoke(command, ["ls"]).output
+
+
+def test_show(root: Path) -> None:
+    output = invoke(root, "show", "al").output
+    assert "finished" in output
+    assert "nats/image" in output
+    assert "steps             3" in output
+    values = json.loads(invoke(root, "show", "latest", "--json").output)
+    assert values["config"]["steps"] == 3
+
+
+def test_unknown_run_names_the_closest(root: Path) -> None:
+    for verb in ("show", "rm", "export"):
+        result = invoke(root, verb, "alpah")
+        assert isinstance(result.exception, store.RunError)
+        assert "did you mean 'alpha'" in str(result.exception)
+
+
+def test_rm_asks(root: Path) -> None:
+    result = invoke(root, "rm", "alpha", text="n\n")
+    assert result.exit_code != 0
+    assert (root / "alpha").exists()
+    assert invoke(root, "rm", "alpha", "beta", text="y\n").exit_code == 0
+    assert not (root / "alpha").exists()
+    assert not (root / "beta").exists()
+
+
+def test_rm_refuses_foreign_folders(root: Path) -> None:
+    (root / "photos").mkdir()
+    result = invoke(root, "rm", "photos", "--yes", "--force")
+    assert isinstance(result.exception, store.RunError)
+    assert (root / "photos").exists()
+
+
+def test_export(root: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(invoke(root, "export", "alpha").output)))
+    assert rows[0]["type"] == "run_started"
+    assert rows[-1]["type"] == "run_finished"
+    out = root / "out.json"
+    result = invoke(root, "export", "alpha", "--format", "json", "--out", str(out))
+    assert (result.exit_code, result.output) == (0, "")
+    assert len(json.loads(out.read_text())["events"]) == len(rows)
+
+
+def test_failed_export_leaves_the_file_alone(root: Path) -> None:
+    (root / "empty").mkdir()
+    out = root / "precious.csv"
+    out.write_text("keep")
+    assert invoke(root, "export", "empty", "--out", str(out)).exit_code != 0
+    assert out.read_text() == "keep"
+
+
+def test_stop_is_answered_by_the_trainer(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "live", status=None, began=time.time() - 60)
+    answer(run, "stop", "an answer from before")
+
+    def trainer() -> None:
+        while (taken := store.take_command(run)) is None:
+            time.sleep(0.01)
+        answer(run, taken.name, f"stopping after {taken.args['after']}")
+
+    thread = threading.Thread(target=trainer, daemon=True)
+    thread.start()
+    done = invoke(tmp_path, "stop", "live", "--after", "epoch")
+    thread.join(5)
+    assert (done.exit_code, done.stderr) == (0, "live: stopping after epoch\n")
+
+
+def test_stop_without_a_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path, "done")
+    assert "done is finished: no trainer" in str(invoke(tmp_path, "stop", "done").exception)
+    write_run(tmp_path, "deaf", status=None, began=time.time() - 60)
+    monkeypatch.setattr("lae_cli.commands.runs.ANSWER_WITHIN", 0.1)
+    assert "has not answered" in str(invoke(tmp_path, "stop", "deaf").exception)

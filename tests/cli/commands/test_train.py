@@ -1,0 +1,251 @@
+"""``lae train`` with a stand-in trainer: settings, streams, results, signals, screens."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import fake_trainer
+from helpers.command_line import ROOT, run
+from lae_fast.config import TrainConfig
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Put the stand-in in the trainer's place; the configuration it gets lands in the dict."""
+    seen: dict[str, Any] = {}
+
+    def train(config: TrainConfig, *, stop: Any, resume: Any, ranks: Any = None) -> Any:
+        seen["config"] = config
+        return fake_trainer.train(config, stop=stop, resume=resume)
+
+    monkeypatch.setitem(sys.modules, "lae_fast.train", _module(train))
+    monkeypatch.setenv("LAE_RUN_ROOT", str(tmp_path / "runs"))
+    return seen
+
+
+def _module(train: Any) -> Any:
+    import types
+
+    module = types.ModuleType("lae_fast.train")
+    vars(module).update(
+        train=train,
+        StopRequest=fake_trainer.StopRequest,
+        TrainingError=fake_trainer.TrainingError,
+    )
+    return module
+
+
+Capsys = pytest.CaptureFixture[str]
+
+
+def test_only_given_flags_rank_above_file_and_environment(
+    trainer: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    file = tmp_path / "lae.toml"
+    file.write_text("epochs = 2\nsteps = 2\nhidden = 32\nmh = false\n")
+    monkeypatch.setenv("LAE_STEPS", "4")
+    code, _, _ = run(capsys, "train", "--config", str(file), "--hidden", "64", "--no-prior")
+    assert code == 0
+    config = trainer["config"]
+    assert (config.epochs, config.steps, config.hidden) == (2, 4, 64)
+    assert (config.mh, config.prior, config.whiten) == (False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--steps", "0"], "--steps must be at least 1, not 0"),
+        (["--learning-rate", "nan"], "--learning-rate must be a positive number"),
+        (["--temperature", "inf"], "--temperature must be"),
+        (["--step-size", "-1"], "--step-size must be 'auto' or a positive number"),
+        (["--step-size", "adaptive"], "--step-size must be"),
+        (["--epochs", "1.5"], "--epochs must be a whole number"),
+        (["--likelihood", "gausian"], "did you mean 'gaussian'"),
+        (["--device", "tpu"], "--device must be one of auto, cpu, cuda"),
+        (["--stepz", "3"], "--steps"),
+        (["--steps"], "requires an argument"),
+        (["digits"], "unexpected extra argument"),
+        (["--config", "/none.toml"], "/none.toml"),
+        (["--name", "../x"], "run name"),
+    ],
+)
+def test_bad_input_is_one_line(
+    trainer: dict[str, Any], args: list[str], text: str, capsys: Capsys
+) -> None:
+    code, out, err = run(capsys, "train", *args)
+    assert (code, out) == (2, "")
+    assert text in err
+    assert err.count("\n") == 1
+
+
+def test_json_result(trainer: dict[str, Any], capsys: Capsys, tmp_path: Path) -> None:
+    code, out, err = run(capsys, "train", "--epochs", "2", "--json", "--name", "mine")
+    assert code == 0
+    values = json.loads(out.splitlines()[-1])
+    needed = {"run", "epochs", "train_loss", "val_loss", "accept_rate", "step_size"}
+    needed |= {"images_per_second"}
+    assert values.keys() >= needed | {"status", "best_epoch", "elapsed", "run_dir"}
+    assert (values["run"], values["epochs"]) == ("mine", 2)
+    assert Path(values["run_dir"]).samefile(tmp_path / "runs" / "mine")
+    assert "epoch 2" in err
+    assert "\x1b" not in err
+
+
+def test_plain_lines_are_sparse(trainer: dict[str, Any], capsys: Capsys) -> None:
+    _, out, err = run(capsys, "train", "--epochs", "50")
+    assert len(err.splitlines()) <= 5
+    assert "nats/image" in out
+    assert out.count("\n") < 10
+
+
+def test_quiet(trainer: dict[str, Any], capsys: Capsys) -> None:
+    _, out, err = run(capsys, "train", "--epochs", "1", "--quiet")
+    assert err == ""
+    assert "val loss" in out
+
+
+def test_numerical_failure(trainer: dict[str, Any], capsys: Capsys) -> None:
+    code, out, err = run(
+        capsys, "train", "--epochs", "1", "--quiet", "--json", "--temperature", "666"
+    )
+    assert code == 1
+    assert err == "lae: the loss is not finite at iteration 7; try a smaller --step-size\n"
+    assert json.loads(out)["train_loss"] is None
+
+
+def _spawn(tmp_path: Path, *args: str, **extra: str) -> dict[str, Any]:
+    environ = {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}",
+        "FAKE_PAUSE": "0.01",
+        "LAE_RUN_ROOT": str(tmp_path),
+    }
+    # Sizes there would hide that of the terminal.
+    others = ("NO_COLOR", "LC_ALL", "FORCE_COLOR", "COLUMNS", "LINES")
+    kept = {k: v for k, v in os.environ.items() if k not in others}
+    command = [sys.executable, str(ROOT / "tests/helpers/fake_trainer.py"), "train", *args]
+    return {"args": command, "env": kept | environ | extra}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_signal_ends_the_run_cleanly(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    # A test runner under nohup hands down a SIGHUP that is ignored, and the command respects that.
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(
+            **_spawn(tmp_path, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(number, before)
+    assert process.stderr is not None
+    process.stderr.readline()  # the run has started
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert json.loads(out.splitlines()[-1])["status"] == "interrupted"
+    assert "stopping after this iteration" in err
+    assert "Traceback" not in err
+
+
+def test_second_interrupt_aborts(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        **_spawn(tmp_path, FAKE_PAUSE="20"), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 10
+    assert err.splitlines()[-1] == "lae: interrupted"
+
+
+def test_training_survives_a_closed_stderr(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        **_spawn(tmp_path, "--epochs", "3", "--json"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stdout is not None
+    process.stderr.close()
+    out = process.stdout.read()
+    process.wait(timeout=30)
+    assert json.loads(out)["epochs"] == 3
+
+
+def _screen(tmp_path: Path, rows: int, columns: int, **extra: str) -> str:
+    """What the live display writes to a terminal of that size."""
+    import fcntl
+    import struct
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    environ = {"TERM": "xterm-256color"} | extra
+    process = subprocess.Popen(
+        **_spawn(tmp_path, "--epochs", "4", **environ), stdout=subprocess.DEVNULL, stderr=slave
+    )
+    os.close(slave)
+    chunks = []
+    while select.select([master], [], [], 60)[0]:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:  # Linux reports the other end's close as an error
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    os.close(master)
+    assert process.wait(timeout=60) == 0
+    return b"".join(chunks).decode()
+
+
+def _last_frame(screen: str) -> list[str]:
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen).replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.rstrip("\n").split("\n")
+    top = max(n for n, line in enumerate(lines) if re.search(r"[╭+][─-] \S", line))
+    return lines[top:]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(24, 80), (50, 160), (20, 60), (10, 40), (4, 20)])
+def test_live_display_fits(tmp_path: Path, rows: int, columns: int) -> None:
+    frame = _last_frame(_screen(tmp_path, rows, columns))
+    assert len(frame) < rows
+    assert max(map(len, frame)) <= columns
+    if rows >= 24:
+        text = "\n".join(frame)
+        for word in ("train loss", "val loss", "acceptance", "target", "step size", "latents"):
+            assert word in text
+        assert any("\u2801" <= char <= "\u28ff" for char in text)
+        assert "[bold]not markup[/]" in text or "finished" in text
+
+
+def test_live_display_in_ascii_and_without_colour(tmp_path: Path) -> None:
+    screen = _screen(tmp_path, 24, 80, LC_ALL="C")
+    assert screen.isascii()
+    screen = _screen(tmp_path, 24, 80, NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*(3[0-7]|38;|9[0-7])[0-9;]*m", screen)
+    assert "in band" in screen or "low" in screen or "high" in screen
+
+
+def test_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    screen = _screen(tmp_path, 24, 80, TERM="dumb")
+    assert "\x1b" not in screen
+    assert "epoch 4" in screen

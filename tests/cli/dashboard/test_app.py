@@ -1,0 +1,674 @@
+"""The dashboard driven by its keys, on run folders without a trainer."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.events import MouseScrollUp
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Input, Static, Tabs
+
+from helpers.dashboard_runs import (
+    NOW,
+    answer,
+    dashboard,
+    drive,
+    edit_config,
+    progress,
+    say,
+    screen_text,
+    settle,
+    write_run,
+)
+from lae_cli.dashboard.app import Dashboard
+from lae_cli.dashboard.base import TABS
+from lae_cli.dashboard.views.charts_view import ChartsView
+from lae_cli.dashboard.views.dialogs import Ask, Confirm, Help
+from lae_cli.dashboard.views.latents_view import LatentsView
+from lae_cli.dashboard.views.pictures_view import PicturesView
+from lae_cli.dashboard.views.runs_view import RunsView
+from lae_fast import runs
+
+pytestmark = pytest.mark.usefixtures("quick_watcher")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two finished runs and, the newest, one that is going on."""
+    write_run(tmp_path, "old", began=NOW - 90_000, seed=1, steps=2, latent_dim=3)
+    write_run(tmp_path, "vae", began=NOW - 50_000, model="vae", status="stopped", epochs=3)
+    write_run(tmp_path, "live", began=time.time() - 60, status=None)
+    return tmp_path
+
+
+def sent(run: Path) -> dict[str, object] | None:
+    """The command that waits in a run folder."""
+    command = runs.take_command(run)
+    return None if command is None else {"name": command.name, **command.args}
+
+
+def notices(app: Dashboard) -> list[str]:
+    return [notice.message for notice in app._notifications]
+
+
+def text_of(app: Dashboard, selector: str) -> str:
+    return str(app.query_one(selector, Static).render())
+
+
+def test_opens_the_newest_run(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        assert app.opened == root / "live"
+        assert "running" in text_of(app, "#status")
+        figures = text_of(app, "#figures")
+        for words in (
+            "95.98",
+            "acceptance",
+            "0.579",
+            "ESS/step",
+            "split R-hat",
+            "10:00 left",
+            "512 MiB",
+        ):
+            assert words in figures
+        assert "0.42–0.72" in figures
+
+    drive(app, story)
+
+
+def test_opens_named_runs_and_overlays_the_others(root: Path) -> None:
+    app = dashboard(root, root / "old", root / "vae")
+
+    async def story(pilot: Pilot[None]) -> None:
+        assert app.opened == root / "old"
+        await pilot.press("2")
+        await settle(pilot, app)
+        titles = screen_text(app).splitlines()[2]
+        assert "A old" in titles
+        assert "B vae" in titles
+
+    drive(app, story)
+
+
+def test_views_have_keys(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        for place, name in enumerate(TABS):
+            await pilot.press(str(place + 1))
+            await pilot.pause()
+            assert app.view_name == name
+            assert app.query_one(Tabs).active == name
+
+    drive(app, story)
+
+
+def test_new_events_appear(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        assert app.frame is not None
+        before = len(app.frame.history)
+        say(root / "live", *(progress(i, time.time() - 300) for i in range(200, 205)))
+        await settle(pilot, app)
+        assert app.frame is not None
+        assert len(app.frame.history) == before + 5
+
+    drive(app, story)
+
+
+def test_no_chain_is_said_and_not_judged(root: Path) -> None:
+    app = dashboard(root, root / "vae")
+
+    async def story(pilot: Pilot[None]) -> None:
+        text = screen_text(app)
+        assert "no chain" in text
+        assert "nan" not in text.lower()
+        assert "stuck" not in text
+        await pilot.press("5")
+        await settle(pilot, app)
+        row = next(line for line in screen_text(app).splitlines() if "vae z=2" in line)
+        assert "nan" not in row
+
+    drive(app, story)
+
+
+# Control
+
+
+def test_pause_is_sent_and_acknowledged(root: Path) -> None:
+    app, run = dashboard(root), root / "live"
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("p")
+        await pilot.pause()
+        assert sent(run) == {"name": "pause"}
+        assert "pause asked" in text_of(app, "#status")
+        answer(run, "pause", "paused")
+        await settle(pilot, app)
+        await settle(pilot, app)
+        assert app.pending is None
+        assert "live: paused" in notices(app)
+
+    drive(app, story)
+
+
+def test_an_answer_from_before_is_no_answer(root: Path) -> None:
+    app, run = dashboard(root), root / "live"
+    answer(run, "checkpoint", "weights written")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("k")
+        await settle(pilot, app)
+        assert app.pending is not None
+
+    drive(app, story)
+
+
+def test_stop_asks_first(root: Path) -> None:
+    app, run = dashboard(root), root / "live"
+
+    async def story(pilot: Pilot[None]) -> None:
+        for no in ("n", "escape", "enter"):  # the button at hand is no
+            await pilot.press("x")
+            await pilot.pause()
+            assert isinstance(app.screen, Confirm)
+            await pilot.press(no)
+            await pilot.pause()
+            assert sent(run) is None
+        for key, after in (("x", "epoch"), ("X", "now")):
+            await pilot.press(key, "y")
+            await pilot.pause()
+            assert sent(run) == {"name": "stop", "after": after}
+
+    drive(app, story)
+
+
+def test_step_size_is_checked_before_it_is_sent(root: Path) -> None:
+    app, run = dashboard(root), root / "live"
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("z")
+        await pilot.pause()
+        for text in ("-1", "nan", "quick"):
+            app.screen.query_one(Input).value = text
+            await pilot.press("enter")
+            assert isinstance(app.screen, Ask)
+            assert sent(run) is None
+        app.screen.query_one(Input).value = "2e-3"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert sent(run) == {"name": "step_size", "value": 0.002}
+
+    drive(app, story)
+
+
+def test_read_only_sends_and_writes_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    app, run = dashboard(root, root / "live", readonly=True), root / "live"
+
+    async def story(pilot: Pilot[None]) -> None:
+        for key in "pkxXze":
+            await pilot.press(key)
+            await pilot.pause()
+            assert len(app.screen_stack) == 1
+        assert sent(run) is None
+        assert "read-only" in text_of(app, "#status")
+
+    drive(app, story)
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_a_finished_run_takes_no_commands(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("p")
+        await pilot.pause()
+        assert sent(root / "old") is None
+        assert "old is finished: no trainer is there" in notices(app)
+
+    drive(app, story)
+
+
+# Charts
+
+
+def test_charts_change_their_axes(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        await settle(pilot, app)
+        chart = app.query_one(ChartsView).panel.chart
+        whole = chart._x_min, chart._x_max
+        await pilot.press("y", "l", "s")
+        assert (chart.log_x, chart.log_y, chart.window) == (True, True, 5)
+        assert chart._x_max < 3  # log10 of 120 iterations
+        assert "log y, log x, mean of 5" in screen_text(app)
+        await pilot.press("y", "l", "S", "plus")
+        assert chart.zoomed
+        assert chart._x_max - chart._x_min < whole[1] - whole[0]
+        narrow = chart._x_min
+        await pilot.press("right")
+        assert chart._x_min > narrow
+        await pilot.press("0")
+        assert (chart._x_min, chart._x_max) == pytest.approx(whole)
+        await pilot.press("u")
+        assert chart._x_max == pytest.approx(6, abs=0.2)  # epochs
+
+    drive(app, story)
+
+
+def test_read_out_under_cursor_and_mouse(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        await settle(pilot, app)
+        chart = app.query_one(ChartsView).panel.chart
+        await pilot.press("full_stop")
+        assert "iteration" in screen_text(app).splitlines()[2]
+        by_key = chart.cursor
+        await pilot.hover(chart, offset=(chart.size.width - 3, 5))
+        await pilot.pause()
+        assert chart.cursor is not None
+        assert by_key is not None
+        assert chart.cursor > by_key
+        x, values = chart.read(120.0)
+        assert x == 120
+        assert [line.label for line, _ in values] == ["train loss", "val loss"]
+        assert values[1][1] == pytest.approx(102.57, abs=0.01)
+
+    drive(app, story)
+
+
+def test_a_chart_out_of_sight_holds_no_points(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        await settle(pilot, app)
+        chart = app.query_one(ChartsView).panel.chart
+        await pilot.press("plus")
+        zoomed = chart._x_min, chart._x_max
+        await pilot.press("1")
+        await settle(pilot, app)
+        assert chart.drawing is None
+        await pilot.press("2")
+        await settle(pilot, app)
+        assert chart.drawing is not None
+        assert (chart._x_min, chart._x_max) == zoomed
+        assert "train loss" in screen_text(app)
+
+    drive(app, story)
+
+
+def test_mouse_wheel_zooms_a_chart(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        await settle(pilot, app)
+        chart = app.query_one(ChartsView).panel.chart
+        before = chart._x_max - chart._x_min
+        await pilot._post_mouse_events([MouseScrollUp], chart, offset=(20, 8))
+        await pilot.pause()
+        assert chart._x_max - chart._x_min < before
+
+    drive(app, story)
+
+
+def test_non_finite_values_leave_charts_alone(root: Path) -> None:
+    began, bad = NOW - 90_000, (float("nan"), float("inf"), -float("inf"), 1e300)
+    events = [replace(progress(121 + i, began), train_loss=value) for i, value in enumerate(bad)]
+    say(root / "old", *events)
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        await settle(pilot, app)
+        chart = app.query_one(ChartsView).panel.chart
+        for _ in range(2):
+            assert 50 < chart._y_min < chart._y_max < 600 or chart.log_y
+            await pilot.press("y")
+
+    drive(app, story)
+
+
+def test_every_quantity_can_be_drawn(root: Path) -> None:
+    app = dashboard(root, root / "live", root / "vae", root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        seen = set()
+        for _ in range(14):
+            await pilot.press("m", "y")
+            await pilot.pause()
+            seen.add(app.query_one(ChartsView).metric.title)
+        assert len(seen) == 14
+
+    drive(app, story)
+
+
+# Latents and pictures
+
+
+def test_scrubbing_through_evaluations(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("3")
+        await settle(pilot, app)
+        assert "epoch 6 (6 of 6)" in text_of(app, "#caption")
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        assert "epoch 4 (4 of 6)" in text_of(app, "#caption")
+        await pilot.press("left_curly_bracket")
+        assert "epoch 1 (1 of 6)" in text_of(app, "#caption")
+        await pilot.press("4")
+        await pilot.pause()
+        assert "epoch 1 (1 of 6)" in screen_text(app)
+        await pilot.press("right_curly_bracket")
+        assert "epoch 6 (6 of 6)" in screen_text(app)
+
+    drive(app, story)
+
+
+def test_latents_in_other_planes_zoomed_and_panned(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("3")
+        await settle(pilot, app)
+        plot = app.query_one(LatentsView).plot
+        captions = []
+        for _ in range(4):
+            captions.append(text_of(app, "#caption").split(" · ")[1])
+            await pilot.press("a")
+        assert captions[0].startswith("PCA of 3 latents")
+        assert captions[1:] == ["z1 across, z2 up", "z1 across, z3 up", "z2 across, z3 up"]
+        left, right, *_ = plot.bounds()
+        await pilot.press("plus", "right")
+        closer = plot.bounds()
+        assert closer[1] - closer[0] == pytest.approx((right - left) / 1.25)
+        assert (closer[0] + closer[1]) / 2 > (left + right) / 2
+        await pilot.press("0")
+        assert plot.bounds()[:2] == pytest.approx((left, right))
+
+    drive(app, story)
+
+
+def test_classes_have_letters_and_a_ring(root: Path) -> None:
+    app = dashboard(root, root / "vae")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("3")
+        await settle(pilot, app)
+        text = screen_text(app)
+        for letter in "0123456789":
+            assert f"{letter} " in text_of(app, "#legend")
+        assert any(0x2800 < ord(c) < 0x2900 for c in text)
+        assert "ring: |z| = 1" in text
+
+    drive(app, story)
+
+
+def test_pictures_show_every_kind_and_change_size(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("4")
+        await settle(pilot, app)
+        page = text_of(app, "#page")
+        for heading in ("reconstructions below", "samples of the prior", "from one image"):
+            assert heading in page
+        assert "(not drawn" not in page
+        before = len(page.splitlines())
+        await pilot.press("minus", "minus")
+        await pilot.pause()
+        assert len(text_of(app, "#page").splitlines()) < before
+        assert app.query_one(PicturesView).max_scroll_y >= 0
+
+    drive(app, story, size=(100, 30))
+
+
+# Runs and comparison
+
+
+def order(app: Dashboard) -> list[str]:
+    return [summary.name for summary in app.query_one(RunsView).listed()]
+
+
+def test_runs_are_sorted_and_filtered(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("5")
+        await settle(pilot, app)
+        assert order(app) == ["live", "vae", "old"]  # by age
+        await pilot.press("o")
+        assert order(app) == ["live", "old", "vae"]  # by name
+        await pilot.press("O")
+        assert order(app) == ["vae", "old", "live"]
+        await pilot.press("slash", *"stopped")
+        assert order(app) == ["vae"]
+        await pilot.press("enter", "enter")
+        await settle(pilot, app)
+        assert app.opened == root / "vae"
+        await pilot.press("5", "escape")
+        assert len(order(app)) == 3
+
+    drive(app, story)
+
+
+def test_runs_without_a_figure_come_last_either_way(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("5")
+        await settle(pilot, app)
+        view = app.query_one(RunsView)
+        view._sort(8)  # acceptance, which the vae does not have
+        assert order(app)[-1] == "vae"
+        view._sort(8)
+        assert order(app)[-1] == "vae"
+
+    drive(app, story)
+
+
+def test_marked_runs_are_compared(root: Path) -> None:
+    app = dashboard(root, root / "live")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("5")
+        await settle(pilot, app)
+        await pilot.press("down", "down", "space")
+        await settle(pilot, app)
+        assert app.marked == (root / "old",)
+        await pilot.press("6")
+        await settle(pilot, app)
+        table = app.query_one("#compare").query_one(DataTable)
+        rows = {str(table.get_row_at(i)[0]): table.get_row_at(i) for i in range(table.row_count)}
+        assert [str(cell) for cell in rows["steps"][1:]] == ["10", "2"]
+        assert "hidden" not in rows
+        await pilot.press("a")
+        await pilot.pause()
+        assert table.row_count > 30
+        await pilot.press("5", "space")
+        await settle(pilot, app)
+        assert app.marked == ()
+
+    drive(app, story)
+
+
+def test_next_run_and_the_one_before(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("n")
+        assert app.opened == root / "vae"
+        await pilot.press("b", "b")
+        assert app.opened == root / "old"
+
+    drive(app, story)
+
+
+# Replay
+
+
+def test_replay_runs_holds_and_ends(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("R")
+        await pilot.pause()
+        assert app.replaying is not None
+        shown = app.shown().frame
+        assert shown is not None
+        assert len(shown.history) < 30
+        await pilot.press("space")
+        assert not app.replaying.playing
+        at = app.replaying.at
+        await pilot.press("right_square_bracket", "greater_than_sign")
+        assert app.replaying.at > at
+        await pilot.press("p")
+        assert sent(root / "old") is None
+        await pilot.press("right_curly_bracket")
+        shown = app.shown().frame
+        assert shown is not None
+        assert shown.finished is not None
+        await pilot.press("R")
+        assert app.replaying is None
+
+    drive(app, story)
+
+
+def test_a_live_run_has_no_replay(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("R")
+        await pilot.pause()
+        assert app.replaying is None
+        assert "a replay is for runs that have ended" in notices(app)
+
+    drive(app, story)
+
+
+# Export, help, commands
+
+
+def test_every_view_exports(root: Path, tmp_path: Path) -> None:
+    app = dashboard(root, root / "old", root / "vae")
+    out = {
+        view: {ending: tmp_path / f"{view}.{ending}" for ending in ("csv", "json", "svg")}
+        for view in range(1, 7)
+    }
+
+    async def story(pilot: Pilot[None]) -> None:
+        for view, files in out.items():
+            await pilot.press(str(view))
+            await settle(pilot, app)
+            for file in files.values():
+                await pilot.press("e")
+                await pilot.pause()
+                app.screen.query_one(Input).value = str(file)
+                await pilot.press("enter")
+                await pilot.pause()
+                assert len(app.screen_stack) == 1
+
+    drive(app, story, size=(80, 24))
+    for files in out.values():
+        rows = list(csv.reader(files["csv"].open()))
+        objects = json.loads(files["json"].read_text())
+        assert len(rows) == len(objects) + 1 > 1
+        assert list(objects[0]) == rows[0]
+        assert files["svg"].read_text().startswith("<svg")
+
+
+def test_export_refuses_what_it_cannot_write(root: Path, tmp_path: Path) -> None:
+    app = dashboard(root, root / "old")
+    (tmp_path / "taken.csv").write_text("mine")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("e")
+        await pilot.pause()
+        for name in ("taken.csv", "a.xlsx", "no/such/folder.csv", ""):
+            app.screen.query_one(Input).value = str(tmp_path / name) if name else ""
+            await pilot.press("enter")
+            await pilot.pause()
+            assert isinstance(app.screen, Ask)
+        await pilot.press("escape")
+
+    drive(app, story)
+    assert (tmp_path / "taken.csv").read_text() == "mine"
+
+
+def test_help_and_palette_know_every_key(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(app.screen, Help)
+        page = str(app.screen.query_one(Static).render())
+        await pilot.press("escape")
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+        for binding in app.BINDINGS:
+            assert binding.description in titles
+            shown = {"left_square_bracket": "[", "right_square_bracket": "]"}
+            key = shown.get(binding.key, binding.key_display or binding.key)
+            if len(key) == 1:
+                assert f" {key}" in page, key
+
+    drive(app, story)
+
+
+def test_themes_change_while_it_runs(root: Path) -> None:
+    app = dashboard(root)
+
+    async def story(pilot: Pilot[None]) -> None:
+        for theme in ("textual-light", "ansi-dark", "nord"):
+            app.theme = theme
+            await pilot.pause()
+        assert "running" in screen_text(app)
+
+    drive(app, story)
+
+
+def test_small_and_smaller(root: Path) -> None:
+    app = dashboard(root, root / "old", root / "vae")
+
+    async def story(pilot: Pilot[None]) -> None:
+        for size in ((40, 10), (12, 4), (1, 1), (80, 24)):
+            await pilot.resize_terminal(*size)
+            for key in "123456":
+                await pilot.press(key)
+                await pilot.pause()
+        assert "old" in screen_text(app)
+
+    drive(app, story)
+
+
+def test_settings_of_another_version_are_shown(root: Path) -> None:
+    edit_config(root / "old", brand_new={"a": [1]}, steps="many", mh="perhaps", target_accept=7)
+    app = dashboard(root, root / "old", root / "vae")
+
+    async def story(pilot: Pilot[None]) -> None:
+        for key in "123456":
+            await pilot.press(key)
+            await settle(pilot, app)
+        table = app.query_one("#compare").query_one(DataTable)
+        names = [str(table.get_row_at(i)[0]) for i in range(table.row_count)]
+        assert "brand_new" in names
+
+    drive(app, story)

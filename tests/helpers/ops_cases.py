@@ -1,0 +1,177 @@
+"""Inputs for the operators' tests: evaluated proposals of any shape, dtype, layout, device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.float64)
+LAYOUTS = ("contiguous", "transposed", "sliced", "offset")
+# Around what the kernels treat differently: a block of four, a tile, a chunk, threads, GPU blocks.
+SIZES = (0, 1, 3, 4, 5, 255, 257, 4095, 4097, 16384, 16385, 32767, 32769, 70001)
+
+shapes = st.one_of(
+    st.lists(st.integers(0, 9), max_size=4).map(tuple),
+    st.integers(0, 5000).map(lambda n: (n,)),
+)
+dtypes = st.sampled_from(DTYPES)
+layouts = st.sampled_from(LAYOUTS)
+seeds = st.integers(0, 2**63 - 1)
+steps = st.integers(0, 2**62)
+step_sizes = st.floats(1e-6, 1.0)
+temperatures = st.floats(1e-3, 10.0)
+
+
+def lay_out(values: Tensor, layout: str) -> Tensor:
+    """The same values in a tensor of the given memory layout."""
+    if layout == "transposed" and values.dim() >= 2:
+        return values.transpose(0, -1).contiguous().transpose(0, -1)
+    if layout == "sliced" and values.dim() >= 1:
+        wide = values.new_full((*values.shape[:-1], 2 * values.shape[-1]), float("nan"))
+        view = wide[..., ::2]
+        view.copy_(values)
+        return view
+    if layout == "offset":
+        long = values.new_full((values.numel() + 3,), float("nan"))
+        view = long[3:].view(values.shape)
+        view.copy_(values)
+        return view
+    return values.clone()
+
+
+def rng_of(seed: int, step: int, device: str = "cpu") -> Tensor:
+    return torch.tensor([seed, step], dtype=torch.int64, device=device)
+
+
+def scalar(value: float, device: str = "cpu") -> Tensor:
+    return torch.tensor(value, dtype=torch.float64, device=device)
+
+
+@dataclass
+class Case:
+    """The arguments of `ald_step_` up to `info`, in order."""
+
+    phi: Tensor
+    grad: Tensor
+    potential: Tensor
+    proposal: Tensor
+    grad_proposal: Tensor
+    potential_proposal: Tensor
+    rng: Tensor
+    info: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+    def evaluated(self) -> tuple[Tensor, ...]:
+        """The arguments of `ald_log_ratio`."""
+        return self.tensors()[:6]
+
+    def clone(self) -> Case:
+        return Case(*(t.clone() for t in self.tensors()))
+
+
+def make_case(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    *,
+    device: str = "cpu",
+    layout: str = "contiguous",
+    seed: int = 0,
+    step: int = 0,
+) -> Case:
+    """A state near a proposal, so that its log ratio is of order one."""
+    generator = torch.Generator().manual_seed(seed % 2**31)
+
+    def draw(scale: float = 1.0) -> Tensor:
+        return scale * torch.randn(shape, generator=generator, dtype=dtype)
+
+    phi, grad = draw(), draw()
+    proposal, grad_proposal = phi + draw(0.1), grad + draw(0.1)
+    like_phi = [lay_out(t.to(device), layout) for t in (phi, grad, proposal, grad_proposal)]
+    return Case(
+        phi=like_phi[0],
+        grad=like_phi[1],
+        potential=scalar(3.0, device),
+        proposal=like_phi[2],
+        grad_proposal=like_phi[3],
+        potential_proposal=scalar(3.2, device),
+        rng=rng_of(seed, step, device),
+        info=torch.tensor([9.0, 9.0, 1.5, 2.0], dtype=torch.float64, device=device),
+    )
+
+
+@dataclass
+class Rows:
+    """The arguments of `ald_step_rows_` up to `step_sizes`, in order."""
+
+    x: Tensor
+    grad: Tensor
+    potential: Tensor
+    proposal: Tensor
+    grad_proposal: Tensor
+    potential_proposal: Tensor
+    rng: Tensor
+    accepted: Tensor
+    info: Tensor
+    step_sizes: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+    def clone(self) -> Rows:
+        return Rows(*(t.clone() for t in self.tensors()))
+
+    def drift(self) -> tuple[Tensor, ...]:
+        """The arguments of `ald_propose_rows`."""
+        return self.x, self.grad, self.rng, self.step_sizes
+
+
+def make_rows(
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    *,
+    device: str = "cpu",
+    layout: str = "contiguous",
+    seed: int = 0,
+    step: int = 0,
+) -> Rows:
+    """Chains near their proposals, so that log ratios are of order one."""
+    case = make_case(shape, dtype, device=device, layout=layout, seed=seed, step=step)
+    generator = torch.Generator().manual_seed(seed % 2**31 + 1)
+    n, d = shape
+    potential = 3 + torch.randn(n, generator=generator, dtype=torch.float64)
+    change = torch.randn(n, generator=generator, dtype=torch.float64)
+    etas = 0.01 * (1 + torch.rand(d, generator=generator, dtype=torch.float64))
+    vectors = [lay_out(t.to(device), layout) for t in (potential, potential + change, etas)]
+    accepted = torch.zeros(n, dtype=torch.bool, device=device)
+    info = torch.cat([case.info, case.info.new_tensor([7.0])])
+    return Rows(
+        case.phi, case.grad, vectors[0], case.proposal, case.grad_proposal, vectors[1],
+        case.rng, accepted, info, vectors[2],
+    )  # fmt: skip
+
+
+Extras = dict[str, Any]
+
+
+def make_extras(rows: Rows, terms: int, on_latents: bool, layout: str) -> tuple[Rows, Extras]:
+    """Every optional argument: a prior, potentials in several terms, outputs of their own."""
+    n = len(rows.x)
+    generator = torch.Generator().manual_seed(n)
+    parts = torch.randn(n * terms, generator=generator, dtype=torch.float64) / terms
+    z = torch.randn(n, 3 * terms, generator=generator, dtype=torch.float64)
+    outputs = [lay_out(torch.full_like(rows.x, 5.0), layout) for _ in range(3)]
+    rows.potential_proposal = lay_out(parts.to(rows.x.device), layout)
+    latents = lay_out(z.to(rows.x), layout) if on_latents else None
+    names = ("next_proposal", "x_trace", "grad_trace")
+    return rows, {"prior": 0.7, "latents": latents} | dict(zip(names, outputs, strict=True))
+
+
+def largest(values: Tensor) -> float:
+    """Largest absolute value; 0 of nothing."""
+    return float(values.abs().max()) if values.numel() else 0.0
