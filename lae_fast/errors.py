@@ -49,6 +49,16 @@ def did_you_mean(
     return otherwise or f"there are {', '.join(known)}"
 
 
+def reason(error: Exception) -> str:
+    """Why something failed, in words: no error number, no class name."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return text[:1].lower() + text[1:]
+
+
 class InputError(ValueError):
     """Input that cannot be used; the message is one line that says what to do.
 

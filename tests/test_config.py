@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_fast.config import ConfigError, TrainConfig, load_json, parse, resolve
+from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.settings import load_json, parse, resolve
 
 
 def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
@@ -52,8 +53,10 @@ def test_bad_file(tmp_path: Path, text: str, message: str) -> None:
 def test_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "none.toml", tmp_path, tmp_path / "binary"):
-        with pytest.raises(ConfigError, match="cannot read"):
+        with pytest.raises(ConfigError, match="cannot read") as refusal:
             resolve({}, file=path, environ={})
+        assert "rrno" not in str(refusal.value)
+        assert "codec" not in str(refusal.value)
 
 
 def test_environment_messages_name_the_variable() -> None:

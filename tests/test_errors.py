@@ -70,6 +70,19 @@ def test_printable_spells_out_what_a_terminal_would_obey() -> None:
     errors.printable(hostile).encode()
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "x"), "no such file or directory"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "it is not UTF-8 text"),
+        (RecursionError("maximum recursion depth exceeded"), "it is nested too deeply"),
+        (ValueError("Invalid value (at line 1, column 9)"), "invalid value (at line 1, column 9)"),
+    ],
+)
+def test_reasons_are_words(error: Exception, text: str) -> None:
+    assert errors.reason(error) == text
+
+
 def test_suggestions() -> None:
     known = ["steps", "latest", "LAE"]
     assert errors.did_you_mean("stepz", known) == "did you mean 'steps'?"

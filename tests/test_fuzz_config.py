@@ -23,6 +23,7 @@ from helpers.fuzz_cases import (
 )
 from lae_fast import config, runs
 from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.settings import load_json, resolve, resumed
 
 NAMES = list(config.field_types())
 VALID = b"""# A comment
@@ -66,7 +67,7 @@ def test_toml(tmp_path_factory: Any, chance: random.Random, noise: bytes) -> Non
     path = folder(tmp_path_factory) / "lae.toml"
     make = (lambda: broken_bytes(chance, VALID), lambda: toml_file(chance), lambda: noise)
     path.write_bytes(chance.choice(make)())
-    refusal(lambda: config.resolve({}, file=path, environ={}), ConfigError)
+    refusal(lambda: resolve({}, file=path, environ={}), ConfigError)
 
 
 @fuzz(150)
@@ -79,7 +80,7 @@ def test_environment(chance: random.Random, noise: str) -> None:
         f"LAE_{chance.choice(names).upper()}": chance.choice(values)
         for _ in range(chance.randrange(1, 3))
     }
-    refusal(lambda: config.resolve({}, environ=environ), ConfigError)
+    refusal(lambda: resolve({}, environ=environ), ConfigError)
 
 
 @fuzz(150)
@@ -95,8 +96,8 @@ def test_config_json(tmp_path_factory: Any, chance: random.Random, noise: bytes)
         lambda: b"[" * chance.choice((900, 5000, 200_000)),
     )
     path.write_bytes(chance.choices(make, (6, 3, 1, 0.1))[0]())
-    refusal(lambda: config.load_json(path), ConfigError)
-    refusal(lambda: config.resumed(runs.read_config(run), {"epochs": 3}), ConfigError)
+    refusal(lambda: load_json(path), ConfigError)
+    refusal(lambda: resumed(runs.read_config(run), {"epochs": 3}), ConfigError)
     summary = runs.summarise(run)
     assert summary.status in ("starting", "crashed", "not a run")
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from lae_cli.progress.display import Look, picture
 from lae_cli.progress.view import RunView
 from lae_fast import runs
-from lae_fast.config import TrainConfig
 from lae_fast.runs.events import Evaluated, Event, Progress
+from lae_fast.settings import from_dict
 
 WIDTH, HEIGHT = 120, 36
 
@@ -39,7 +39,7 @@ class Replayed(RunView):
 
 def main(run: Path, share: float = 0.9) -> None:
     """Write the picture beside this file."""
-    config = TrainConfig.from_dict(runs.read_config(run))
+    config = from_dict(runs.read_config(run))
     view = Replayed(replace(config, run_root=str(run.parent)))
     events: list[Event] = runs.EventReader(run).poll()
     steps = [e for e in events if isinstance(e, Progress | Evaluated)]

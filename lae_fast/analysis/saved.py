@@ -17,6 +17,7 @@ from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
 from lae_fast.runs import checkpoint
+from lae_fast.settings import from_dict
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _rebuild(
     run: Path, name: str, tensors: dict[str, Tensor], about: dict[str, Any]
 ) -> tuple[TrainConfig, Model]:
     try:
-        config = TrainConfig.from_dict(about["config"])
+        config = from_dict(about["config"])
         model = _filled(config, tensors, _image_shape(tensors, about), about.get("classes", 0))
     except _MISFITS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

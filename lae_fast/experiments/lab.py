@@ -13,10 +13,11 @@ import torch
 
 from lae_fast import runs
 from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits, open_run
-from lae_fast.config import TrainConfig, load_json
+from lae_fast.config import TrainConfig
 from lae_fast.data import ImageSet, Splits
 from lae_fast.errors import CheckpointError, NotTrainedError
 from lae_fast.experiments.outcome import Outcome, Stat, Table, stat
+from lae_fast.settings import from_dict, load_json
 
 ELSEWHERE = ("run_root", "name", "device", "data_dir", "download", "checkpoint_interval")
 """Settings that do not change what is learned."""
@@ -66,7 +67,7 @@ class Lab:
         """The settings of a training of this lab, validated on the test set as published."""
         base = {"validation": "test"} | (QUICK if self.quick else FULL)
         place = {"run_root": str(self.run_root), "data_dir": self.data_dir}
-        return TrainConfig.from_dict(base | place | settings)
+        return from_dict(base | place | settings)
 
     def published_lae(self, **settings: Any) -> dict[str, Any]:
         """The LAE as it was published: no prior, a temperature of 1 / batch, step size 1e-3."""

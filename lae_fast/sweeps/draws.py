@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lae_fast import config as settings
+from lae_fast import settings
+from lae_fast.config import field_types
 from lae_fast.errors import ConfigError
 from lae_fast.sweeps.keys import check_keys
 
@@ -103,7 +104,7 @@ def _range(name: str, table: Mapping[str, Any], label: str) -> Range:
 
 
 def _types(name: str) -> tuple[type, ...]:
-    hint = settings.field_types()[name]
+    hint = field_types()[name]
     return getattr(hint, "__args__", (hint,))
 
 

@@ -28,6 +28,7 @@ from lae_fast.runs.files import (
     own_folder,
     write_atomically,
 )
+from lae_fast.settings import from_dict
 from lae_fast.sweeps.spec import Sweep, Wanted, identity
 
 JOBS = ".jobs"
@@ -231,7 +232,7 @@ class SweepFolder:
     def _config(self, name: str, values: Mapping[str, Any]) -> TrainConfig:
         if not runs.is_name(name):
             raise ConfigError(f"{name!r} is not a name")
-        return self._placed(TrainConfig.from_dict(values), name)
+        return self._placed(from_dict(values), name)
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:

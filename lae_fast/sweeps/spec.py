@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lae_fast import config as settings
-from lae_fast import runs
+from lae_fast import runs, settings
 from lae_fast.config import DATASETS, TrainConfig
 from lae_fast.errors import ConfigError
 from lae_fast.sweeps.draws import make_draw, parse_values
@@ -225,7 +224,7 @@ def _points(
 
 def _config(values: Mapping[str, Any], label: str, source: str) -> TrainConfig:
     try:
-        config = TrainConfig.from_dict(values)
+        config = settings.from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"{source}: point {label}: {error}") from error
     if config.dataset not in DATASETS and not Path(config.dataset).expanduser().exists():

@@ -30,10 +30,11 @@ from helpers.fuzz_cases import (
     refusal,
 )
 from lae_fast.analysis.saved import open_run
-from lae_fast.config import ConfigError, TrainConfig, resumed
+from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.data import DataError
 from lae_fast.runs import RunError, read_config
 from lae_fast.runs.checkpoint import CheckpointError
+from lae_fast.settings import resumed
 from lae_fast.train import TrainingError, train
 
 REFUSALS = (CheckpointError, ConfigError, DataError, RunError)

@@ -27,6 +27,7 @@ from lae_fast.runs.events import (
     RunFinished,
     RunStarted,
 )
+from lae_fast.settings import from_dict
 from lae_fast.train import StopRequest, TrainingError, train
 from lae_fast.train.trainers.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, StepSizeControl
 
@@ -36,7 +37,7 @@ def config(tmp_path: Path, **settings: object) -> TrainConfig:
         "run_root": str(tmp_path), "epochs": 3, "steps": 2, "hidden": 32, "latent_dim": 2,
         "device": "cpu", "learning_rate": 1e-3,
     }  # fmt: skip
-    return TrainConfig.from_dict({**defaults, **settings})
+    return from_dict({**defaults, **settings})
 
 
 def test_a_run_tells_its_story_in_events_and_on_disk(tmp_path: Path) -> None:

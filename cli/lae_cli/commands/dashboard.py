@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from lae_fast import config as settings
 from lae_fast import runs as store
+from lae_fast import settings
 
 PORT = 8321
 

@@ -13,8 +13,9 @@ import click
 
 from lae_cli.shared.results import json_line
 from lae_cli.terminal import vocabulary
-from lae_fast import config as settings
 from lae_fast import runs as store
+from lae_fast import settings
+from lae_fast.config import TrainConfig
 from lae_fast.errors import printable
 from lae_fast.runs import Summary
 
@@ -234,6 +235,6 @@ def _local_time(moment: float | None) -> str:
 
 def _changed(config: dict[str, Any]) -> list[tuple[str, str]]:
     """The settings that are not the default."""
-    defaults = settings.TrainConfig().to_dict()
+    defaults = TrainConfig().to_dict()
     changed = {k: v for k, v in config.items() if k in defaults and v != defaults[k]}
     return [(name.replace("_", "-"), str(value)) for name, value in changed.items()]

@@ -22,8 +22,8 @@ from lae_cli.shared.options import (
     setting_options,
 )
 from lae_cli.shared.results import print_result
-from lae_fast import config as settings
-from lae_fast import runs
+from lae_fast import runs, settings
+from lae_fast.config import CHANGEABLE, TrainConfig
 from lae_fast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def train(
 
 
 def _lead(
-    config: settings.TrainConfig, run: Path | None, ranks: Ranks, *, as_json: bool, quiet: bool
+    config: TrainConfig, run: Path | None, ranks: Ranks, *, as_json: bool, quiet: bool
 ) -> int:
     """Train and show it; the exit code."""
     from lae_fast.train import StopRequest
@@ -119,7 +119,7 @@ def _lead(
     return code or {"interrupted": exits.INTERRUPTED, "failed": exits.FAILED}.get(status, 0)
 
 
-def _follow(config: settings.TrainConfig, run: Path | None, ranks: Ranks) -> None:
+def _follow(config: TrainConfig, run: Path | None, ranks: Ranks) -> None:
     """Train with the first rank, in silence, until it says stop."""
     from lae_fast.train import train as run_training
 
@@ -128,7 +128,7 @@ def _follow(config: settings.TrainConfig, run: Path | None, ranks: Ranks) -> Non
         pass
 
 
-def _words(ctx: click.Context, config: settings.TrainConfig, resume: str | None) -> list[str]:
+def _words(ctx: click.Context, config: TrainConfig, resume: str | None) -> list[str]:
     """The command line of each of several processes."""
     from lae_cli.processes import background
 
@@ -143,14 +143,14 @@ def _words(ctx: click.Context, config: settings.TrainConfig, resume: str | None)
 
 def _settings(
     flags: dict[str, Any], file: str | None, resume: str | None
-) -> tuple[settings.TrainConfig, Path | None]:
+) -> tuple[TrainConfig, Path | None]:
     """The settings, and the run folder to continue if one is named."""
     if resume is None:
         config = settings.resolve(flags, file=file)
         resume = torchrun.run_to_continue(config) if torchrun.was_restarted() else None
         if resume is None:
             return config, None
-        flags, file = {name: flags[name] for name in flags if name in settings.CHANGEABLE}, None
+        flags, file = {name: flags[name] for name in flags if name in CHANGEABLE}, None
     if file is not None:
         raise ConfigError("--resume takes a run's own settings; drop --config")
     root = flags.get("run_root") or settings.resolve({}).run_root
@@ -159,9 +159,7 @@ def _settings(
     return dataclasses.replace(config, run_root=str(run.parent), name=run.name), run
 
 
-def _in_background(
-    config: settings.TrainConfig, given: dict[str, Any], config_file: str | None
-) -> int:
+def _in_background(config: TrainConfig, given: dict[str, Any], config_file: str | None) -> int:
     """Train in another process, show it here, and say how to come back; the exit code."""
     from lae_cli.dashboard import launch
     from lae_cli.processes import background
@@ -182,7 +180,7 @@ def _in_background(
 
 
 def _farewell(run: Path, root: str, *, ended: bool) -> list[str]:
-    usual = root == settings.TrainConfig.run_root
+    usual = root == TrainConfig.run_root
     where = shlex.quote(run.name if usual else os.path.join(root, run.name))
     if ended:
         return [f"{run} has ended; `lae runs show {where}` shows what it came to"]

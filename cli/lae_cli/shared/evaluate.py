@@ -11,8 +11,8 @@ import click
 from lae_cli.shared.opened import WHICH_RUN
 from lae_cli.shared.options import LARGEST
 from lae_cli.terminal.console import make_console, plain
-from lae_fast import config as settings
 from lae_fast import runs
+from lae_fast.config import TrainConfig
 
 if TYPE_CHECKING:
     from lae_fast.analysis.evaluate import Report
@@ -46,7 +46,7 @@ def run_report(
     run: str, run_root: str | None, device: str, **options: Any
 ) -> tuple[Path, Report, TrainConfig]:
     """Evaluate the run that the options name; say on stderr that this takes a moment."""
-    root = run_root or settings.TrainConfig().run_root
+    root = run_root or TrainConfig().run_root
     path = runs.find(root, run)
     from lae_fast.devices import pick_device
 

@@ -11,7 +11,7 @@ import click
 
 from lae_cli.shared.options import LARGEST, device_option
 from lae_cli.terminal.console import make_console, plain
-from lae_fast import config as settings
+from lae_fast import settings
 
 if TYPE_CHECKING:
     from lae_fast.experiments.lab import Lab

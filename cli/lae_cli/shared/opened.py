@@ -11,8 +11,8 @@ import click
 
 from lae_cli.shared.options import LARGEST, device_option
 from lae_cli.shared.results import json_line
-from lae_fast import config as settings
 from lae_fast import runs
+from lae_fast.config import TrainConfig
 from lae_fast.errors import printable
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Opened:
         from lae_fast.analysis.saved import open_run
         from lae_fast.devices import pick_device
 
-        path = runs.find(self.root or settings.TrainConfig().run_root, self.name)
+        path = runs.find(self.root or TrainConfig().run_root, self.name)
         return open_run(path, self.checkpoint, pick_device(self.device))
 
     @functools.cached_property

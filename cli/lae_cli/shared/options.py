@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lae_fast import config as settings
+from lae_fast.config import DATASETS, GROUPS, TrainConfig, field_types
+from lae_fast.settings import ENV_PREFIX, flag_of, parse
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -33,7 +34,7 @@ class SettingType(_ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The value in the setting's type; raises `lae_fast.errors.ConfigError`."""
-        return settings.parse(self._field.name, value, label=self._flag)
+        return parse(self._field.name, value, label=self._flag)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -43,7 +44,7 @@ class SettingType(_ParamType):
 
         choices = self._field.metadata["choices"] or ()
         if self._field.name == "dataset":
-            choices = settings.DATASETS
+            choices = DATASETS
         return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
 
 
@@ -82,23 +83,28 @@ class GroupedCommand(click.Command):
 
 
 def setting_options() -> list[click.Parameter]:
-    """One option a field of `TrainConfig`."""
-    return [_option(field) for field in dataclasses.fields(settings.TrainConfig)]
+    """One option per field of `TrainConfig`, each in its section of the help."""
+    options: list[click.Parameter] = []
+    group = ""
+    for field in dataclasses.fields(TrainConfig):
+        group = GROUPS.get(field.name, group)
+        options.append(_option(field, group))
+    return options
 
 
 def device_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add the setting ``--device`` of `lae train`; the command gets its name as ``device``."""
-    (field,) = (f for f in dataclasses.fields(settings.TrainConfig) if f.name == "device")
+    (field,) = (f for f in dataclasses.fields(TrainConfig) if f.name == "device")
     add = click.option(
         "--device", type=SettingType(field, "--device"), metavar=_metavar(field),
-        default=field.default, envvar=f"{settings.ENV_PREFIX}DEVICE", help=_help(field),
+        default=field.default, envvar=f"{ENV_PREFIX}DEVICE", help=_help(field),
     )  # fmt: skip
     return add(command)
 
 
 def given_settings(ctx: click.Context) -> dict[str, Any]:
     """The settings that stand on the command line, so that files and environment rank below."""
-    names = settings.field_types()
+    names = field_types()
     return {
         name: value
         for name, value in ctx.params.items()
@@ -106,15 +112,9 @@ def given_settings(ctx: click.Context) -> dict[str, Any]:
     }
 
 
-def flag_of(name: str) -> str:
-    """The flag of a setting: ``--latent-dim`` for ``latent_dim``."""
-    return "--" + name.replace("_", "-")
-
-
-def _option(field: dataclasses.Field[Any]) -> GroupedOption:
-    flag, group = flag_of(field.name), field.metadata["group"]
-    text = _help(field)
-    if settings.field_types()[field.name] is bool:
+def _option(field: dataclasses.Field[Any], group: str) -> GroupedOption:
+    flag, text = flag_of(field.name), _help(field)
+    if field_types()[field.name] is bool:
         both = f"{flag}/--no-{flag.removeprefix('--')}"
         return GroupedOption([both, field.name], default=None, help=text, group=group)
     return GroupedOption(

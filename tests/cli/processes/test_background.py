@@ -11,7 +11,8 @@ from helpers.command_line import ROOT, python
 from lae_cli.processes import background
 from lae_cli.processes.background import Background, EarlyEndError
 from lae_fast import runs
-from lae_fast.config import TrainConfig, resolve
+from lae_fast.config import TrainConfig
+from lae_fast.settings import resolve
 
 FAKE = [str(ROOT / "tests/helpers/fake_trainer.py")]
 
