@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from helpers.small_trainers import CASES, STEPS, Frozen, gradients, images, small_model
+from lae_fast.errors import TrainingError
 from lae_fast.models.lae import LAE
 from lae_fast.models.likelihoods import Bernoulli, make_likelihood
 from lae_fast.sampling import ald
-from lae_fast.train.errors import TrainingError
 from lae_fast.train.trainers.batch import LAETrainer
 from lae_fast.train.trainers.image import ImageLAETrainer
 from lae_fast.train.trainers.passes import (

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from helpers.small_trainers import Frozen, gradients, images, small_model, small_vae
+from lae_fast.errors import TrainingError
 from lae_fast.ranks import Ranks
 from lae_fast.sampling import ald
-from lae_fast.train.errors import TrainingError
 from lae_fast.train.trainers.base import standard_normal
 from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
 

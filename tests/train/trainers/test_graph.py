@@ -20,10 +20,10 @@ from helpers.small_trainers import (
     small_model,
     trainer_of,
 )
+from lae_fast.errors import TrainingError
 from lae_fast.ranks import Ranks
 from lae_fast.train import state as resume
 from lae_fast.train.determinism import deterministic
-from lae_fast.train.errors import TrainingError
 from lae_fast.train.trainers import graph
 from lae_fast.train.trainers.base import Learner, read
 from lae_fast.train.trainers.graph import GraphedTrainer, guarded_iteration, why_not

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from helpers.small_trainers import CASES, STEPS, Frozen, gradients, images, small_model
+from lae_fast.errors import TrainingError
 from lae_fast.models.lae import LAE
 from lae_fast.ops import chains_ref
 from lae_fast.sampling import ald
 from lae_fast.sampling.whitening import RidgeMap
-from lae_fast.train.errors import TrainingError
 from lae_fast.train.trainers.image import ImageLAETrainer
 from lae_fast.train.trainers.passes import AutogradEvaluator, ExplicitEvaluator
 
