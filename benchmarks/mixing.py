@@ -11,6 +11,7 @@ if they mixed. Each adapts its step size towards acceptance 0.574 in its warm-up
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,7 @@ def main() -> None:
     with torch.no_grad():
         h = model.encoder(x)
 
-    def nll(z: torch.Tensor) -> torch.Tensor:
-        return model.likelihood.nll(model.decoder(z), x)
-
+    nll = partial(model.nll, x)
     z = h @ model.phi.T
     warm = sample_per_image(nll, z, draws=1, warmup=2000, chains=CHAINS, spread=0.0, seed=1)
     # The phi of least norm that gives these latents: exact, because there are fewer images than

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of, normal
 from lae_fast.errors import DataError
 from lae_fast.models import Model
-from lae_fast.models.conditional import condition
 from lae_fast.sampling.marginal import importance_sampling, refine_proposal
 
 SCORES = ("mse", "elbo", "likelihood")
@@ -97,25 +97,22 @@ def anomaly_scores(model: Model, images: ImageSet, score: str = "mse", *, seed: 
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for chunk, labels in images.to(device_of(model)).chunks(CHUNK):
-        condition(model, labels)
-        x = to_pixels(chunk)
+        there, x = model.given(labels), to_pixels(chunk)
         if score == "likelihood":
-            parts.append(_nll(model, x, seed))
+            parts.append(_nll(there, x, seed))
             continue
         with torch.no_grad():
             if score == "mse":
-                parts.append((model.decode(model.encode(x)) - x).square().mean(1))
+                parts.append((there.decode(there.encode(x)) - x).square().mean(1))
             else:
                 noise = normal((len(x), model.latent_dim), generator, x)
-                reconstruction, prior = model.terms(x, noise)
+                reconstruction, prior = there.terms(x, noise)
                 parts.append(reconstruction + prior)
     return torch.cat(parts).double().cpu()
 
 
 def _nll(model: Model, x: Tensor, seed: int) -> Tensor:
-    def nll(z: Tensor) -> Tensor:
-        return model.likelihood.nll(model.decoder(z), x)
-
+    nll = partial(model.nll, x)
     proposal = refine_proposal(nll, model.encode(x), steps=100, seed=seed)
     return importance_sampling(nll, proposal, samples=200, seed=seed).nll
 

@@ -23,7 +23,6 @@ from lae_fast.devices import device_of, normal
 from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
 from lae_fast.models.classifier import ConvClassifier
-from lae_fast.models.conditional import condition
 from lae_fast.runs import checkpoint
 from lae_fast.runs.files import own_folder
 
@@ -72,8 +71,7 @@ class Neighbours:
         """Neighbours of the images at ``index`` ``(n,)``: ``(N n, c, h, w)``, N runs of n."""
         mean, std = (t[index].repeat(self.count, 1) for t in (self.mean, self.std))
         z = mean + std * normal(mean.shape, self.generator, mean)
-        condition(self.model, self.labels[index])
-        return self.model.decode(z).view(-1, *self.shape)
+        return self.model.given(self.labels[index]).decode(z).view(-1, *self.shape)
 
 
 @dataclass(frozen=True)

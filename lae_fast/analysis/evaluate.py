@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from lae_fast import data
 from lae_fast.analysis.saved import held_out_images, open_run
 from lae_fast.devices import normal
 from lae_fast.models import Model
-from lae_fast.models.conditional import condition
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.marginal import (
     annealed_importance_sampling,
@@ -125,18 +124,17 @@ def evaluate_run(
     x = data.to_pixels(some.images)
     parts = []
     for pixels, labels in some.chunks(CHUNK):
-        condition(model, labels)
-        chunk = data.to_pixels(pixels)
-        nll = _nll_of(model, chunk)
-        proposal = refine_proposal(nll, model.encode(chunk), seed=seed)
+        there, chunk = model.given(labels), data.to_pixels(pixels)
+        nll = partial(there.nll, chunk)
+        proposal = refine_proposal(nll, there.encode(chunk), seed=seed)
         parts.append(importance_sampling(nll, proposal, samples=samples, seed=seed))
     values = torch.cat([part.nll for part in parts])
     ais = None
-    condition(model, some.labels)
     if ais_images:
         first = x[:ais_images]
+        nll = partial(model.given(some.labels[:ais_images]).nll, first)
         shape = (len(first), model.latent_dim)
-        ais = annealed_importance_sampling(_nll_of(model, first), shape, seed=seed, device=device)
+        ais = annealed_importance_sampling(nll, shape, seed=seed, device=device)
     return Report(
         run=run.name,
         model=config.model,
@@ -146,13 +144,13 @@ def evaluate_run(
         nll=float(values.mean()),
         nll_error=float(values.std()) / math.sqrt(len(values)),
         effective=float(torch.cat([part.effective for part in parts]).mean()),
-        negative_elbo=own_bound(model, x, seed=seed),
+        negative_elbo=own_bound(model.given(some.labels), x, seed=seed),
         dimensions=x.shape[1],
         ais=None if ais is None else ais.mean,
         ais_error=None if ais is None else ais.standard_error,
         ais_images=min(ais_images, len(x)),
         ais_nll=None if ais is None else float(values[:ais_images].mean()),
-        chain=chain_report(model, x, seed=seed),
+        chain=chain_report(model, x, some.labels, seed=seed),
     )
 
 
@@ -167,20 +165,20 @@ def own_bound(model: Model, x: Tensor, *, seed: int = 0) -> float:
     return total / BOUND_SAMPLES - model.own_entropy
 
 
-def chain_report(model: Model, x: Tensor, *, seed: int = 0) -> ChainReport:
+def chain_report(model: Model, x: Tensor, labels: Tensor, *, seed: int = 0) -> ChainReport:
     """Run per-image chains on the first images and say how they mix."""
-    some = x[:CHAIN_IMAGES]
-    start = model.encode(some)
+    some, there = x[:CHAIN_IMAGES], model.given(labels[:CHAIN_IMAGES])
+    start = there.encode(some)
     began = time.perf_counter()
     draws, warmup = 2000, 1000
     chains = sample_per_image(
-        _nll_of(model, some), start, draws=draws, warmup=warmup, precondition=True, seed=seed
+        partial(there.nll, some), start, draws=draws, warmup=warmup, precondition=True, seed=seed
     )
     seconds = (time.perf_counter() - began) * draws / (draws + warmup)
     size = effective_sample_size(chains.latents)
     rhat = split_rhat(chains.latents)
     within = chains.latents.flatten(0, 1)
-    means = model.encode(x)
+    means = model.given(labels).encode(x)
     # Law of total variance: spread of the means, plus the spread around them.
     spread = within.var(0).mean(0)
     return ChainReport(
@@ -193,7 +191,3 @@ def chain_report(model: Model, x: Tensor, *, seed: int = 0) -> ChainReport:
         latent_mean=tuple(means.mean(0).tolist()),
         latent_std=tuple((means.var(0) + spread).sqrt().tolist()),
     )
-
-
-def _nll_of(model: Model, x: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda z: model.likelihood.nll(model.decoder(z), x)

@@ -8,7 +8,7 @@ on the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of, normal
 from lae_fast.errors import ConfigError
-from lae_fast.models.conditional import condition
 
 LAWS = ("prior", "data")
 CHUNK = 2048
@@ -54,23 +53,22 @@ def make_generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def choose_label(run: SavedRun, name: str | None, held_out: Callable[[], ImageSet]) -> None:
-    """Set the label under which a conditional model decodes from now on.
+def choose_label(run: SavedRun, name: str | None, held_out: Callable[[], ImageSet]) -> SavedRun:
+    """The run, with the class that its conditional model decodes.
 
     Args:
         run: the model.
-        name: of a class; None takes all classes in rotation, one image after another.
+        name: of a class; None decodes all classes in rotation, one image after another.
         held_out: gives images that know the classes' names.
 
     Raises:
         ConfigError: no such class, or the model is not conditional.
     """
     if name is None:
-        condition(run.model, torch.arange(max(1, run.classes)))
-        return
+        return replace(run, label=None)
     if not run.config.conditional:
         raise ConfigError(f"'{run.path.name}' is not conditional; it has no label to choose")
-    condition(run.model, torch.tensor([_class_index(name, held_out())]))
+    return replace(run, label=_class_index(name, held_out()))
 
 
 @torch.no_grad()
@@ -118,18 +116,16 @@ def reconstruct(
     generator = make_generator(seed)
     shown, decoded, square, nll = [], [], 0.0, 0.0
     for chunk, labels in images.to(device_of(run.model)).chunks(CHUNK):
-        condition(run.model, labels)
-        x = to_pixels(chunk)
+        model, x = run.model.given(labels), to_pixels(chunk)
         noisy = x
         if noise:
             noisy = (x + noise * normal(x.shape, generator, x)).clamp(0, 1)
-        z = run.model.encode(noisy)
+        z = model.encode(noisy)
         if draw:
-            z = run.model.draw(noisy, normal(z.shape, generator, z))
-        output = run.model.decoder(z)
-        mean = run.model.likelihood.mean(output)
+            z = model.draw(noisy, normal(z.shape, generator, z))
+        mean = model.decode(z)
         square += float((mean - x).square().sum(dtype=torch.float64))
-        nll += float(run.model.likelihood.nll(output, x).sum(dtype=torch.float64))
+        nll += float(model.nll(x, z).sum(dtype=torch.float64))
         shown.append(run.as_images(noisy))
         decoded.append(run.as_images(mean))
     return Reconstructions(
@@ -143,8 +139,7 @@ def latents_of(run: SavedRun, images: ImageSet) -> Latents:
     """Mean latents of images."""
     parts = []
     for chunk, labels in images.to(device_of(run.model)).chunks(CHUNK):
-        condition(run.model, labels)
-        parts.append(run.model.encode(to_pixels(chunk)))
+        parts.append(run.model.given(labels).encode(to_pixels(chunk)))
     return Latents(torch.cat(parts).cpu(), images.labels.cpu(), images.class_names)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,7 @@ from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of
 from lae_fast.errors import ConfigError
-from lae_fast.models import LAE
-from lae_fast.models.conditional import condition
+from lae_fast.models import LAE, Model
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
 
@@ -85,14 +85,10 @@ def infer(
     Raises:
         ConfigError: ``phi`` for a model that has none, or for too many images.
     """
-    model = run.model
-    images = images.to(device_of(model))
+    images = images.to(device_of(run.model))
+    model = run.model.given(images.labels)
     x = to_pixels(images.images)
-    condition(model, images.labels)
-
-    def nll(z: Tensor) -> Tensor:
-        return model.likelihood.nll(model.decoder(z), x)
-
+    nll = partial(model.nll, x)
     began = time.perf_counter()
     if method == "phi":
         if not isinstance(model, LAE):
@@ -112,7 +108,7 @@ def infer(
             nll, model.encode(x), draws=draws, warmup=warmup, chains=chains, mh=mh, seed=seed
         )
     seconds = time.perf_counter() - began
-    mean_image, spread = _moments(run, result.latents.flatten(0, 1))
+    mean_image, spread = _moments(model, result.latents.flatten(0, 1))
     result = replace(result, latents=result.latents.cpu())
     flat = result.latents.flatten(0, 1)
     return PosteriorSummary(
@@ -128,11 +124,11 @@ def infer(
 
 
 @torch.no_grad()
-def _moments(run: SavedRun, draws: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(model: Model, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the decoded draws ``(k, n, d_z)``, each ``(n, d_x)``."""
     total = square = draws.new_zeros(())
     for z in draws:
-        image = run.model.decode(z)
+        image = model.decode(z)
         total, square = total + image, square + image.square()
     mean = total / len(draws)
     return mean, (square / len(draws) - mean.square()).clamp(min=0).sqrt()

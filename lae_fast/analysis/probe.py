@@ -13,7 +13,6 @@ from lae_fast.data import ImageSet, batch_indices, to_pixels
 from lae_fast.devices import device_of, normal
 from lae_fast.errors import ConfigError
 from lae_fast.models import VAE, Model
-from lae_fast.models.conditional import condition
 from lae_fast.models.lae import EVALUATION_STD
 
 CHUNK = 2048
@@ -43,13 +42,12 @@ def latent_law(model: Model, images: ImageSet) -> tuple[Tensor, Tensor]:
     """
     means, stds = [], []
     for chunk, labels in images.to(device_of(model)).chunks(CHUNK):
-        condition(model, labels)
-        x = to_pixels(chunk)
-        if isinstance(model, VAE):
-            mean, log_std = model.posterior(x)
+        there, x = model.given(labels), to_pixels(chunk)
+        if isinstance(there, VAE):
+            mean, log_std = there.posterior(x)
             stds.append(torch.exp(log_std))
         else:
-            mean = model.encode(x)
+            mean = there.encode(x)
             stds.append(torch.full_like(mean, EVALUATION_STD))
         means.append(mean)
     return torch.cat(means), torch.cat(stds)

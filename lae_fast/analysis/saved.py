@@ -30,6 +30,8 @@ class SavedRun:
         model: in evaluation mode; its parameters require no gradient.
         image_shape: channels, height, width.
         classes: of the data set; 0 without labels.
+        label: the class that `decode` draws from a conditional model; None takes all classes in
+            rotation, one image after another.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class SavedRun:
     model: Model
     image_shape: tuple[int, int, int]
     classes: int = 0
+    label: int | None = None
 
     def as_images(self, pixels: Tensor) -> Tensor:
         """Pixels ``(n, d_x)`` in [0, 1] as bytes ``(n, c, h, w)`` on the CPU."""
@@ -47,7 +50,9 @@ class SavedRun:
 
         The model decodes them where its weights are.
         """
-        return self.as_images(self.model.decode(z.to(device_of(self.model))))
+        rotation = torch.arange(len(z)) % max(1, self.classes)
+        labels = rotation if self.label is None else torch.tensor([self.label])
+        return self.as_images(self.model.given(labels).decode(z.to(device_of(self.model))))
 
 
 def open_run(run: Path, name: str = "best", device: torch.device | str = "cpu") -> SavedRun:

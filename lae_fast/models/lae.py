@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from lae_fast.models.autoencoder import Autoencoder
 from lae_fast.models.likelihoods import Likelihood
 from lae_fast.models.mlp import MLP
 
@@ -14,7 +15,7 @@ EVALUATION_STD = 0.05
 """Standard deviation of z around phi g(x) in evaluation (both papers)."""
 
 
-class LAE(nn.Module):
+class LAE(Autoencoder):
     """Latents are ``z = phi g(x; psi)``; the decoder ``theta`` gives ``p(x | z)``.
 
     ``phi`` is a buffer: it is saved with the model and moved by Langevin steps alone, never by an
@@ -38,8 +39,7 @@ class LAE(nn.Module):
         feature_dim: int,
         latent_dim: int,
     ) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        super().__init__(encoder, decoder, likelihood)
         phi = torch.empty(latent_dim, feature_dim)
         self.register_buffer("phi", nn.init.orthogonal_(phi))
 
@@ -71,11 +71,7 @@ class LAE(nn.Module):
         The papers evaluate at N(phi g(x), 0.05^2).
         """
         z = self.draw(x, noise)
-        return self.likelihood.nll(self.decoder(z), x), 0.5 * z.square().sum(1)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean images of the latents, ``(n, d_z)`` to ``(n, d_x)``, in [0, 1]."""
-        return self.likelihood.mean(self.decoder(z))
+        return self.nll(x, z), 0.5 * z.square().sum(1)
 
 
 def mlp_lae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> LAE:

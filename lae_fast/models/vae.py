@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lae_fast.models.autoencoder import Autoencoder
 from lae_fast.models.likelihoods import Likelihood
 from lae_fast.models.mlp import MLP
 
 
-class VAE(nn.Module):
+class VAE(Autoencoder):
     """``q(z | x) = N(mu(x), diag(sigma(x)^2))``; encoder and decoder as in the LAE.
 
     Args:
@@ -22,8 +23,7 @@ class VAE(nn.Module):
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, latent_dim: int
     ) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        super().__init__(encoder, decoder, likelihood)
         self.latent_dim = latent_dim
 
     @property
@@ -45,10 +45,6 @@ class VAE(nn.Module):
         mean, log_std = self.posterior(x)
         return mean + torch.exp(log_std) * noise
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean images of the latents, in [0, 1]."""
-        return self.likelihood.mean(self.decoder(z))
-
     def terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(x | z) at ``z = mu + sigma noise`` and KL(q || N(0, I)), each ``(n,)``.
 
@@ -57,7 +53,7 @@ class VAE(nn.Module):
         mean, log_std = self.posterior(x)
         kl = 0.5 * (mean.square() + torch.exp(2 * log_std) - 1) - log_std
         z = mean + torch.exp(log_std) * noise
-        return self.likelihood.nll(self.decoder(z), x), kl.sum(1)
+        return self.nll(x, z), kl.sum(1)
 
 
 def mlp_vae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> VAE:

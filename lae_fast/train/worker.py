@@ -14,7 +14,6 @@ from lae_fast.config import TrainConfig
 from lae_fast.errors import ConfigError
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
-from lae_fast.models.conditional import condition
 from lae_fast.ranks import Ranks
 from lae_fast.train import state as resume
 from lae_fast.train.build import build_trainer
@@ -78,9 +77,8 @@ class Worker:
             # A function of (seed, iteration) alone, so that a resumed run sees the same images.
             seed = (self.config.seed * 2**32 + place.iteration) % 2**63
             x = data.binarize(x, seed, first=share.start, images=len(whole))
-        condition(self.model, self.train_set.labels[index])
         self._set_learning_rate(self._learning_rate(place.iteration))
-        return self.trainer.iteration(x, len(whole))
+        return self.trainer.iteration(x, len(whole), self.train_set.labels[index])
 
     def _set_learning_rate(self, rate: float) -> None:
         for group in self.trainer.optimizer.param_groups:

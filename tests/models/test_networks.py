@@ -8,7 +8,7 @@ import torch
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.models import LAE, VAE
 from lae_fast.models.build import build_model
-from lae_fast.models.conditional import Conditioned, condition
+from lae_fast.models.conditional import Conditioned
 from lae_fast.models.conv import ConvDecoder, ConvEncoder
 from lae_fast.models.mlp import MLP
 
@@ -67,27 +67,48 @@ class TestConditional:
         config = TrainConfig(model=model, architecture=architecture, conditional=True, hidden=32)
         built = build_model(config, (1, 8, 8), classes=3)
         x, z = torch.rand(2, 64), torch.randn(2, 8)
-        condition(built, torch.tensor([0, 0]))
-        first = built.encode(x), built.decode(z)
-        condition(built, torch.tensor([0, 2]))
-        second = built.encode(x), built.decode(z)
-        for before, after in zip(first, second, strict=True):
+        first, second = (built.given(torch.tensor(labels)) for labels in ([0, 0], [0, 2]))
+        # Each keeps its labels, whatever the order of the calls.
+        encoded, decoded = second.encode(x), first.decode(z)
+        for before, after in ((first.encode(x), encoded), (decoded, second.decode(z))):
             assert torch.allclose(before[0], after[0], atol=1e-6)
             assert not torch.allclose(before[1], after[1], atol=1e-3)
 
     def test_stacked_chains_see_their_images_labels(self) -> None:
-        network = Conditioned(torch.nn.Identity(), 3)
-        condition(network, torch.tensor([2, 0]))
+        network = Conditioned(torch.nn.Identity(), 3).given(torch.tensor([2, 0]))
         shown = network(torch.zeros(6, 1))[:, 1:].argmax(1)
         assert shown.tolist() == [2, 0, 2, 0, 2, 0]
 
     def test_planes(self) -> None:
-        network = Conditioned(torch.nn.Identity(), 2, planes=3)
-        condition(network, torch.tensor([1]))
+        network = Conditioned(torch.nn.Identity(), 2, planes=3).given(torch.tensor([1]))
         assert network(torch.full((1, 1), 7.0)).tolist() == [[7, 0, 0, 0, 1, 1, 1]]
 
-    def test_nothing_to_condition(self) -> None:
-        condition(build_model(TrainConfig(hidden=8), (1, 8, 8)), torch.tensor([0]))
+    def test_an_unconditional_model_is_itself_at_any_labels(self) -> None:
+        model = build_model(TrainConfig(hidden=8), (1, 8, 8))
+        assert model.given(torch.tensor([0])) is model
+
+    @pytest.mark.parametrize("model", ["lae", "vae"])
+    def test_labels_are_never_left_over(self, model: str) -> None:
+        built = build_model(TrainConfig(model=model, conditional=True, hidden=8), (1, 8, 8), 3)
+        x, z = torch.rand(2, 64), torch.randn(2, 8)
+        built.given(torch.tensor([0, 1])).nll(x, z)
+        for use in (lambda: built.encode(x), lambda: built.decode(z), lambda: built.nll(x, z)):
+            with pytest.raises(RuntimeError, match=r"needs labels; use model.given\(labels\)"):
+                use()
+
+    def test_labels_that_do_not_fit(self) -> None:
+        built = build_model(TrainConfig(conditional=True, hidden=8), (1, 8, 8), 3)
+        with pytest.raises(RuntimeError, match="given 2 labels for 5 rows; give one label per row"):
+            built.given(torch.tensor([0, 1])).encode(torch.rand(5, 64))
+
+    def test_all_weights_are_shared(self) -> None:
+        built = build_model(TrainConfig(conditional=True, hidden=8), (1, 8, 8), 3)
+        there = built.given(torch.tensor([1]))
+        assert there.state_dict().keys() == built.state_dict().keys()
+        for one, other in zip(
+            there.state_dict().values(), built.state_dict().values(), strict=True
+        ):
+            assert one.data_ptr() == other.data_ptr()
 
     def test_no_labels(self) -> None:
         with pytest.raises(ConfigError, match="at least two classes"):

@@ -17,17 +17,17 @@ from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.data import to_pixels
 from lae_fast.models import VAE
 from lae_fast.models.build import build_model
-from lae_fast.models.conditional import condition
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import standard_normal
+from lae_fast.train.trainers.controls import VAETrainer
 from lae_fast.train.trainers.hoffman import HoffmanTrainer
 
 
 def val_loss(run: SavedRun) -> float:
     images = held_out_images(run.config)
-    condition(run.model, images.labels)
     x = to_pixels(images.images)
-    return float(torch.stack(run.model.terms(x, torch.zeros(len(x), 4))).sum(0).mean())
+    terms = run.model.given(images.labels).terms(x, torch.zeros(len(x), 4))
+    return float(torch.stack(terms).sum(0).mean())
 
 
 UNTRAINED = 64 * 0.6931
@@ -75,10 +75,49 @@ def test_conditional_samples_follow_their_label(tmp_path: Path) -> None:
     means = torch.stack([x[images.labels == k].mean(0) for k in range(10)])
     right = 0
     for label in range(10):
-        explore.choose_label(run, str(label), lambda: images)
-        samples = to_pixels(explore.sample(run, 20, seed=label))
+        of_class = explore.choose_label(run, str(label), lambda: images)
+        samples = to_pixels(explore.sample(of_class, 20, seed=label))
         right += int((torch.cdist(samples, means).argmin(1) == label).sum())
     assert right > 120
+
+
+def test_samples_of_the_datas_law_follow_their_label(tmp_path: Path) -> None:
+    """The latents' law needs every held-out image's own label, the decoder the chosen one."""
+    run = open_run(runs_for_tests.trained(tmp_path, model="vae", conditional=True, latent_dim=2))
+    images = held_out_images(run.config)
+    ones, twos = (explore.choose_label(run, name, lambda: images) for name in "12")
+    one, two, again = (explore.sample(r, 8, law="data", images=images) for r in (ones, twos, ones))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
+
+
+class TestConditionalTrainer:
+    def build(self) -> tuple[VAE, VAETrainer]:
+        config = TrainConfig(model="vae", conditional=True, hidden=8, latent_dim=2, depth=1)
+        model = build_model(config, (1, 2, 3), classes=3).double()
+        assert isinstance(model, VAE)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        return model, VAETrainer(model, optimizer, ald.make_rng(3, "cpu"))
+
+    def test_gradients_are_those_at_the_batchs_labels(self) -> None:
+        model, trainer = self.build()
+        x, labels = torch.rand(4, 6, dtype=torch.float64), torch.tensor([0, 2, 1, 1])
+        trainer.iteration(x, labels=labels.flip(0))
+        model.zero_grad()
+        # Also a second time: nothing of the batch before is left.
+        trainer.rng.copy_(ald.make_rng(3))
+        trainer.iteration(x, labels=labels)
+        got = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad()
+        nll, kl = model.given(labels).terms(x, standard_normal((4, 2), x, ald.make_rng(3), 0))
+        (nll + kl).sum().backward()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(got[name], parameter.grad, rtol=1e-9, atol=1e-9)
+
+    def test_without_labels(self) -> None:
+        _, trainer = self.build()
+        with pytest.raises(RuntimeError, match="a conditional model needs labels"):
+            trainer.iteration(torch.rand(4, 6, dtype=torch.float64))
 
 
 class TestHoffman:

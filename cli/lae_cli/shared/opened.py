@@ -88,7 +88,7 @@ class Opened:
         """Decode this class from now on, if the model is conditional."""
         from lae_fast.analysis.explore import choose_label
 
-        choose_label(self.saved, name, lambda: self.images)
+        self.saved = choose_label(self.saved, name, lambda: self.images)
 
     def first(self, count: int) -> ImageSet:
         """The first ``count`` of them, or all."""

@@ -180,8 +180,8 @@ def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
 def _samples(lab: Lab, run: SavedRun, count: int) -> list[plots.Row]:
     rows = []
     for seed, name in enumerate(lab.held_out().class_names):
-        explore.choose_label(run, name, lab.held_out)
-        rows.append((name, explore.sample(run, count, seed=seed)))
+        of_class = explore.choose_label(run, name, lab.held_out)
+        rows.append((name, explore.sample(of_class, count, seed=seed)))
     return rows
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -41,12 +42,15 @@ class Trainer(Protocol):
         """Which path computes an iteration."""
         ...
 
-    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
+    def iteration(
+        self, x: Tensor, images: int | None = None, labels: Tensor | None = None
+    ) -> IterationStats:
         """Learn from images ``(n, d_x)`` in [0, 1].
 
         Args:
             x: this rank's images.
             images: of all ranks together; ``len(x)`` when not given.
+            labels: of ``x``, int64 ``(n,)``; a conditional model needs them.
 
         Raises:
             TrainingError: potential or gradient not finite; the weights are left as they were.
@@ -92,15 +96,29 @@ class Learner(ABC):
         """Eta on the device, in the form that `learn` reads; None without a chain."""
         return None
 
-    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
+    def iteration(
+        self, x: Tensor, images: int | None = None, labels: Tensor | None = None
+    ) -> IterationStats:
         """See `Trainer.iteration`."""
         images = len(x) if images is None else images
-        phi, found = self.learn(x, images)
+        learner = self if labels is None else self.given(labels)
+        phi, found = learner.learn(x, images)
         stats = read(found, images)
         self.optimizer.step()
         if phi is not None:
             self.model.phi.copy_(phi)
         return stats
+
+    def given(self, labels: Tensor) -> Self:
+        """The same learner for images with these labels; itself if the model is unconditional."""
+        model = self.model.given(labels)
+        if model is self.model:
+            return self
+        view = copy.copy(self)
+        view.model = model
+        view.evaluator = make_evaluator(model.decoder, model.likelihood)
+        view.encoder = make_encoder(model.encoder)
+        return view
 
 
 def figures(norm: Tensor, sums: Tensor, check: Tensor | None = None) -> Tensor:

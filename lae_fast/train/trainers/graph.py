@@ -66,7 +66,9 @@ class GraphedTrainer:
             return f"{self.eager.description}, no CUDA graph: {self.trouble}"
         return f"{self.eager.description}, CUDA graph"
 
-    def iteration(self, x: Tensor, images: int | None = None) -> IterationStats:
+    def iteration(
+        self, x: Tensor, images: int | None = None, labels: Tensor | None = None
+    ) -> IterationStats:
         """See `lae_fast.train.trainers.base.Trainer.iteration`."""
         if self._replay is None and self.trouble is None:
             self._images = max(self._images, len(x))
@@ -74,7 +76,7 @@ class GraphedTrainer:
                 self._try_capture(x)
         self._seen += 1
         if self._replay is None or len(x) != self._images:
-            return self.eager.iteration(x, images)
+            return self.eager.iteration(x, images, labels)
         return read(self._replay(x, self.step_size), len(x))
 
     def _try_capture(self, x: Tensor) -> None:

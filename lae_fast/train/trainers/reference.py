@@ -66,7 +66,7 @@ def naive_gradients(
         """V at u with its graph over theta and psi, and its gradient with respect to u."""
         u = u.detach().requires_grad_()
         z = features @ coordinates.to_phi(u).T
-        value = model.likelihood.nll(model.decoder(z), x).sum(dtype=torch.float64)
+        value = model.nll(x, z).sum(dtype=torch.float64)
         if prior:
             value = value + 0.5 * z.square().sum(dtype=torch.float64)
         (grad,) = torch.autograd.grad(value, u, retain_graph=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 
 from lae_fast.config import TrainConfig
 from lae_fast.data import ImageSet, to_pixels
-from lae_fast.models.conditional import condition
 from lae_fast.models.lae import LAE
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
@@ -47,13 +47,11 @@ class ChainCheck:
 def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: float) -> ChainCheck:
     """Run the chain of a configuration with its step size on the first images."""
     x = to_pixels(images.images[:IMAGES])
-    condition(model, images.labels[:IMAGES])
+    model = model.given(images.labels[:IMAGES])
     with torch.no_grad():
         features = model.encoder(x)
 
-    def nll(z: torch.Tensor) -> torch.Tensor:
-        return model.likelihood.nll(model.decoder(z), x)
-
+    nll = partial(model.nll, x)
     settings = Settings(
         draws=DRAWS, chains=CHAINS, step_size=step_size, mh=config.mh, seed=config.seed,
         temperature=config.temperature, prior=config.prior,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from lae_fast.data import ImageSet
 from lae_fast.models import Model
-from lae_fast.models.conditional import condition
 from lae_fast.runs.checkpoint import replace_file
 from lae_fast.runs.files import own_folder
 
@@ -41,25 +39,22 @@ def write_snapshot(
     shape = originals.shape[1:]
     z = latents[: len(originals)].to(originals.device)
 
-    def decode(points: Tensor) -> np.ndarray:
-        pixels = (model.decode(points.to(z)) * 255).round().to(torch.uint8)
+    def decode(points: Tensor, labels: Tensor) -> np.ndarray:
+        pixels = (model.given(labels).decode(points.to(z)) * 255).round().to(torch.uint8)
         return pixels.view(-1, *shape).cpu().numpy()
 
-    condition(model, images.labels[:IMAGES])
-    decoded: dict[str, Any] = {
-        "reconstructions": decode(z),
-        "prior_samples": decode(prior_draws(IMAGES, latents.shape[1], seed)),
-    }
-    condition(model, images.labels[:1])
+    labels = images.labels[:IMAGES]
+    rotation = labels[torch.arange(IMAGES, device=labels.device) % len(labels)]
     content = io.BytesIO()
     np.savez_compressed(
         content,
         latents=latents[:LATENTS].float().numpy(),
         labels=images.labels[:LATENTS].cpu().numpy(),
         originals=originals.cpu().numpy(),
-        interpolation=decode(line(z[0], z[-1 if len(z) == 1 else 1])),
-        traversal=np.stack([decode(points) for points in traversals(latents.shape[1])]),
-        **decoded,
+        reconstructions=decode(z, labels),
+        prior_samples=decode(prior_draws(IMAGES, latents.shape[1], seed), rotation),
+        interpolation=decode(line(z[0], z[-1 if len(z) == 1 else 1]), labels[:1]),
+        traversal=np.stack([decode(points, labels[:1]) for points in traversals(latents.shape[1])]),
     )
     own_folder(path.parent.parent, path.parent.name)
     replace_file(path, content.getvalue())

@@ -10,7 +10,6 @@ from torch import Tensor
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.devices import device_of, normal
 from lae_fast.models import Model
-from lae_fast.models.conditional import condition
 
 CHUNK = 2048
 
@@ -42,21 +41,17 @@ def validate(model: Model, images: ImageSet, *, seed: int = 0) -> Validation:
     totals = torch.zeros(2, dtype=torch.float64, device=device)
     latents = []
     for chunk, labels in images.chunks(CHUNK):
-        condition(model, labels)
-        x = to_pixels(chunk)
-        mean = model.encode(x)
-        terms = model.terms(x, normal(mean.shape, generator, mean))
+        there, x = model.given(labels), to_pixels(chunk)
+        mean = there.encode(x)
+        terms = there.terms(x, normal(mean.shape, generator, mean))
         for total, term in zip(totals, terms, strict=True):
             total += term.sum(dtype=torch.float64)
         latents.append(mean)
     reconstruction, prior = (totals / len(images)).tolist()
-    condition(model, images.labels[:CHUNK])
-    gain = _latent_gain(model, to_pixels(images.images[:CHUNK]), latents[0])
+    first = model.given(images.labels[:CHUNK])
+    gain = _latent_gain(first, to_pixels(images.images[:CHUNK]), latents[0])
     return Validation(reconstruction, prior, torch.cat(latents).cpu(), gain)
 
 
 def _latent_gain(model: Model, x: Tensor, z: Tensor) -> float:
-    def nll(latents: Tensor) -> Tensor:
-        return model.likelihood.nll(model.decoder(latents), x).mean()
-
-    return float(nll(z.roll(1, 0)) - nll(z))
+    return float(model.nll(x, z.roll(1, 0)).mean() - model.nll(x, z).mean())
