@@ -5,10 +5,11 @@ Nothing here imports torch, rich or textual, so that ``lae --help`` is immediate
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -48,15 +49,32 @@ class ReaderGoneError(Exception):
     """The pipe behind stdout was closed; click would end such a run with code 1, our FAILED."""
 
 
+@contextlib.contextmanager
+def _pipe_left_to_main() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
+
+
 class LazyGroup(click.Group):
     """A group whose subcommands live in `COMMANDS` and are imported on use."""
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the command line; ``--help`` and ``--version`` print from here."""
+        with _pipe_left_to_main():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; let `main` deal with a closed pipe."""
-        try:
+        with _pipe_left_to_main():
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise ReaderGoneError from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs, in the order of the table."""
@@ -134,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except (BrokenPipeError, ReaderGoneError):
         code = exits.BROKEN_PIPE
         _silence_stdout()
-    except SystemExit:  # click's own handling of a closed pipe and of completion
+    except SystemExit:  # click's own, after completion
         raise
     except BaseException as error:
         code = _report(error)

@@ -40,9 +40,10 @@ def test_ls(root: Path) -> None:
     for text in ("alpha", "beta", "finished", "T=3", "not a run", "stray [bold]folder"):
         assert text in result.output
     assert "\x1b" not in result.output
-    values = json.loads(invoke(root, "ls", "--json").output)
-    assert {value["name"] for value in values} >= {"alpha", "beta"}
-    assert values[0]["best_val_loss"] is None or values[0]["best_val_loss"] > 0
+    values = {value["name"]: value for value in json.loads(invoke(root, "ls", "--json").output)}
+    assert values.keys() > {"alpha", "beta"}
+    assert values["alpha"]["best_val_loss"] > 0
+    assert values["stray [bold]folder"]["best_val_loss"] is None
 
 
 def test_ls_empty(tmp_path: Path) -> None:
