@@ -15,19 +15,19 @@ VARIANTS: dict[str, Callable[[Setting, str], it.Run]] = {
     "naive": it.naive,
     "carried state": it.carried,
     "carried state, torch.compile": lambda s, d: it.carried(s, d, compiled=True),
-    "fused, a decision a batch": it.fused,
-    "fused, a decision an image": it.per_image,
-    "products of the former": lambda s, d: it.products(s, d, it.retained_states(s, d)),
-    "products of the latter": lambda s, d: it.products(s, d, s.steps),
+    "fused, one decision per batch": it.fused,
+    "fused, one decision per image": it.per_image,
+    "matrix products, one decision per batch": lambda s, d: it.products(s, d, it.retained_states(s, d)),
+    "matrix products, one decision per image": lambda s, d: it.products(s, d, s.steps),
 }
 FLOORS = {
-    "fused, a decision a batch": "products of the former",
-    "fused, a decision an image": "products of the latter",
+    "fused, one decision per batch": "matrix products, one decision per batch",
+    "fused, one decision per image": "matrix products, one decision per image",
 }
 GRAPH = ", CUDA graph"
 GRAPHS: dict[str, Callable[[Setting, str], it.Run]] = {
-    f"fused, a decision a batch{GRAPH}": it.fused_graph,
-    f"fused, a decision an image{GRAPH}": it.per_image_graph,
+    f"fused, one decision per batch{GRAPH}": it.fused_graph,
+    f"fused, one decision per image{GRAPH}": it.per_image_graph,
     f"products{GRAPH}": lambda s, d: it.captured(it.products(s, d, s.steps)),
 }
 FLOORS |= {name: f"products{GRAPH}" for name in GRAPHS if name.startswith("fused")}

@@ -82,7 +82,7 @@ def fused(setting: Setting, device: str) -> Run:
 
 
 def per_image(setting: Setting, device: str) -> Run:
-    """The trainer with a decision an image, each of its kernels launched by the host."""
+    """The trainer with one decision per image, each of its kernels launched by the host."""
     return _iterating(_image_trainer(setting, device), setting, device)
 
 
@@ -97,7 +97,7 @@ def per_image_graph(setting: Setting, device: str) -> Run:
 
 
 def as_trained(setting: Setting, device: str) -> Run:
-    """What ``lae train`` runs: a decision an image, on CUDA as one graph."""
+    """What ``lae train`` runs: one decision per image, on CUDA as one graph."""
     return (per_image_graph if device == "cuda" else per_image)(setting, device)
 
 

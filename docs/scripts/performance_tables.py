@@ -53,17 +53,36 @@ def table(group: dict[str, Any]) -> list[str]:
 
 
 def tables(groups: list[dict[str, Any]], level: str = "##") -> list[str]:
-    """Every group's table, under the headings of the page."""
-    sections: dict[str, list[str]] = {"Operators": []} | {name: [] for name in HEADINGS.values()}
-    for group in groups:
-        word = group["group"].split(maxsplit=1)[0].rstrip(",")
-        sections[HEADINGS.get(word, "Operators")] += table(group)
+    """Every group's table, under the headings of the page; all operators share one table."""
+    sections: dict[str, list[str]] = {name: [] for name in HEADINGS.values()}
+    by_itself = [group for group in groups if heading(group) is not None]
+    for group in by_itself:
+        sections[HEADINGS[heading(group) or ""]] += table(group)
+    found = {"Operators": operators([group for group in groups if group not in by_itself])}
     return [
         line
-        for name, found in sections.items()
-        if found
-        for line in (f"{level} {name}", "", *found)
+        for name, lines in (found | sections).items()
+        if lines
+        for line in (f"{level} {name}", "", *lines)
     ]
+
+
+def heading(group: dict[str, Any]) -> str | None:
+    """The word in `HEADINGS` that a group belongs under; None for an operator."""
+    word = group["group"].split(maxsplit=1)[0].rstrip(",")
+    return word if word in HEADINGS else None
+
+
+def operators(groups: list[dict[str, Any]]) -> list[str]:
+    """One row per operator and size: the time of every variant, and the two ratios of the last."""
+    names = list(dict.fromkeys(row["variant"] for group in groups for row in group["rows"]))
+    rows = []
+    for group in groups:
+        found = {row["variant"]: row for row in group["rows"]}
+        ours = next((row for row in group["rows"] if row["over_floor"]), group["rows"][-1])
+        cells = [amount(found[name]["value"], "s") if name in found else "" for name in names]
+        rows.append([group["group"], *cells, times(ours["ratio"]), times(ours["over_floor"])])
+    return grid(["operator, size", *names, "times faster", "over its floor"], rows)
 
 
 def grid(heads: list[str], rows: list[list[str]]) -> list[str]:

@@ -1,4 +1,6 @@
-"""The studies of the seed documents, one a file; each has ``run(lab) -> Outcome``.
+"""The studies of Bisht 2023, Idler 2022 and De León Martínez 2024.
+
+Each module of `lae_fast.experiments.studies` has ``run(lab) -> Outcome``.
 
 `STUDIES` is torch-free, so that listing them costs nothing.
 """
@@ -16,14 +18,14 @@ if TYPE_CHECKING:
     from lae_fast.experiments.outcome import Outcome
 
 STUDIES = {
-    "reconstruction": "Reconstruction and validation loss, LAE and VAE (report, tables 1 to 3).",
-    "pictures": "Samples, latents, interpolations, traversals (report, figures 3 to 5).",
-    "probe": "Linear probe of frozen latents (report, tables 4 to 6).",
-    "neighbours": "Classifiers trained on generated neighbours (report, table 7 and future work).",
-    "attack": "Adversarial robustness of those classifiers (report, tables 8 and 9).",
-    "uniform": "A uniform square to a Gaussian and back (uniform-to-Gaussian study).",
-    "vae": "Noise, interpolation, anomalies, conditional generation (VAE study).",
-    "exactness": "Samplers against posteriors that are known (the paper's argument).",
+    "reconstruction": "Reconstruction and negative ELBO, LAE and VAE (Bisht 2023, tables 1 to 3).",
+    "pictures": "Samples, latents, interpolations, traversals (Bisht 2023, figures 3 to 5).",
+    "probe": "Linear probe of frozen latents (Bisht 2023, tables 4 to 6).",
+    "neighbours": "Classifiers trained on generated neighbours (Bisht 2023, table 7).",
+    "attack": "Adversarial robustness of those classifiers (Bisht 2023, tables 8 and 9).",
+    "uniform": "A uniform square to a Gaussian and back (Idler 2022).",
+    "vae": "Noise, anomalies, conditional generation with a VAE (De León Martínez 2024).",
+    "exactness": "Samplers against known posteriors (Taniguchi et al. 2022).",
     "likelihood": "Held-out log-likelihood of every model on equal terms.",
 }
 """Name -> one line. A name is that of the module, with ``_`` for ``-``."""

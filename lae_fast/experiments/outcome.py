@@ -24,11 +24,11 @@ class Stat:
 
 
 Cell = Stat | float | int | str | None
-"""None is a figure that was not published or not run."""
+"""None is a figure that its source does not have, or that was not run."""
 
 
 def stat(values: Iterable[float]) -> Stat:
-    """Mean and standard deviation of values, one a seed."""
+    """Mean and standard deviation of values, one per seed."""
     found = list(values)
     mean = math.fsum(found) / len(found)
     square = math.fsum((value - mean) ** 2 for value in found)
@@ -42,7 +42,7 @@ class Table:
     Attributes:
         title: of the table.
         columns: heading -> format of its numbers (such as ``.2f``).
-        rows: one cell a column.
+        rows: one cell per column.
         note: a sentence or more below it.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,23 @@ from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Outcome, Table
 
 PAGE = "results.md"
+CITED = re.compile(
+    r"(?:Bisht|Idler|De León Martínez|Taniguchi et al\.|Hoffman|Burda et al\.|Neal) (?:19|20)\d\d"
+)
+"""Sources that studies cite, by author and year."""
+HEAD = [
+    "# What did the experiments find?",
+    "",
+    "Every experiment of Bisht 2023, Idler 2022 and De León Martínez 2024, run again, and what",
+    "they leave open. Their figures stand beside ours in the same units: nats per image, squared",
+    "error per pixel of [0, 1], shares. A spread is the standard deviation over seeds (few labels:",
+    "over draws of them); a figure without one is of a single seed.",
+    "",
+    "As in Bisht 2023, the test set also chose the epoch whose weights are measured, for every",
+    'generative model alike. So "held-out" images are not untouched ones here. Classifiers and',
+    "probes are those of their last epoch. `lae reproduce` writes this page.",
+    "",
+]
 
 
 def result_path(out: Path, name: str) -> Path:
@@ -50,35 +68,41 @@ def reproduce(
 
 
 def write_page(out: Path) -> Path:
-    """Write ``results.md`` from every outcome under ``out/results``."""
+    """Write ``results.md`` from every outcome under ``out/results``.
+
+    Where ``sources.md`` lies beside the page, as in ``docs``, sources that are cited link to it.
+    """
     known = [outcome.load(result_path(out, name)) for name in STUDIES]
-    sections = [section for found in known if found is not None for section in markdown(found)]
+    parts = [HEAD, *(markdown(found) for found in known if found is not None)]
+    if (out / "sources.md").is_file():
+        parts = [_linked(part) for part in parts]
     page = out / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join([*_head(), *sections]) + "\n", encoding="utf-8")
+    page.write_text("\n".join(line for part in parts for line in part) + "\n", encoding="utf-8")
     return page
 
 
-def _head() -> list[str]:
-    return [
-        "# Results",
-        "",
-        "Every experiment of the seed documents beside ours, in standard units: nats an image,",
-        "squared error a pixel of [0, 1], shares. A spread is the standard deviation over seeds",
-        "(few labels: over draws of them); a figure without one is of a single seed. As in the",
-        "report, the test set also chose the epoch whose weights are measured, so that",
-        '"held-out" images are not untouched ones; that holds for every generative model alike.',
-        "Classifiers and probes are those of their last epoch. `lae reproduce` writes this page.",
-        "",
-    ]
+def _linked(part: list[str]) -> list[str]:
+    """The part with a link at the first mention of each source in its text."""
+    seen: set[str] = set()
+
+    def link(cited: re.Match[str]) -> str:
+        anchor = cited[0].lower().replace(" ", "-").replace(".", "")
+        text = cited[0] if anchor in seen else f"[{cited[0]}](sources.md#{anchor})"
+        seen.add(anchor)
+        return text
+
+    return [line if line.startswith(("|", "!", "#")) else CITED.sub(link, line) for line in part]
 
 
 def markdown(found: Outcome) -> list[str]:
     """A section of the page."""
     form = "--quick" if found.quick else "--full"
     lines = [f"## {found.title}", "", found.described, ""]
-    lines += [f"`lae experiment {found.name} {form}`, {_duration(found.seconds)} besides the"]
-    lines += ["trainings that were there already.", ""]
+    lines += [
+        f"`lae experiment {found.name} {form}`: {_duration(found.seconds)} and the trainings.",
+        "",
+    ]
     for table in found.tables:
         lines += [f"**{table.title}**", "", *_table(table), ""]
         lines += [table.note, ""] if table.note else []

@@ -1,4 +1,4 @@
-"""The paper's argument, with numbers: samplers against posteriors that are known."""
+"""The argument of Taniguchi et al. 2022 in numbers: samplers against known posteriors."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ CHAINS = 4
 BATCHES = 2000
 """That the amortised Gaussian is trained for."""
 COLUMNS = {
-    "sampler": "", "total variation": ".3f", "exact draws": ".3f", "acceptance": ".2f",
-    "ESS": ".0f", "ESS a second": ".0f",
+    "sampler": "", "total variation": ".3f", "of exact draws": ".3f",
+    "acceptance rate": ".2f", "ESS": ".0f", "ESS per second": ".0f",
 }  # fmt: skip
 NOTE = (
-    "Total variation between the draws and the true posterior over a grid of 25 x 25 cells, mean "
-    "over data points; beside it that of as many independent exact draws as the chain's mean "
-    "effective sample size, a scale and no bound: cell frequencies may mix faster than means. "
-    "Samplers with Metropolis-Hastings are about as near as exact draws, or nearer. Without it, at "
-    "the step size that accept/reject settles on, the law is at least twice as wrong, and a large "
-    "effective sample size says nothing of that; the acceptance is what it would have been. The "
-    "amortised Gaussian is diagonal, from a network of 64 units a layer trained for 2000 batches; "
-    "more draws do not mend what it is wrong by. Seconds are of one core."
+    "Total variation is between the draws and the true posterior over a grid of 25 x 25 cells, "
+    "mean over data points. Beside it stands that of independent exact draws, as many as the "
+    "chain's mean effective sample size: a scale and no bound, because cell frequencies may mix "
+    "faster than means. Samplers with Metropolis-Hastings (MH) are about as near as exact draws,"
+    " or nearer. Without it, at the step size that MH settles on, the law is at least twice as "
+    "wrong, and a large effective sample size says nothing of that; the acceptance rate is what "
+    "it would have been. The amortised Gaussian is diagonal, from a network of 64 units per "
+    "layer trained for 2000 batches; more draws do not mend its error. Seconds are of one core."
 )
 
 
@@ -71,7 +71,7 @@ def run(lab: Lab) -> Outcome:
     setting = (
         f"8 data points, 2 latents, {CHAINS} chains of {draws} draws after as many of warm-up."
     )
-    return lab.outcome("exactness", "Samplers against known posteriors", setting, tables, {})
+    return lab.outcome("exactness", "Do the samplers sample the posterior?", setting, tables, {})
 
 
 def _figures(
@@ -115,7 +115,7 @@ def ald_unadjusted(target: Target, draws: int, seed: int) -> Draws:
 
 
 def per_point(target: Target, draws: int, seed: int) -> Draws:
-    """Langevin chains of every data point's own, with Metropolis-Hastings."""
+    """One Langevin chain per data point, with Metropolis-Hastings."""
     return _chains(lambda: sample_per_image(
         target.nll, _origins(target), draws=draws, warmup=draws, chains=CHAINS, seed=seed,
     ))  # fmt: skip

@@ -20,12 +20,12 @@ ROWS = {"none": ("VAE z=8", 0)} | {
 }
 """Rows of tables 7 to 9: generator and neighbours (without any, the generator does not matter).
 
-The report does not say how many latents its generators have.
+Bisht 2023 does not say how many latents its generators have.
 """
 
 
 def recipe(lab: Lab, neighbours: int, seed: int) -> Recipe:
-    """The report's training; digits are so few that it takes a higher rate and more epochs."""
+    """The training of Bisht 2023; digits are so few that it takes a higher rate and more epochs."""
     if lab.quick:
         return Recipe(neighbours, epochs=15, learning_rate=3e-3, seed=seed)
     return Recipe(neighbours, seed=seed)

@@ -10,21 +10,22 @@ from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
 from lae_fast.experiments.studies.models import acceptance, further_models, report_models
 
 COLUMNS = {
-    "model": "", "-log p(x), IS": ".2f", "s.e. over images": ".2f", "IS, fewer": ".2f",
-    "AIS, these": ".2f", "s.e. over these": ".2f", "validation loss": ".2f", "acceptance": ".3f",
+    "model": "", "-log p(x), IS": ".2f", "s.e.": ".2f", "IS, fewer images": ".2f",
+    "AIS, these images": ".2f", "s.e. of these": ".2f",
+    "early stopping's loss (do not compare)": ".2f", "acceptance rate": ".3f",
     "latent sd": ".2f", "posterior sd": ".3f",
 }  # fmt: skip
 NOTE = (
-    "Nats an image, of the generative model z ~ N(0, I), x given z, whatever trained it; lower is "
-    "better. Importance sampling proposes from a Gaussian refined for every image; annealed "
-    "importance sampling goes from the prior to the posterior, on fewer images, for which "
-    "importance sampling stands beside it. Both err upwards, by an unknown amount where they "
-    "disagree: for the published LAE without MH, whose latents lie far outside the prior, the "
-    "former is of no use, and the latter an upper bound. The validation loss is what early "
-    "stopping saw: without the prior for the published LAE, without the entropy of N(phi h, "
-    "0.05^2) for every LAE, so that it does not compare. Acceptance is of the training's last "
-    "epoch. The latent sd is that of draws given all images, the posterior sd the mean of those "
-    "given one, by Langevin chains at the trained weights. The frozen phi is the control for a "
+    "-log p(x) is of the generative model z ~ N(0, I), x given z, whatever trained it; lower is "
+    "better. Importance sampling (IS, Burda et al. 2016) proposes from a Gaussian refined for "
+    "every image. Annealed importance sampling (AIS, Neal 2001) goes from the prior to the "
+    "posterior, on fewer images; IS of these images stands beside it. Both err upwards, by an "
+    "unknown amount where they disagree. For the LAE of Bisht 2023 without MH, whose latents lie"
+    " far outside the prior, IS is of no use, and AIS an upper bound. Early stopping sees no "
+    "prior for the LAE of Bisht 2023, and no entropy of N(phi h, 0.05^2) for any LAE, so that "
+    "its losses do not compare. The acceptance rate is that of the last epoch of training. The "
+    "latent sd is that of draws given all images, and the posterior sd the mean of those given "
+    "one image, by Langevin chains at the trained weights. The frozen phi is the control for a "
     "chain that accepts nothing; early stopping sees its reconstruction from noisy latents, for "
     "which it was not trained, and so comes early."
 )
@@ -47,8 +48,11 @@ def run(lab: Lab) -> Outcome:
             found["posterior_sd"],
         ])  # fmt: skip
     images, samples, annealed = _sizes(lab)
-    setting = f"{images} held-out images, {samples} importance samples, {annealed} images annealed."
-    table = Table("Held-out -log p(x)", COLUMNS, rows, NOTE)
+    setting = (
+        f"{images} held-out images, {samples} importance samples per image, {annealed} images "
+        "annealed."
+    )
+    table = Table("Held-out -log p(x), nats per image", COLUMNS, rows, NOTE)
     return lab.outcome("likelihood", "Likelihood on equal terms", setting, [table], {})
 
 

@@ -1,4 +1,4 @@
-"""The models that several studies share, by the names of the report's rows."""
+"""The models that several studies share, by the names of the rows of Bisht 2023."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHORT: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 20, "patience": 0}
 
 
 def report_models(lab: Lab) -> dict[str, dict[str, Any]]:
-    """Rows of the report's tables 1 to 6 -> settings."""
+    """Rows of tables 1 to 6 of Bisht 2023 -> settings."""
     rows: dict[str, dict[str, Any]] = {}
     for z in (2, 8, 16):
         rows[f"VAE z={z}"] = {"model": "vae", "latent_dim": z}
@@ -29,11 +29,11 @@ def report_models(lab: Lab) -> dict[str, dict[str, Any]]:
 
 
 def further_models(lab: Lab) -> dict[str, dict[str, Any]]:
-    """What the report does not have -> settings.
+    """What Bisht 2023 does not have -> settings.
 
-    The published LAE with T = 2, trained as briefly as those with more steps. Then, all with two
-    steps, so that these differ in nothing else: the LAE as the algorithm says, with a chain that
-    moves; its controls; convolutional networks.
+    The LAE of Bisht 2023 with T = 2, trained as briefly as those with more steps. Then, all with
+    two steps, so that these differ in nothing else: the LAE as the algorithm says, with a chain
+    that moves; its controls; convolutional networks.
     """
     conv: dict[str, Any] = {"latent_dim": 8, "architecture": "conv"}
     brief: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Figures 3 to 5 of the report: samples, latents, interpolations; and traversals."""
+"""Figures 3 to 5 of Bisht 2023: samples, latents, interpolations; and traversals."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ CORNERS = ("-1,1", "1,1", "-1,-1", "1,-1")
 
 
 def run(lab: Lab) -> Outcome:
-    """Draw the report's figures for the VAE, the published LAE, and the LAE with its prior."""
+    """Draw those figures for the VAE, the LAE of Bisht 2023, and the LAE with its prior."""
     models = _models(lab)
     pictures = {}
     draws: dict[str, tuple[str, Callable[[Lab, dict[str, SavedRun], str], None]]] = {
         "samples.png": (
-            "Figure 3: decoded z ~ N(0, I), and from a Gaussian fitted to held-out latents.",
+            "Figure 3 of Bisht 2023: decoded z ~ N(0, I), and from a Gaussian fitted to held-out "
+            "latents.",
             _samples,
         ),
-        "latents.png": ("Figure 4: latents of held-out images.", draw_latents),
-        "interpolation.png": ("Figure 5: the square between (-1, 1) and (1, -1).", _interpolation),
+        "latents.png": ("Figure 4 of Bisht 2023: latents of held-out images.", draw_latents),
+        "interpolation.png": (
+            "Figure 5 of Bisht 2023: the square between (-1, 1) and (1, -1).",
+            _interpolation,
+        ),
         "traversals.png": ("One latent at a time, around the mean.", _traversals),
         "classes.png": ("From the mean latent of class 1 to that of class 7.", _classes),
     }
@@ -34,8 +38,8 @@ def run(lab: Lab) -> Outcome:
         for file, (caption, draw) in draws.items():
             draw(lab, models, file)
             pictures[file] = caption
-    setting = "Two latents; the LAE as published (no prior), and with prior and MH, whitened."
-    title, tables = "Samples, latents, interpolation", [_spread(lab, models)]
+    setting = "Two latents; the LAE as in Bisht 2023 (no prior), and with prior and MH, whitened."
+    title, tables = "What do samples and latents look like?", [_spread(lab, models)]
     return lab.outcome("pictures", title, setting, tables, pictures)
 
 
@@ -43,7 +47,7 @@ def _models(lab: Lab) -> dict[str, SavedRun]:
     rows = report_models(lab)
     wanted = {
         "VAE": rows["VAE z=2"],
-        "LAE as published": rows["LAE z=2"],
+        "LAE as in Bisht 2023": rows["LAE z=2"],
         "LAE, prior and MH": sound_lae(latent_dim=2),
     }
     found = {name: lab.find(**settings, seed=0) for name, settings in wanted.items()}
@@ -58,7 +62,8 @@ def _spread(lab: Lab, models: dict[str, SavedRun]) -> Table:
         rows.append([name, float(values.mean(0).norm()), *values.std(0).tolist()])
     columns = {"model": "", "norm of the mean": ".2f", "sd of z0": ".2f", "sd of z1": ".2f"}
     note = (
-        "The prior has mean 0 and standard deviation 1: only there does decoding N(0, I) mean much."
+        "The prior has mean 0 and standard deviation 1. Decoding N(0, I) means something only for "
+        "latents that match it."
     )
     return Table("Where the latents lie", columns, rows, note)
 
@@ -73,7 +78,7 @@ def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
 
 
 def draw_latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
-    """Where held-out images lie, coloured by class, a panel a model."""
+    """Where held-out images lie, coloured by class, one panel per model."""
     images = lab.held_out()
     some = images.subset(torch.arange(min(3000, len(images))))
     panels = {

@@ -1,6 +1,6 @@
-"""The seed documents' own figures, in standard units: nats an image, squared error a pixel, shares.
+"""The figures of Bisht 2023 and De León Martínez 2024: nats per image, error per pixel, shares.
 
-The report prints sums of batch means divided by the number of images; they are converted here:
+Bisht 2023 prints sums of batch means divided by the number of images; they are converted here:
 errors by 5000 (and a decade that the printed exponent lacks), validation accuracies and losses of
 the probe by 1000 (training ones by 1017), losses of table 7 by 126.6.
 """
@@ -40,4 +40,4 @@ ATTACK = {
 """Tables 8 and 9: accuracy and loss at each radius."""
 
 VAE_MSE, VAE_NOISY_MSE, VAE_KEPT = 0.01732, 0.02115, 0.984
-"""The VAE study: squared error, that with noise, share of MNIST inside mean +- 2 sd."""
+"""De León Martínez 2024: squared error, that with noise, share of MNIST inside mean +- 2 sd."""

@@ -1,4 +1,4 @@
-"""The uniform-to-Gaussian study: a uniform square to N(0, I) and back, over beta and lambda."""
+"""Idler 2022: a uniform square to N(0, I) and back, over beta and lambda."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ COLUMNS = {
     "kurtosis": ".2f", "MSE": ".5f", "KS of points from N(0, I)": ".3f", "quadrant kept": ".1%",
 }  # fmt: skip
 NOTE = (
-    "KS is the Kolmogorov-Smirnov distance, 0 for the law aimed at and below 0.022 for 95 % of so "
-    "many exact draws: of z from N(0, 1) (worst latent), of its squared norm from chi-squared, of "
-    "decoded N(0, I) from the uniform (worst coordinate). Excess kurtosis is 0 for a Gaussian and "
-    "-1.2 for a uniform; the error of predicting the mean would be 0.0833 a coordinate. The last "
-    "column is how often a latent's nearest neighbour comes from the same quadrant of the square. "
-    "The study prints pictures only; beta is ours, and its units of lambda are not known. The "
-    "error and the last column are of the encoder's means, everything else and the pictures of its "
-    "draws."
+    "After Idler 2022, who prints pictures only; beta is ours, and the units of lambda are not "
+    "known. KS is the Kolmogorov-Smirnov distance: 0 for the law aimed at, and below 0.022 for "
+    "95 % of so many exact draws. It is taken of z from N(0, 1) (worst latent), of its squared "
+    "norm from chi-squared, and of decoded N(0, I) from the uniform (worst coordinate). Excess "
+    "kurtosis is 0 for a Gaussian and -1.2 for a uniform. MSE is per coordinate; predicting the "
+    "mean would give 0.0833. Quadrant kept is how often the nearest neighbour of a latent comes "
+    "from the same quadrant of the square. MSE and quadrant kept are of the encoder's means, "
+    "everything else and the pictures of its draws."
 )
 FOUND = (
-    "What the study saw recurs: the edges of the square go missing as beta grows, reconstruction "
-    "breaks down for some seeds when a penalty comes on top, quadrants then lie in the latents as "
-    "bands, and one latent winds through the square as a line."
+    "What Idler 2022 saw recurs: the edges of the square go missing as beta grows; "
+    "reconstruction breaks down for some seeds when a penalty comes on top, and the quadrants "
+    "then lie in the latents as bands; one latent winds through the square as a line."
 )
 
 
@@ -55,14 +55,14 @@ def run(lab: Lab) -> Outcome:
             file = f"uniform-{kind}-{latents}.png"
             plots.save_scatter(lab.picture(file), panels)
             what = "Latents" if kind == "latents" else "Reconstructions"
-            pictures[file] = f"{what} of the square, {latents} latent(s), coloured by quadrant."
-    setting = "Two hidden layers of 30 ReLU each way, fresh uniform points on the unit square, "
+            pictures[file] = f"{what} of the square with {latents} latent(s), coloured by quadrant."
+    setting = "Two hidden layers of 30 ReLU each way; fresh uniform points on the unit square; "
     setting += f"{_iterations(lab)} batches of 256."
     table = Table(
         "Normality, reconstruction, and the way back", COLUMNS, rows, NOTE + lab.finding(FOUND)
     )
     return lab.outcome(
-        "uniform", "A uniform square to a Gaussian and back", setting, [table], pictures
+        "uniform", "Can a VAE turn a uniform square into a Gaussian?", setting, [table], pictures
     )
 
 
@@ -121,7 +121,7 @@ def _scatters(
     x = torch.rand(2000, 2, generator=generator)
     z, labels = model.draw(x.to(device_of(model)), generator), quadrants(x).numpy()
     plane = z.double().cpu().numpy()
-    if plane.shape[1] == 1:  # jitter, as in the study, shows the density
+    if plane.shape[1] == 1:  # jitter, as in Idler 2022, shows the density
         jitter = 0.2 * torch.randn(z.shape, generator=generator).double().numpy()
         plane = np.concatenate([plane, jitter], axis=1)
     return (plane, labels), (model.decode(z).double().cpu().numpy(), labels)

@@ -1,0 +1,108 @@
+"""What the site has beyond Markdown: formulas as MathML, and the commands as Click knows them.
+
+mkdocs calls `on_page_markdown` and `on_page_content` for every page (``hooks`` in mkdocs.yml).
+Formulas are converted while the site is built, so that a browser loads nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from html import escape, unescape
+from typing import Any
+
+import click
+from latex2mathml.converter import convert
+
+from lae_cli.exits import MEANINGS
+from lae_cli.main import lae
+
+COMMANDS = "<!-- commands -->"
+"""Stands in a page where the reference of all commands goes."""
+FORMULA = re.compile(r'<(div|span) class="arithmatex">(.*?)</\1>', re.DOTALL)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Write the command reference where a page asks for it."""
+    if COMMANDS not in markdown:
+        return markdown
+    return markdown.replace(COMMANDS, "\n".join(reference()))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Turn every formula into MathML."""
+    return FORMULA.sub(_mathml, html)
+
+
+def _mathml(found: re.Match[str]) -> str:
+    formula = unescape(found[2].strip()[2:-2])  # without \( \) or \[ \]
+    return convert(formula, display="block" if found[1] == "div" else "inline")
+
+
+def commands(
+    group: click.Group = lae, path: tuple[str, ...] = ("lae",)
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with the words that call it, such as ``("lae", "runs", "ls")``."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None or command.hidden:
+            continue
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+def reference() -> list[str]:
+    """The reference of all commands, as Markdown."""
+    lines, seen = [], {}
+    for path, command in commands():
+        words = " ".join(path)
+        lines += [f"## {words}", ""]
+        if id(command) in seen:
+            lines += [f"Another name for `{seen[id(command)]}`.", ""]
+            continue
+        seen[id(command)] = words
+        context = click.Context(command, info_name=words, max_content_width=100)
+        lines += [*_described(command), f"```text\n{command.get_usage(context)[7:]}\n```", ""]
+        for title, options in _groups(command).items():
+            lines += _table(title, options, context)
+    lines += ["## Exit codes", "", "| code | meaning |", "| ---: | --- |"]
+    return [*lines, *(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items()), ""]
+
+
+def _described(command: click.Command) -> list[str]:
+    """The help text: paragraphs as they are, and what is set off as a block of code."""
+    lines: list[str] = []
+    for part in inspect.cleandoc(command.help or "").split("\n\n"):
+        text = part.removeprefix("\b\n").removeprefix("\b")
+        if "\b" not in part and not part.startswith(" "):
+            lines += [escape(part, quote=False), ""]
+            continue
+        first, _, rest = text.partition("\n")
+        if first.endswith(":") and rest:
+            lines, text = [*lines, escape(first.strip(), quote=False), ""], rest
+        lines += ["```text", inspect.cleandoc(text), "```", ""]
+    return lines
+
+
+def _groups(command: click.Command) -> dict[str, list[click.Option]]:
+    """The options of a command under their headings."""
+    found: dict[str, list[click.Option]] = {}
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            title = getattr(option, "group", None)
+            found.setdefault(f"{title} options" if title else "Options", []).append(option)
+    return found
+
+
+def _table(title: str, options: list[click.Option], context: click.Context) -> list[str]:
+    """Options and what they do; Click's own words, defaults included."""
+    lines = [f"| {title} | |", "| --- | --- |"]
+    for option in options:
+        record = option.get_help_record(context)
+        if record is not None:
+            names, text = (escape(part, quote=False).replace("|", "&#124;") for part in record)
+            lines.append(f"| <code>{names}</code> | {text} |")
+    return [*lines, ""]
