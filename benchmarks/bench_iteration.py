@@ -17,7 +17,9 @@ VARIANTS: dict[str, Callable[[Setting, str], it.Run]] = {
     "carried state, torch.compile": lambda s, d: it.carried(s, d, compiled=True),
     "fused, one decision per batch": it.fused,
     "fused, one decision per image": it.per_image,
-    "matrix products, one decision per batch": lambda s, d: it.products(s, d, it.retained_states(s, d)),
+    "matrix products, one decision per batch": lambda s, d: it.products(
+        s, d, it.retained_states(s, d)
+    ),
     "matrix products, one decision per image": lambda s, d: it.products(s, d, s.steps),
 }
 FLOORS = {

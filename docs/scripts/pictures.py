@@ -28,8 +28,8 @@ from lae_fast import runs
 from lae_fast.analysis import plots
 from lae_fast.analysis.explore import sample
 from lae_fast.analysis.saved import open_run
-from lae_fast.config import TrainConfig
 from lae_fast.runs.events import Evaluated, Event, Progress
+from lae_fast.settings import from_dict
 
 IMAGES = Path(__file__).parents[1] / "images"
 LIVE, VIEW = (112, 32), (112, 32)
@@ -80,7 +80,7 @@ class Replayed(RunView):
 
 def draw_training(run: Path, share: float = 0.9) -> None:
     """What ``lae train`` showed after this share of the run's events."""
-    config = TrainConfig.from_dict(runs.read_config(run))
+    config = from_dict(runs.read_config(run))
     view = Replayed(replace(config, run_root="runs"))
     events: list[Event] = runs.EventReader(run).poll()
     steps = [e for e in events if isinstance(e, Progress | Evaluated)]
