@@ -227,10 +227,9 @@ class TestTargets:
     def test_total_variation(self) -> None:
         masses = neural(n=2).cell_masses()
         assert masses.sum(1).tolist() == pytest.approx([1, 1])
-        point = torch.zeros(1, 2, 625, dtype=torch.float64)
         draws = torch.full((10, 2, 2), 4.9, dtype=torch.float64)
         assert total_variation(draws, masses) == pytest.approx(1, abs=0.01)
-        assert point.shape[-1] == masses.shape[1]
+        assert masses.shape == (2, 625)
         assert exact_draws(masses, 100_000, 0) < exact_draws(masses, 100, 0) / 5
 
 

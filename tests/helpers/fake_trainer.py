@@ -18,11 +18,8 @@ import numpy as np
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
+from lae_fast.errors import TrainingError
 from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
-
-
-class TrainingError(RuntimeError):
-    pass
 
 
 class StopRequest:

@@ -126,9 +126,9 @@ def test_lae_phi_is_saved_and_never_optimised() -> None:
 
 
 def test_published_initialisation_is_orthogonal_with_zero_biases() -> None:
-    mlp = MLP(30, 16, 30)
-    for layer in mlp.modules():
-        if isinstance(layer, nn.Linear):
-            w = layer.weight if layer.weight.shape[0] <= layer.weight.shape[1] else layer.weight.T
-            torch.testing.assert_close(w @ w.T, torch.eye(len(w)), atol=1e-5, rtol=0)
-            assert not layer.bias.any()
+    layers = [layer for layer in MLP(30, 16, 30).modules() if isinstance(layer, nn.Linear)]
+    assert len(layers) > 1
+    for layer in layers:
+        w = layer.weight if layer.weight.shape[0] <= layer.weight.shape[1] else layer.weight.T
+        torch.testing.assert_close(w @ w.T, torch.eye(len(w)), atol=1e-5, rtol=0)
+        assert not layer.bias.any()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import mmap
+from math import prod
 
 import pytest
 import torch
 
-from lae_fast.models import memory
 from lae_fast.models.memory import HUGE_PAGE, empty_together
 
 SHAPES = [(3, 5), (7,), (0, 4), (1000, 700), (2, 2)]
@@ -38,6 +38,7 @@ def test_large_ones_start_on_a_huge_page_and_small_ones_do_not_take_one() -> Non
 
 def test_a_system_without_huge_pages_does_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+    assert prod(SHAPES[3]) * 4 >= HUGE_PAGE
     made = empty_together(SHAPES, torch.zeros(1))
     assert [tuple(t.shape) for t in made] == SHAPES
-    assert len(memory._huge(5, torch.float64)) == 5
+    assert made[3].untyped_storage().nbytes() < prod(SHAPES[3]) * 4 + HUGE_PAGE

@@ -203,5 +203,7 @@ def test_pairs_of_copy_rows_must_fit() -> None:
 def test_cuda_kernels_are_registered_where_they_were_built() -> None:
     from lae_fast import ops
 
-    for op in OPERATORS if ops.has_cuda_kernels() else ():
+    if not ops.has_cuda_kernels():
+        pytest.skip("no CUDA kernels were built")
+    for op in OPERATORS:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lae_fast::{op}", "CUDA")

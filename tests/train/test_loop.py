@@ -15,6 +15,7 @@ import torch
 from lae_fast import runs
 from lae_fast.config import AUTO, ConfigError, TrainConfig
 from lae_fast.devices import pick_device
+from lae_fast.errors import CheckpointError
 from lae_fast.models.build import build_model
 from lae_fast.runs import checkpoint
 from lae_fast.runs.events import (
@@ -104,15 +105,19 @@ def test_a_stop_request_ends_the_run_with_weights_saved(tmp_path: Path) -> None:
     events += list(stream)
     assert events[-1].status == "interrupted"
     assert math.isfinite(events[-1].val_loss)
-    checkpoint.read(Path(events[0].run), "last")
+    whole_epochs = events[-1].iterations // events[0].iterations_per_epoch
+    assert checkpoint.read(Path(events[0].run), "last")[1]["epoch"] == whole_epochs
 
 
 def test_a_consumer_that_goes_away_loses_nothing(tmp_path: Path) -> None:
     stream = train(config(tmp_path, epochs=1000, patience=0))
     events = list(itertools.islice(stream, 6))
     stream.close()
-    checkpoint.read(Path(events[0].run), "last")
-    checkpoint.read(Path(events[0].run), "best")
+    run = Path(events[0].run)
+    assert runs.EventReader(run).poll()[:6] == events
+    epochs = max(e.epoch for e in events if isinstance(e, Evaluated))
+    assert checkpoint.read(run, "last")[1]["epoch"] == epochs
+    assert checkpoint.read(run, "best")[1]["epoch"] <= epochs
 
 
 def test_max_time_ends_the_run(tmp_path: Path) -> None:
@@ -189,15 +194,22 @@ class TestCommands:
         assert any(isinstance(e, Evaluated) for e in itertools.islice(stream, 5))
 
     def test_stop_ends_the_run_now_or_after_the_epoch(self, tmp_path: Path) -> None:
+        done = []
         for args in ({}, {"after": "epoch"}):
             stream, run = self.start(tmp_path)
             runs.send_command(run, "stop", **args)
-            events = list(stream)
-            assert events[-1].status == "stopped"
+            *_, finished = stream
+            assert finished.status == "stopped"
             checkpoint.read(run, "best")
+            done.append(finished.iterations)
+        now, after_the_epoch = done
+        (started, *_) = runs.EventReader(run).poll()
+        assert now < after_the_epoch == started.iterations_per_epoch
 
     def test_checkpoint_writes_the_weights(self, tmp_path: Path) -> None:
         stream, run = self.start(tmp_path)
+        with pytest.raises(CheckpointError):
+            checkpoint.read(run, "last")
         runs.send_command(run, "checkpoint")
         assert self.answer(stream, "checkpoint").accepted
         checkpoint.read(run, "last")

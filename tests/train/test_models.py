@@ -83,7 +83,7 @@ def test_conditional_samples_follow_their_label(tmp_path: Path) -> None:
 
 def test_samples_of_the_datas_law_follow_their_label(tmp_path: Path) -> None:
     """The latents' law needs every held-out image's own label, the decoder the chosen one."""
-    run = open_run(runs_for_tests.trained(tmp_path, model="vae", conditional=True, latent_dim=2))
+    run = open_run(small_runs.trained(tmp_path, model="vae", conditional=True, latent_dim=2))
     images = held_out_images(run.config)
     ones, twos = (explore.choose_label(run, name, lambda: images) for name in "12")
     one, two, again = (explore.sample(r, 8, law="data", images=images) for r in (ones, twos, ones))

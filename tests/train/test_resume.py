@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,7 +164,7 @@ def test_no_state_counts_an_epoch_that_the_log_does_not_tell(
         counted = facts["keeper"]["epoch"]
         assert facts["meter"]["iteration"] < (counted + 1) * per_epoch
         epochs.append(counted)
-        assert told == list(range(1, counted + 1)) or counted == 0
+        assert told == list(range(1, counted + 1))
 
     monkeypatch.setattr(resume, "save", looked_at)
     list(train(config(tmp_path, images)))
@@ -263,9 +264,14 @@ def test_a_state_with_other_generators_is_refused(
 
 def test_starting_from_the_weights_of_another_run(tmp_path: Path, images: str) -> None:
     list(train(config(tmp_path, images)))
-    first = next(train(config(tmp_path, images, name="next", init_from="run", steps=5)))
+    still = config(tmp_path, images, name="next", init_from="run", steps=5, learning_rate=1e-30)
+    first, *_ = train(still)
     assert isinstance(first, RunStarted)
     assert first.iteration == 0
+    weights, _ = checkpoint.read(tmp_path / "run", "best")
+    ours, _ = checkpoint.read(tmp_path / "next", "last")
+    changed = {name for name in weights if not torch.equal(weights[name], ours[name])}
+    assert changed == {"phi"}  # the chain moves, whatever the learning rate
     with pytest.raises(ConfigError, match="do not fit"):
         next(train(config(tmp_path, images, name="third", init_from="run", hidden=8)))
     with pytest.raises(RunError):
@@ -282,12 +288,10 @@ class TestDivergence:
         calls = itertools.count(1)
         iteration = ImageLAETrainer.iteration
 
-        def flaky(
-            self: ImageLAETrainer, x: torch.Tensor, images: int | None = None
-        ) -> IterationStats:
+        def flaky(self: ImageLAETrainer, *batch: Any) -> IterationStats:
             if next(calls) in failing:
                 raise TrainingError("the potential is not finite")
-            return iteration(self, x, images)
+            return iteration(self, *batch)
 
         monkeypatch.setattr(ImageLAETrainer, "iteration", flaky)
         return failing

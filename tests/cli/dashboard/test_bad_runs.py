@@ -242,6 +242,7 @@ def test_a_folder_without_runs_and_one_that_vanishes(tmp_path: Path) -> None:
         assert app.opened == root / "first"
         shutil.rmtree(root)
         await settle(pilot, app)
+        assert "the run folder is gone" in screen_text(app)
 
     drive(app, story)
 

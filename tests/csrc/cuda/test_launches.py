@@ -85,6 +85,8 @@ def test_launches_of_an_iteration(emulated: str, decision: str, most: int) -> No
         with Dispatched(emulated) as dispatched:
             guarded_iteration(trainer, x)
         ours = emulator.launches() - before
+    assert ours > STEPS
+    assert dispatched.launches() > STEPS
     assert ours + dispatched.launches() <= most
 
 

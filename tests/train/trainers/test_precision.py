@@ -88,11 +88,19 @@ def test_precision_reaches_the_trainer_or_is_refused() -> None:
     assert make_evaluator(model.decoder, Bernoulli()).description == "autograd"
 
 
-def test_tf32_is_switched_on_for_the_product_alone() -> None:
-    before = torch.backends.cuda.matmul.allow_tf32
+def test_tf32_is_switched_on_for_the_product_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    product, allowed = torch.mm, []
+
+    def noting(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
+        allowed.append(torch.backends.cuda.matmul.allow_tf32)
+        return product(a, b, out=out)
+
+    monkeypatch.setattr(torch, "mm", noting)
     a, b = torch.rand(3, 4), torch.rand(4, 2)
     torch.testing.assert_close(DRIFT_PRODUCTS["tf32"](a, b, out=torch.empty(3, 2)), a @ b)
-    assert torch.backends.cuda.matmul.allow_tf32 == before
+    assert allowed == [True]
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize("model", ["vae", "frozen"])
