@@ -182,9 +182,9 @@ def chain_report(model: Model, x: Tensor, labels: Tensor, *, seed: int = 0) -> C
     # Law of total variance: spread of the means, plus the spread around them.
     spread = within.var(0).mean(0)
     return ChainReport(
-        accept_prob=chains.accept_prob[0],
-        step_size=chains.step_size[0],
-        ess_per_step=float(np.median(size)) / (draws * len(chains.step_size)),
+        accept_prob=chains.accept_prob,
+        step_size=chains.step_size,
+        ess_per_step=float(np.median(size)) / (draws * len(chains.latents)),
         ess_per_second=float(size.sum()) / size.shape[-1] / seconds,
         split_rhat=float(np.quantile(rhat, 0.95)),
         posterior_std=float(within.std(0).mean()),

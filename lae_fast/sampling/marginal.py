@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from lae_fast.devices import normal
-from lae_fast.sampling import rows as langevin
+from lae_fast.sampling import ald
 from lae_fast.sampling.adaptation import DualAveraging
-from lae_fast.sampling.ald import make_rng
 
 Nll = Callable[[Tensor], Tensor]
 """Maps z ``(n, d_z)`` to -log p(x_i | z_i), ``(n,)``, nats; differentiable."""
@@ -153,30 +152,19 @@ def _ais_chain(
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> Tensor:
-    """Log weights of one chain an image, ``(n,)``."""
+    """Log weights of one chain per image, ``(n,)``."""
     generator = torch.Generator().manual_seed(seed)
     z = normal(shape, generator, torch.empty(0, dtype=dtype, device=device))
-    rng = make_rng(seed, device)
+    rng = ald.make_rng(seed, device)
     step_size = DualAveraging(0.05, cap=1.0)
     nlls, grad = _value_and_grad(nll, z)
     log_weight = torch.zeros(shape[0], dtype=torch.float64, device=device)
     for before, after in pairwise(betas):
         log_weight -= (after - before) * nlls
-        state = langevin.State(
-            z, after * grad + z, after * nlls + 0.5 * z.double().square().sum(1), z, rng,
-            torch.full(shape[1:], step_size.step_size, dtype=torch.float64, device=device), 1.0,
-            torch.zeros(shape[0], dtype=torch.bool, device=device),
-            langevin.Info.start(device),
-        )  # fmt: skip
-        state.set_step_sizes(state.step_sizes)
+        state = ald.begin(z, after * nlls, after * grad, rng, step_size.step_size, prior=1.0)
         new_nlls, new_grad = _value_and_grad(nll, state.proposal)
-
-        def tempered(
-            x: Tensor, b: float = after, v: Tensor = new_nlls, g: Tensor = new_grad
-        ) -> tuple[Tensor, Tensor]:
-            return b * v + 0.5 * x.double().square().sum(1), b * g + x
-
-        step_size.update(langevin.step(state, tempered).accept_prob)
+        info = ald.advance(state, after * new_nlls, after * new_grad)
+        step_size.update(info.accept_prob)
         nlls = torch.where(state.accepted, new_nlls, nlls)
         grad = torch.where(state.accepted[:, None], new_grad, grad)
     return log_weight

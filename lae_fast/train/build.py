@@ -13,11 +13,10 @@ from lae_fast.models import VAE, Model
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner, Trainer
-from lae_fast.train.trainers.batch import LAETrainer
 from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.trainers.graph import GraphedTrainer
 from lae_fast.train.trainers.hoffman import HoffmanTrainer
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 from lae_fast.train.trainers.passes import Evaluator, make_evaluator
 
 
@@ -51,7 +50,7 @@ def _trainer(
     step_size: float,
     evaluator: Evaluator,
     ranks: Ranks,
-) -> Learner:
+) -> Learner[Any]:
     parts: dict[str, Any] = {"evaluator": evaluator, "ranks": ranks}
     chain = {"mh": config.mh, "temperature": config.temperature} | parts
     if isinstance(model, VAE):
@@ -59,13 +58,16 @@ def _trainer(
             return HoffmanTrainer(model, optimizer, rng, config.steps, step_size, **chain)
         return VAETrainer(model, optimizer, rng, **parts)
     if config.model == "frozen":
-        return FrozenTrainer(model, optimizer, config.prior, **parts)
-    if config.per_image:
-        return ImageLAETrainer(
-            model, optimizer, rng, config.steps, step_size, config.damping,
-            prior=config.prior, encoder_gradient=config.encoder_gradient, **chain,
-        )  # fmt: skip
+        return FrozenTrainer(model, optimizer, prior=config.prior, **parts)
     return LAETrainer(
-        model, optimizer, rng, config.steps, step_size,
-        prior=config.prior, damping=config.damping if config.whiten else None, **chain,
-    )  # fmt: skip
+        model,
+        optimizer,
+        rng,
+        config.steps,
+        step_size,
+        config.damping if config.whiten else None,
+        accept="image" if config.per_image else "batch",
+        prior=config.prior,
+        encoder_gradient=config.encoder_gradient,
+        **chain,
+    )

@@ -1,5 +1,5 @@
-"""The public name of `lae_fast.train.trainers.image`, where it has always been imported from."""
+"""`LAETrainer` under the name that it had when it decided per image alone."""
 
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer as ImageLAETrainer
 
 __all__ = ["ImageLAETrainer"]

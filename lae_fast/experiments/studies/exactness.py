@@ -93,7 +93,7 @@ def _chains(run_chains: Callable[[], Chains]) -> Draws:
     chains = run_chains()
     seconds = time.perf_counter() - began
     size = float(torch.as_tensor(effective_sample_size(chains.latents)).mean())
-    return Draws(chains.latents.flatten(0, 1).cpu(), chains.accept_prob[0], size, seconds)
+    return Draws(chains.latents.flatten(0, 1).cpu(), chains.accept_prob, size, seconds)
 
 
 def ald(target: Target, draws: int, seed: int) -> Draws:
@@ -105,7 +105,7 @@ def ald(target: Target, draws: int, seed: int) -> Draws:
 
 def ald_unadjusted(target: Target, draws: int, seed: int) -> Draws:
     """The same without accept/reject, at the step size that Metropolis-Hastings settles on."""
-    (step, *_) = sample_posterior(
+    step = sample_posterior(
         target.nll, target.features, 2, draws=1, warmup=draws, chains=1, seed=seed
     ).step_size
     return _chains(lambda: sample_posterior(
@@ -123,7 +123,7 @@ def per_point(target: Target, draws: int, seed: int) -> Draws:
 
 def per_point_unadjusted(target: Target, draws: int, seed: int) -> Draws:
     """The same without accept/reject, at the step size that Metropolis-Hastings settles on."""
-    (step, *_) = sample_per_image(
+    step = sample_per_image(
         target.nll, _origins(target), draws=1, warmup=draws, chains=CHAINS, seed=seed
     ).step_size
     return _chains(lambda: sample_per_image(

@@ -6,23 +6,34 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from lae_fast import ops
 from lae_fast.errors import TrainingError
-from lae_fast.ranks import Ranks
+from lae_fast.models import LAE, Model
+from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.trainers.passes import Evaluator, make_encoder, make_evaluator
 
 REMEDY = "try a lower --learning-rate or --step-size"
 NOT_FINITE = f"the gradient is not finite; the weights were left as they were; {REMEDY}"
 
+M = TypeVar("M", bound=Model)
+
 
 @dataclass(frozen=True)
 class IterationStats:
-    """What one iteration did. Losses are nats an image; acceptance is NaN without a chain."""
+    """What one iteration did.
+
+    Attributes:
+        images: of all ranks together.
+        loss: nats per image: the potential, or a VAE's negative evidence lower bound.
+        grad_norm: Euclidean norm of the gradient that the optimiser follows.
+        accept_rate: share of proposals taken; NaN without a chain.
+        accept_prob: mean of min(1, a); NaN without a chain.
+    """
 
     images: int
     loss: float
@@ -32,7 +43,7 @@ class IterationStats:
 
 
 class Trainer(Protocol):
-    """One iteration at a time; ``step_size`` may be changed between iterations."""
+    """Trains one iteration at a time; ``step_size`` may be changed between iterations."""
 
     step_size: float
     optimizer: torch.optim.Optimizer
@@ -58,26 +69,38 @@ class Trainer(Protocol):
         ...
 
 
-class Learner(ABC):
+class Learner(ABC, Generic[M]):
     """A trainer in two halves: gradients, which nothing waits for, then what follows from them.
 
-    Subclasses are dataclasses with these fields. Where no ``evaluator`` is given, what the decoder
-    is chooses it; ``rng`` is None where nothing is drawn; ``step_sizes``, eta on the device,
-    replaces ``step_size`` where a captured iteration must find it there.
+    Args:
+        model: what is trained.
+        optimizer: over all of its parameters (phi is none of them).
+        rng: the generator's state, from `lae_fast.sampling.ald.make_rng`; None where nothing is
+            drawn.
+        step_size: eta of the chain; NaN without a chain.
+        evaluator: how the decoder is differentiated; chosen by what the decoder is when not given.
+        ranks: the processes that share each batch.
+
+    Attributes:
+        step_sizes: eta on the device, where a captured iteration must find it; it then replaces
+            ``step_size``.
     """
 
-    model: Any
-    optimizer: torch.optim.Optimizer
-    ranks: Ranks
-    evaluator: Evaluator
-    rng: Tensor | None
-    step_size: float
-    step_sizes: Tensor | None
-
-    def __post_init__(self) -> None:
-        if self.evaluator is None:
-            self.evaluator = make_evaluator(self.model.decoder, self.model.likelihood)
-        self.encoder = make_encoder(self.model.encoder)
+    def __init__(
+        self,
+        model: M,
+        optimizer: torch.optim.Optimizer,
+        rng: Tensor | None,
+        step_size: float = math.nan,
+        *,
+        evaluator: Evaluator | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.model, self.optimizer, self.rng, self.ranks = model, optimizer, rng, ranks
+        self.step_size = step_size
+        self.step_sizes: Tensor | None = None
+        self.evaluator = evaluator or make_evaluator(model.decoder, model.likelihood)
+        self.encoder = make_encoder(model.encoder)
 
     @property
     def description(self) -> str:
@@ -85,27 +108,26 @@ class Learner(ABC):
         return self.evaluator.description
 
     @abstractmethod
-    def learn(self, x: Tensor, images: int) -> tuple[Tensor | None, Tensor]:
+    def compute_gradients(self, x: Tensor, images: int) -> tuple[Tensor | None, Tensor]:
         """Leave an iteration's gradients on the weights; nothing waits for the device.
 
         Returns:
-            The phi to go on from, where there is one, and `figures`.
+            The phi to go on from, where there is one, and the statistics from `pack_stats`.
         """
 
     def new_step_sizes(self) -> Tensor | None:
-        """Eta on the device, in the form that `learn` reads; None without a chain."""
+        """Eta on the device, one value per dimension of the chain; None without a chain."""
         return None
 
     def iteration(
         self, x: Tensor, images: int | None = None, labels: Tensor | None = None
     ) -> IterationStats:
-        """See `Trainer.iteration`."""
         images = len(x) if images is None else images
         learner = self if labels is None else self.given(labels)
-        phi, found = learner.learn(x, images)
-        stats = read(found, images)
+        phi, packed = learner.compute_gradients(x, images)
+        stats = read_stats(packed, images)
         self.optimizer.step()
-        if phi is not None:
+        if phi is not None and isinstance(self.model, LAE):
             self.model.phi.copy_(phi)
         return stats
 
@@ -121,8 +143,8 @@ class Learner(ABC):
         return view
 
 
-def figures(norm: Tensor, sums: Tensor, check: Tensor | None = None) -> Tensor:
-    """An iteration in numbers, for `read`; float64.
+def pack_stats(norm: Tensor, sums: Tensor, check: Tensor | None = None) -> Tensor:
+    """An iteration's statistics in one float64 tensor, for `read_stats`.
 
     Args:
         norm: of the gradient.
@@ -134,13 +156,13 @@ def figures(norm: Tensor, sums: Tensor, check: Tensor | None = None) -> Tensor:
     return torch.cat([part.double().reshape(-1) for part in parts])
 
 
-def read(figures: Tensor, images: int) -> IterationStats:
-    """The statistics of an iteration; the one wait for the device.
+def read_stats(packed: Tensor, images: int) -> IterationStats:
+    """The statistics of an iteration; the one place that waits for the device.
 
     Raises:
-        TrainingError: its gradients are not to be followed.
+        TrainingError: its gradients must not be followed.
     """
-    norm, check, *sums = figures.tolist()
+    norm, check, *sums = packed.tolist()
     if not all(map(math.isfinite, (norm, check, sums[0]))):
         raise TrainingError(_reason(check, sums[0]))
     no_chain = [math.nan] * (3 - len(sums))
@@ -157,9 +179,9 @@ def _reason(check: float, potential: float) -> str:
 
 
 def standard_normal(shape: tuple[int, int], like: Tensor, rng: Tensor, first_row: int) -> Tensor:
-    """Noise of a batch's rows from ``first_row`` on, from the chains' generator, which moves on.
+    """Standard normal rows from ``first_row`` of the batch on; the generator moves on.
 
-    A proposal from 0 with step size 1/2 is that.
+    It is the noise of a chain's proposal: from 0, with step size 1/2, a proposal is its noise.
     """
     zero = like.new_zeros(shape)
     half = torch.full(shape[1:], 0.5, dtype=torch.float64, device=like.device)
@@ -169,7 +191,7 @@ def standard_normal(shape: tuple[int, int], like: Tensor, rng: Tensor, first_row
 
 
 def sum_grads(optimizer: torch.optim.Optimizer, ranks: Ranks, *others: Tensor) -> Tensor:
-    """Sum gradients over ranks; the Euclidean norm of what the optimiser is about to follow.
+    """Sum the gradients over ranks; their Euclidean norm.
 
     ``others`` are summed in the same message.
     """

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from lae_fast.models.lae import LAE
 from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.train.trainers.base import Learner, figures, standard_normal, sum_grads
+from lae_fast.train.trainers.base import Learner, pack_stats, standard_normal, sum_grads
 from lae_fast.train.trainers.passes import Evaluator
 
 
-@dataclass
-class VAETrainer(Learner):
-    """Maximises the evidence lower bound, one sample an image.
+class VAETrainer(Learner[VAE]):
+    """Maximises the evidence lower bound, one sample per image; the loss is its negative.
 
-    Attributes:
-        model: the VAE.
-        optimizer: over all its parameters.
-        rng: of the samples' noise, from `lae_fast.sampling.ald.make_rng`.
-        ranks: the processes that share the batch.
-        evaluator: how the decoder is differentiated; chosen by what it is when not given.
+    Arguments are those of `Learner`; ``rng`` draws the samples' noise.
     """
 
-    model: VAE
-    optimizer: torch.optim.Optimizer
     rng: Tensor
-    ranks: Ranks = ALONE
-    evaluator: Evaluator = None  # type: ignore[assignment]
-    step_size: float = math.nan
-    step_sizes: Tensor | None = None
 
-    def learn(self, x: Tensor, images: int) -> tuple[None, Tensor]:
-        """See `Learner.learn`; the loss is the negative evidence lower bound."""
+    def compute_gradients(self, x: Tensor, images: int) -> tuple[None, Tensor]:
         self.optimizer.zero_grad(set_to_none=False)
         code = self.encoder.features(x)
         with torch.no_grad():
@@ -46,7 +30,7 @@ class VAETrainer(Learner):
             values, grad_z = self.evaluator.accumulate(x, draw.z)
             bound = values.sum() + draw.kl()
         self.encoder.backward(draw.pull_back(grad_z))
-        return None, figures(sum_grads(self.optimizer, self.ranks, bound), bound)
+        return None, pack_stats(sum_grads(self.optimizer, self.ranks, bound), bound)
 
 
 class GaussianDraw:
@@ -75,25 +59,29 @@ class GaussianDraw:
         return torch.cat([grad_z + self.mean, by_std], 1)
 
 
-@dataclass
-class FrozenTrainer(Learner):
+class FrozenTrainer(Learner[LAE]):
     """Minimises the potential at ``z = phi g(x)`` with phi as it was initialised.
 
-    What the published Metropolis-Hastings runs amount to, since they accept nothing. Attributes
-    are those of `VAETrainer`; ``prior`` is whether the potential includes ``||z||^2 / 2``.
+    What the published Metropolis-Hastings runs amount to, since they accept nothing.
+
+    Args:
+        model, optimizer, evaluator, ranks: as in `Learner`.
+        prior: whether the potential includes ``||z||^2 / 2``.
     """
 
-    model: LAE
-    optimizer: torch.optim.Optimizer
-    prior: bool = True
-    ranks: Ranks = ALONE
-    evaluator: Evaluator = None  # type: ignore[assignment]
-    rng: None = None
-    step_size: float = math.nan
-    step_sizes: Tensor | None = None
+    def __init__(
+        self,
+        model: LAE,
+        optimizer: torch.optim.Optimizer,
+        *,
+        prior: bool = True,
+        evaluator: Evaluator | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        super().__init__(model, optimizer, None, evaluator=evaluator, ranks=ranks)
+        self.prior = prior
 
-    def learn(self, x: Tensor, images: int) -> tuple[None, Tensor]:
-        """See `Learner.learn`."""
+    def compute_gradients(self, x: Tensor, images: int) -> tuple[None, Tensor]:
         self.optimizer.zero_grad(set_to_none=False)
         features = self.encoder.features(x)
         with torch.no_grad():
@@ -105,4 +93,4 @@ class FrozenTrainer(Learner):
                 grad_z = grad_z + z
             grad = grad_z @ self.model.phi
         self.encoder.backward(grad)
-        return None, figures(sum_grads(self.optimizer, self.ranks, potential), potential)
+        return None, pack_stats(sum_grads(self.optimizer, self.ranks, potential), potential)

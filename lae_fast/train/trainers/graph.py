@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lae_fast.models import Model
-from lae_fast.train.trainers.base import IterationStats, Learner, read
+from lae_fast.train.trainers.base import IterationStats, Learner, read_stats
 from lae_fast.train.trainers.passes import ExplicitEncoder, ExplicitEvaluator, make_encoder
 
 OFF = "LAE_CUDA_GRAPH"
@@ -36,7 +36,7 @@ class GraphedTrainer:
         eager: the trainer.
     """
 
-    def __init__(self, eager: Learner) -> None:
+    def __init__(self, eager: Learner[Any]) -> None:
         self.eager = eager
         self.optimizer, self.rng = eager.optimizer, eager.rng
         self.trouble = why_not(eager)
@@ -77,7 +77,7 @@ class GraphedTrainer:
         self._seen += 1
         if self._replay is None or len(x) != self._images:
             return self.eager.iteration(x, images, labels)
-        return read(self._replay(x, self.step_size), len(x))
+        return read_stats(self._replay(x, self.step_size), len(x))
 
     def _try_capture(self, x: Tensor) -> None:
         try:
@@ -86,7 +86,7 @@ class GraphedTrainer:
             self.trouble = str(error).splitlines()[0]
 
 
-def why_not(trainer: Learner) -> str | None:
+def why_not(trainer: Learner[Any]) -> str | None:
     """Why an iteration cannot become a graph, or None if no obstacle is known."""
     if os.environ.get(OFF) == "0":
         return f"{OFF} is 0"
@@ -98,8 +98,8 @@ def why_not(trainer: Learner) -> str | None:
     return None if explicit else "the networks run through autograd"
 
 
-def capture(trainer: Learner, x: Tensor) -> Callable[[Tensor, float], Tensor]:
-    """Record an iteration on images like ``x``; the result replays it and returns its figures.
+def capture(trainer: Learner[Any], x: Tensor) -> Callable[[Tensor, float], Tensor]:
+    """Record an iteration on images like ``x``; the result replays it and returns its packed.
 
     Raises:
         RuntimeError: something in it cannot be captured.
@@ -114,19 +114,19 @@ def capture(trainer: Learner, x: Tensor) -> Callable[[Tensor, float], Tensor]:
     _warm_up(own, images)
     graph = torch.cuda.CUDAGraph()
     with _as_before_if_it_fails() as pool, torch.cuda.graph(graph, pool=pool):
-        figures = guarded_iteration(own, images)
+        packed = guarded_iteration(own, images)
 
     def replay(x: Tensor, step_size: float) -> Tensor:
         images.copy_(x)
         if own.step_sizes is not None:
             own.step_sizes.fill_(step_size)
         graph.replay()
-        return figures
+        return packed
 
     return replay
 
 
-def _warm_up(trainer: Learner, x: Tensor) -> None:
+def _warm_up(trainer: Learner[Any], x: Tensor) -> None:
     """Run what will be captured once, on a stream of its own, and change nothing by it.
 
     Libraries load their kernels and take their memory at the first call, which a capture forbids.
@@ -163,14 +163,14 @@ def _as_before_if_it_fails() -> Iterator[Any]:
         raise
 
 
-def guarded_iteration(trainer: Learner, x: Tensor, *, follow: bool = True) -> Tensor:
-    """`Learner.iteration` without a look from the host; what `read` understands.
+def guarded_iteration(trainer: Learner[Any], x: Tensor, *, follow: bool = True) -> Tensor:
+    """`Learner.iteration` without a look from the host; what `read_stats` understands.
 
     The optimiser must be PyTorch's fused Adam, which leaves weights and moments alone where its
     ``found_inf`` is 1. With ``follow`` false they are left alone in any case, and phi too.
     """
-    phi, figures = trainer.learn(x, len(x))
-    good = figures[:3].isfinite().all()
+    phi, packed = trainer.compute_gradients(x, len(x))
+    good = packed[:3].isfinite().all()
     good = good if follow else good & False
     optimizer = trainer.optimizer
     optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
@@ -180,4 +180,4 @@ def guarded_iteration(trainer: Learner, x: Tensor, *, follow: bool = True) -> Te
         del optimizer.found_inf  # type: ignore[attr-defined]
     if phi is not None:
         trainer.model.phi.copy_(torch.where(good, phi, trainer.model.phi))
-    return figures
+    return packed

@@ -1,4 +1,4 @@
-"""Langevin from an encoder's Gaussian, one chain a data point (Hoffman 2017): the baseline.
+"""Langevin from an encoder's Gaussian, one chain per data point (Hoffman 2017): the baseline.
 
 The encoder is trained as a VAE's, by the evidence lower bound with the decoder as it is. The
 decoder follows ``1/T sum_t -log p(x | z_t)`` over T Langevin steps of every image's own chain,
@@ -8,65 +8,87 @@ amortized but the start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.sampling import rows as langevin
-from lae_fast.train.trainers.base import Learner, figures, standard_normal, sum_grads
+from lae_fast.sampling import ald
+from lae_fast.train.trainers.base import Learner, pack_stats, standard_normal, sum_grads
+from lae_fast.train.trainers.chains import Images
 from lae_fast.train.trainers.controls import GaussianDraw
-from lae_fast.train.trainers.image import RowStates
 from lae_fast.train.trainers.passes import Evaluator
 
 
-@dataclass
-class HoffmanTrainer(Learner):
-    """Attributes are those of `lae_fast.train.trainers.batch.LAETrainer`."""
+class HoffmanTrainer(Learner[VAE]):
+    """Trains a VAE's networks with a chain per image; the loss is the chains' potential.
 
-    model: VAE
-    optimizer: torch.optim.Optimizer
+    Args:
+        model, optimizer, rng, evaluator, ranks: as in `Learner`.
+        steps, step_size, mh, temperature: as in `lae_fast.train.trainers.lae.LAETrainer`.
+    """
+
     rng: Tensor
-    steps: int
-    step_size: float
-    mh: bool = True
-    temperature: float = 1.0
-    evaluator: Evaluator = None  # type: ignore[assignment]
-    ranks: Ranks = ALONE
-    step_sizes: Tensor | None = None
+
+    def __init__(
+        self,
+        model: VAE,
+        optimizer: torch.optim.Optimizer,
+        rng: Tensor,
+        steps: int,
+        step_size: float,
+        *,
+        mh: bool = True,
+        temperature: float = 1.0,
+        evaluator: Evaluator | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        super().__init__(model, optimizer, rng, step_size, evaluator=evaluator, ranks=ranks)
+        self.steps, self.mh, self.temperature = steps, mh, temperature
 
     @property
     def description(self) -> str:
-        """How the decoder is differentiated."""
-        return f"{self.evaluator.description}, a chain an image"
+        return f"{self.evaluator.description}, a chain per image"
 
     def new_step_sizes(self) -> Tensor:
-        """Eta a dimension, float64 ``(d_z,)``."""
+        """Eta per dimension, float64 ``(d_z,)``."""
         shape, device = (self.model.latent_dim,), self.rng.device
         return torch.full(shape, self.step_size, dtype=torch.float64, device=device)
 
-    def learn(self, x: Tensor, images: int) -> tuple[None, Tensor]:
-        """See `Learner.learn`; the loss is the chains' potential."""
+    def compute_gradients(self, x: Tensor, images: int) -> tuple[None, Tensor]:
         self.optimizer.zero_grad(set_to_none=False)
         code = self.encoder.features(x)
         first_row = self.ranks.share(images).start
         with torch.no_grad():
             shape = len(x), self.model.latent_dim
             draw = GaussianDraw(code, standard_normal(shape, code, self.rng, first_row))
-            states = RowStates(self.evaluator, x, self.steps)
-            eta = self.new_step_sizes() if self.step_sizes is None else self.step_sizes
-            chain = langevin.init(
-                draw.z.clone(), states.potential, self.rng, eta, self.temperature, first_row,
-                prior=1.0, check=False,
-            )  # fmt: skip
-            # The chains start where the bound is taken; its gradient leaves the prior to the KL.
-            by_code = draw.pull_back(chain.grad - draw.z)
-            states.begin(chain)
-            for _ in range(self.steps):
-                states.step(chain, mh=self.mh)
-            states.close()
-        self.encoder.backward(by_code)
-        sums = states.sums(chain)
-        return None, figures(sum_grads(self.optimizer, self.ranks, sums), sums)
+            chains = FromDraw(self.evaluator, x, self.steps, draw, first_row)
+            eta = self.step_size if self.step_sizes is None else self.step_sizes
+            end = chains.run(self.rng, eta, self.temperature, mh=self.mh)
+            self.encoder.backward(chains.grad_code)
+            sums = chains.sums(end)
+            return None, pack_stats(sum_grads(self.optimizer, self.ranks, sums), sums)
+
+
+class FromDraw(Images):
+    """Chains that start at a draw from the encoder's Gaussian.
+
+    Args:
+        evaluator, x, steps, first_row: as in `BatchChains`.
+        draw: where the chains start.
+
+    Attributes:
+        grad_code: the negative evidence lower bound's gradient at the encoder's output.
+    """
+
+    grad_code: Tensor
+
+    def __init__(
+        self, evaluator: Evaluator, x: Tensor, steps: int, draw: GaussianDraw, first_row: int
+    ) -> None:
+        super().__init__(evaluator, x, steps, draw.z, first_row=first_row)
+        self.draw = draw
+
+    def begun(self, chain: ald.State) -> None:
+        # The chains start where the bound is taken; its gradient leaves the prior to the KL.
+        self.grad_code = self.draw.pull_back(chain.grad - self.draw.z)

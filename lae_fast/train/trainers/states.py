@@ -1,9 +1,10 @@
 """The states that a chain passes on one batch, and the decoder's gradients at them.
 
 The decoder follows the gradient of ``1/T sum_t -log p(x | z_t)`` over the T states after each step.
-On a CPU each state's weight gradients are added as it is reached. On a GPU, where launches are what
-is waited for, up to `TOGETHER` states lie side by side in memory, and one product per layer takes
-the gradients of them all; memory does not grow with T.
+On a CPU a state's weight gradients are added as it is reached, or, where the whole batch decides
+at once, when it is left: the products of a rejected proposal are spared. On a GPU, where launches
+are what is waited for, up to `TOGETHER` states lie side by side in memory, and one product per
+layer takes the gradients of them all. Memory does not grow with T.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ TOGETHER = 16
 """States whose products wait for each other."""
 
 
-class PassedStates(Protocol):
+class States(Protocol):
     """Evaluates proposals, and counts the states that are kept."""
 
     def evaluate(self, z: Tensor, *, prior: bool = False) -> Evaluation:
@@ -59,7 +60,6 @@ class OneByOne:
         self._current: Evaluation | None = None
 
     def evaluate(self, z: Tensor, *, prior: bool = False) -> Evaluation:
-        """See `PassedStates.evaluate`."""
         self._pending = self.evaluator.evaluate(self.x, z)
         if prior:
             self._pending.grad_z.add_(z)
@@ -69,11 +69,9 @@ class OneByOne:
         """Nowhere: the evaluator copies its input."""
 
     def begin(self) -> None:
-        """See `PassedStates.begin`."""
         self._current, self._pending = self._pending, None
 
     def retain(self, moved: Tensor) -> Evaluation:
-        """See `PassedStates.retain`."""
         assert self._current is not None
         assert self._pending is not None
         self._current = self.evaluator.merge(self._current, self._pending, moved)
@@ -82,9 +80,56 @@ class OneByOne:
         return self._current
 
     def close(self) -> None:
-        """See `PassedStates.close`."""
         assert self._current is not None
         self.evaluator.release(self._current)
+        self._current = None
+
+
+class WhenLeft:
+    """Adds each state's gradients once, when the chain leaves it, weighted by how long it stayed.
+
+    For a decision of the whole batch, at which the host may look without waiting.
+    """
+
+    def __init__(self, evaluator: Evaluator, x: Tensor, share: float) -> None:
+        self.evaluator, self.x, self.share = evaluator, x, share
+        self._pending: Evaluation | None = None
+        self._current: Evaluation | None = None
+        self._stayed = 0
+
+    def evaluate(self, z: Tensor, *, prior: bool = False) -> Evaluation:
+        self._pending = self.evaluator.evaluate(self.x, z)
+        if prior:
+            self._pending.grad_z.add_(z)
+        return self._pending
+
+    def next_input(self) -> None:
+        """Nowhere: the evaluator copies its input."""
+
+    def begin(self) -> None:
+        self._current, self._pending = self._pending, None
+
+    def retain(self, moved: Tensor) -> Evaluation:
+        assert self._current is not None
+        assert self._pending is not None
+        if bool(moved):
+            self._leave(self._current)
+            self._current = self._pending
+        else:
+            self.evaluator.release(self._pending)
+        self._pending = None
+        self._stayed += 1
+        return self._current
+
+    def _leave(self, state: Evaluation) -> None:
+        if self._stayed:
+            self.evaluator.add_weight_grads(state, self._stayed * self.share)
+        self._stayed = 0
+        self.evaluator.release(state)
+
+    def close(self) -> None:
+        assert self._current is not None
+        self._leave(self._current)
         self._current = None
 
 
@@ -113,7 +158,6 @@ class SideBySide:
         self._counted = 0
 
     def evaluate(self, z: Tensor, *, prior: bool = False) -> Evaluation:
-        """See `PassedStates.evaluate`."""
         self._place = (self._place + 1) % self.places
         saved = self.parts[self._place]
         self._pending = self.evaluator.evaluate_into(self.x, z, saved, prior=prior)
@@ -121,17 +165,15 @@ class SideBySide:
         return self._pending
 
     def next_input(self) -> Tensor:
-        """See `PassedStates.next_input`; elsewhere while the state in that place still waits."""
+        """Elsewhere while the state in the next place still waits."""
         after = (self._place + 1) % self.places
         taken = after == 0 and self._counted > 0
         return torch.empty_like(self.parts[0].input) if taken else self.parts[after].input
 
     def begin(self) -> None:
-        """See `PassedStates.begin`."""
         self._current, self._pending = self._pending, None
 
     def retain(self, moved: Tensor) -> Evaluation:
-        """See `PassedStates.retain`."""
         assert self._current is not None
         assert self._pending is not None
         merge_rows(self._current, self._pending, moved)
@@ -153,14 +195,19 @@ class SideBySide:
         self._counted = 0
 
     def close(self) -> None:
-        """See `PassedStates.close`."""
         self._flush()
         self.evaluator.give_back(self.whole)
         self._current = None
 
 
-def make_passed(evaluator: Evaluator, x: Tensor, steps: int) -> PassedStates:
-    """The states of a chain of ``steps`` on images ``x``, each of weight ``1 / steps``."""
-    if isinstance(evaluator, ExplicitEvaluator) and x.device.type != "cpu" and steps > 1:
+def make_states(evaluator: Evaluator, x: Tensor, steps: int, *, one_decision: bool) -> States:
+    """The states of a chain of ``steps`` on images ``x``, each of weight ``1 / steps``.
+
+    ``one_decision`` says that all images accept or reject together.
+    """
+    on_cpu = x.device.type == "cpu"
+    if on_cpu and one_decision:
+        return WhenLeft(evaluator, x, 1 / steps)
+    if isinstance(evaluator, ExplicitEvaluator) and not on_cpu and steps > 1:
         return SideBySide(evaluator, x, 1 / steps, min(steps, TOGETHER))
     return OneByOne(evaluator, x, 1 / steps)
