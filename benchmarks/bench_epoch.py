@@ -19,7 +19,7 @@ from torchvision.transforms import ToTensor
 
 from lae_fast.data.batches import batch_indices, to_pixels
 from lae_fast.sampling import ald
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 from lae_fast.train.trainers.reference import naive_gradients
 
 IMAGES = 10_240
@@ -65,7 +65,7 @@ def straightforward(device: str) -> it.Run:
 
 def epoch(device: str, *, train: bool = True) -> it.Run:
     model, data = SETTING.model(device), pictures().to(device)
-    trainer = ImageLAETrainer(
+    trainer = LAETrainer(
         model, torch.optim.Adam(model.parameters(), lr=1e-4, fused=True), ald.make_rng(0, device),
         SETTING.steps, it.IMAGE_STEP_SIZE, DAMPING, mh=False,
     )  # fmt: skip

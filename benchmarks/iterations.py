@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from baselines import synchronise
+from lae_fast.train.trainers.chain_states import TOGETHER
 from torch import Tensor
 
 from lae_fast.models.lae import LAE, mlp_lae
@@ -14,11 +15,9 @@ from lae_fast.models.likelihoods import Bernoulli
 from lae_fast.models.vae import VAE, mlp_vae
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner
-from lae_fast.train.trainers.batch import LAETrainer
-from lae_fast.train.trainers.chain_states import TOGETHER
 from lae_fast.train.trainers.controls import VAETrainer
 from lae_fast.train.trainers.graph import WARM_UP, GraphedTrainer
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 from lae_fast.train.trainers.passes import AutogradEncoder, AutogradEvaluator
 from lae_fast.train.trainers.reference import naive_gradients
 
@@ -162,9 +161,9 @@ def _vae_trainer(setting: Setting, device: str) -> VAETrainer:
     return VAETrainer(model, _adam(model), ald.make_rng(0, device))
 
 
-def _image_trainer(setting: Setting, device: str) -> ImageLAETrainer:
+def _image_trainer(setting: Setting, device: str) -> LAETrainer:
     model = setting.model(device)
-    return ImageLAETrainer(
+    return LAETrainer(
         model, _adam(model), ald.make_rng(0, device), setting.steps, IMAGE_STEP_SIZE, DAMPING,
         mh=setting.mh,
     )  # fmt: skip
@@ -172,8 +171,8 @@ def _image_trainer(setting: Setting, device: str) -> ImageLAETrainer:
 
 def _batch_trainer(setting: Setting, model: LAE, device: str) -> LAETrainer:
     return LAETrainer(
-        model, _adam(model), ald.make_rng(0, device), setting.steps, STEP_SIZE, damping=DAMPING,
-        mh=setting.mh,
+        model, _adam(model), ald.make_rng(0, device), setting.steps, STEP_SIZE, DAMPING,
+        accept="batch", mh=setting.mh,
     )  # fmt: skip
 
 

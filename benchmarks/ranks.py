@@ -19,21 +19,20 @@ from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.ranks import ALONE, Ranks, join
 from lae_fast.sampling import ald
-from lae_fast.train.trainers.batch import LAETrainer
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 
 PIXELS, LATENTS = 784, 8
-KINDS = {"image": ImageLAETrainer, "batch": LAETrainer}
+KINDS = ("image", "batch")
 SIZES = (64, 16_384, 1 << 20, 8 << 20)
 """Bytes of a message."""
 
 
-def trainer(kind: str, hidden: int, steps: int, ranks: Ranks) -> ImageLAETrainer | LAETrainer:
+def trainer(kind: str, hidden: int, steps: int, ranks: Ranks) -> LAETrainer:
     torch.manual_seed(0)
     model = mlp_lae(PIXELS, LATENTS, hidden, make_likelihood("bernoulli", None)).to(ranks.device)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
     rng = ald.make_rng(0, ranks.device)
-    return KINDS[kind](model, optimizer, rng, steps, 1e-3, damping=0.1, ranks=ranks)
+    return LAETrainer(model, optimizer, rng, steps, 1e-3, 0.1, accept=kind, ranks=ranks)
 
 
 def seconds(work: Callable[[], object], ranks: Ranks, rounds: int) -> float:

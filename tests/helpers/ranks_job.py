@@ -20,10 +20,9 @@ from lae_fast.models.mlp import MLP
 from lae_fast.ranks import PATIENCE, Ranks
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import IterationStats
-from lae_fast.train.trainers.batch import LAETrainer
 from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.trainers.hoffman import HoffmanTrainer
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 
 PIXELS, LATENTS, HIDDEN, STEPS = 20, 3, 16, 20
 BATCHES = (13, 40, 3)
@@ -53,16 +52,16 @@ def _trainer(kind: str, dtype: torch.dtype, ranks: Ranks):  # type: ignore[no-un
     settings = {"ranks": ranks}
     match kind:
         case "image":
-            return ImageLAETrainer(model, optimizer, rng, STEPS, 0.05, 0.1, **settings)
+            return LAETrainer(model, optimizer, rng, STEPS, 0.05, 0.1, **settings)
         case "whitened":
-            return LAETrainer(model, optimizer, rng, STEPS, 0.02, damping=0.1, **settings)
+            return LAETrainer(model, optimizer, rng, STEPS, 0.02, 0.1, accept="batch", **settings)
         case "plain":
-            return LAETrainer(model, optimizer, rng, STEPS, 1e-3, **settings)
+            return LAETrainer(model, optimizer, rng, STEPS, 1e-3, accept="batch", **settings)
         case "vae":
-            return VAETrainer(model, optimizer, rng, ranks)
+            return VAETrainer(model, optimizer, rng, ranks=ranks)
         case "hoffman":
             return HoffmanTrainer(model, optimizer, rng, STEPS, 0.05, **settings)
-    return FrozenTrainer(model, optimizer, True, ranks)
+    return FrozenTrainer(model, optimizer, ranks=ranks)
 
 
 def train(kind: str, dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
@@ -85,8 +84,8 @@ def decisions(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
     starts = torch.randn(1000, *model.phi.shape, generator=torch.Generator().manual_seed(4))
     x = _images(n, dtype, 0)[ranks.share(n)]
     trainer = LAETrainer(
-        model, torch.optim.SGD(model.parameters(), 0.0), ald.make_rng(3), 1, 0.05, damping=0.1,
-        ranks=ranks,
+        model, torch.optim.SGD(model.parameters(), 0.0), ald.make_rng(3), 1, 0.05, 0.1,
+        accept="batch", ranks=ranks,
     )  # fmt: skip
     rates = []
     for start in starts:

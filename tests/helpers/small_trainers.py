@@ -10,10 +10,9 @@ from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.vae import VAE, mlp_vae
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner
-from lae_fast.train.trainers.batch import LAETrainer
 from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
 from lae_fast.train.trainers.hoffman import HoffmanTrainer
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 
 STEPS, MANY_STEPS = 6, 20
 # (likelihood, scale, step size that accepts some and rejects some of the six proposals)
@@ -60,11 +59,9 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def trainer_of(model: LAE, device: str = "cpu") -> ImageLAETrainer:
+def trainer_of(model: LAE, device: str = "cpu") -> LAETrainer:
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=device == "cuda")
-    return ImageLAETrainer(
-        model, adam, ald.make_rng(3, torch.device(device)), MANY_STEPS, 0.02, 0.1
-    )
+    return LAETrainer(model, adam, ald.make_rng(3, torch.device(device)), MANY_STEPS, 0.02, 0.1)
 
 
 def other_trainer(
@@ -89,4 +86,4 @@ def other_trainer(
         case "frozen":
             return FrozenTrainer(model, adam)
     damping = 0.1 if kind == "whitened" else None
-    return LAETrainer(model, adam, rng, MANY_STEPS, 1e-3, damping=damping, look=False)
+    return LAETrainer(model, adam, rng, MANY_STEPS, 1e-3, damping, accept="batch")

@@ -31,7 +31,7 @@ from lae_fast.settings import resumed
 from lae_fast.train import StopRequest, TrainingError, train
 from lae_fast.train import state as resume
 from lae_fast.train.trainers.base import IterationStats
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 
 MOMENTS = 20
 """There are as many events in the runs below: every one of them."""
@@ -286,14 +286,14 @@ class TestDivergence:
         """Calls of the trainer's iteration that raise."""
         failing: set[int] = set()
         calls = itertools.count(1)
-        iteration = ImageLAETrainer.iteration
+        iteration = LAETrainer.iteration
 
-        def flaky(self: ImageLAETrainer, *batch: Any) -> IterationStats:
+        def flaky(self: LAETrainer, *batch: Any) -> IterationStats:
             if next(calls) in failing:
                 raise TrainingError("the potential is not finite")
             return iteration(self, *batch)
 
-        monkeypatch.setattr(ImageLAETrainer, "iteration", flaky)
+        monkeypatch.setattr(LAETrainer, "iteration", flaky)
         return failing
 
     def test_restart_goes_on_with_half_the_step(

@@ -16,9 +16,8 @@ from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner
-from lae_fast.train.trainers.batch import LAETrainer
 from lae_fast.train.trainers.graph import guarded_iteration
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 
 pytestmark = pytest.mark.cuda
 
@@ -68,9 +67,8 @@ def published_trainer(decision: str, device: str) -> Learner:
     model = mlp_lae(784, 8, 256, make_likelihood("bernoulli")).to(device)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=True)
     rng = ald.make_rng(3, device)
-    if decision == "image":
-        return ImageLAETrainer(model, adam, rng, STEPS, 0.02, 0.1)
-    return LAETrainer(model, adam, rng, STEPS, 1e-3, damping=0.1)
+    step_size = 0.02 if decision == "image" else 1e-3
+    return LAETrainer(model, adam, rng, STEPS, step_size, 0.1, accept=decision)
 
 
 @pytest.mark.parametrize(("decision", "most"), [("image", 1000), ("batch", 1055)])

@@ -14,8 +14,7 @@ from lae_fast.errors import TrainingError
 from lae_fast.models.lae import LAE
 from lae_fast.models.likelihoods import Bernoulli, make_likelihood
 from lae_fast.sampling import ald
-from lae_fast.train.trainers.batch import LAETrainer
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 from lae_fast.train.trainers.passes import (
     AutogradEncoder,
     AutogradEvaluator,
@@ -30,7 +29,7 @@ from lae_fast.train.trainers.reference import counter_noise, naive_gradients
 def trainer_for(model: LAE, step_size: float, **settings: object) -> LAETrainer:
     return LAETrainer(
         model=model, optimizer=Frozen(model), rng=ald.make_rng(3), steps=STEPS,
-        step_size=step_size, **settings,
+        step_size=step_size, accept="batch", **settings,
     )  # fmt: skip
 
 
@@ -38,10 +37,9 @@ def trainer_for(model: LAE, step_size: float, **settings: object) -> LAETrainer:
 @pytest.mark.parametrize("mh", [True, False])
 @pytest.mark.parametrize("damping", [None, 0.1])
 @pytest.mark.parametrize("evaluator", [ExplicitEvaluator, AutogradEvaluator])
-@pytest.mark.parametrize("look", [True, False])
 def test_gradient_equals_autograd_of_the_written_out_objective(
     likelihood: str, scale: float | None, step_size: float, mh: bool, damping: float | None,
-    evaluator: Callable[..., ExplicitEvaluator | AutogradEvaluator], look: bool,
+    evaluator: Callable[..., ExplicitEvaluator | AutogradEvaluator],
 ) -> None:  # fmt: skip
     """float64, 1e-10 relative to the largest gradient entry, rejected steps among them."""
     model = small_model(likelihood, torch.float64, scale)
@@ -53,7 +51,7 @@ def test_gradient_equals_autograd_of_the_written_out_objective(
     )
     trainer = trainer_for(
         model, step_size, mh=mh, damping=damping,
-        evaluator=evaluator(model.decoder, model.likelihood), look=look,
+        evaluator=evaluator(model.decoder, model.likelihood),
     )  # fmt: skip
     stats = trainer.iteration(x)
     assert stats.accept_rate == pytest.approx(sum(decisions) / STEPS)
@@ -169,7 +167,7 @@ def test_your_own_modules_train() -> None:
     )  # fmt: skip
     trainer = LAETrainer(
         model, torch.optim.Adam(model.parameters(), lr=1e-2), ald.make_rng(0), steps=3,
-        step_size=1e-3, damping=0.1,
+        step_size=1e-3, damping=0.1, accept="batch",
     )  # fmt: skip
     x = images(torch.float32)
     losses = [trainer.iteration(x).loss for _ in range(80)]
@@ -200,13 +198,13 @@ def test_alive_decoder_passes_do_not_grow_with_the_number_of_steps() -> None:
     assert most <= 2
 
 
-@pytest.mark.parametrize("trainer_type", [LAETrainer, ImageLAETrainer])
-def test_buffers_are_used_again(trainer_type: type) -> None:
+@pytest.mark.parametrize("accept", ["batch", "image"])
+def test_buffers_are_used_again(accept: str) -> None:
     """Two evaluations' worth, whatever T is and however many iterations ran."""
     model = small_model("gaussian", torch.float32)
-    trainer = trainer_type(
+    trainer = LAETrainer(
         model=model, optimizer=Frozen(model), rng=ald.make_rng(3), steps=7, step_size=1e-3,
-        damping=0.1,
+        damping=0.1, accept=accept,
     )  # fmt: skip
     seen = set()
     for n in (10, 10, 6, 10):

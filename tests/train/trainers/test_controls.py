@@ -47,7 +47,7 @@ def test_a_vae_follows_its_bound(likelihood: str, explicit: bool) -> None:
 def test_a_frozen_phi_follows_the_potential_there(likelihood: str, prior: bool) -> None:
     model, x = small_model(likelihood, torch.float64), images(torch.float64)
     wanted = copy.deepcopy(model)
-    stats = FrozenTrainer(model, Frozen(model), prior).iteration(x)
+    stats = FrozenTrainer(model, Frozen(model), prior=prior).iteration(x)
     z = wanted.encode(x)
     value = wanted.likelihood.nll(wanted.decoder(z), x).sum()
     value = value + 0.5 * z.square().sum() if prior else value

@@ -25,9 +25,9 @@ from lae_fast.ranks import Ranks
 from lae_fast.train import state as resume
 from lae_fast.train.determinism import deterministic
 from lae_fast.train.trainers import graph
-from lae_fast.train.trainers.base import Learner, read
+from lae_fast.train.trainers.base import Learner, read_stats
 from lae_fast.train.trainers.graph import GraphedTrainer, guarded_iteration, why_not
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "discretized-logistic"])
@@ -38,7 +38,7 @@ def test_without_a_look_it_is_the_same_iteration(kind: str, likelihood: str) -> 
     second.step_sizes = second.new_step_sizes()
     for seed in range(4):
         x = images(torch.float32, seed=seed)
-        one, two = first.iteration(x), read(guarded_iteration(second, x), len(x))
+        one, two = first.iteration(x), read_stats(guarded_iteration(second, x), len(x))
         assert str(one) == str(two)  # NaN, where there is no chain, equals nothing
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
@@ -52,7 +52,7 @@ def test_a_gradient_that_is_not_finite_touches_nothing() -> None:
     before = copy.deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]))
     figures = guarded_iteration(trainer, images(torch.float32))
     with pytest.raises(TrainingError, match="potential is not finite"):
-        read(figures, 10)
+        read_stats(figures, 10)
     after = trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]
     torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
 
@@ -173,7 +173,7 @@ def test_a_warm_up_that_fails_does_not_advance_the_noise(monkeypatch: pytest.Mon
         trainer.rng += 7
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(trainer, "learn", fails)
+    monkeypatch.setattr(trainer, "compute_gradients", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         graph._warm_up(trainer, images(torch.float32))
     assert torch.equal(trainer.rng, before)
@@ -182,7 +182,7 @@ def test_a_warm_up_that_fails_does_not_advance_the_noise(monkeypatch: pytest.Mon
 def test_a_short_batch_is_never_the_one_that_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def capture(trainer: ImageLAETrainer, x: torch.Tensor) -> None:
+    def capture(trainer: LAETrainer, x: torch.Tensor) -> None:
         sizes.append(len(x))
         raise RuntimeError("seen")
 
@@ -221,7 +221,7 @@ def test_the_cuda_kernels_train_as_the_cpu_does(
     for seed in range(3):
         x = images(dtype, seed=seed)
         one = here.iteration(x)
-        two = read(guarded_iteration(there, x.to(emulated)), len(x))
+        two = read_stats(guarded_iteration(there, x.to(emulated)), len(x))
         assert two.loss == pytest.approx(one.loss, rel=1e-9)
         assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-8)
         assert two.accept_rate == pytest.approx(one.accept_rate, nan_ok=True)

@@ -15,7 +15,7 @@ from lae_fast.models.lae import LAE
 from lae_fast.ops import chains_ref
 from lae_fast.sampling import ald
 from lae_fast.sampling.whitening import RidgeMap
-from lae_fast.train.trainers.image import ImageLAETrainer
+from lae_fast.train.trainers.lae import LAETrainer
 from lae_fast.train.trainers.passes import AutogradEvaluator, ExplicitEvaluator
 
 DAMPING = 0.1
@@ -78,7 +78,7 @@ def test_gradient_equals_autograd_of_the_written_out_objective(
     x, eta = images(torch.float64), STEP_SIZES[step_size]
     plain, rng = copy.deepcopy(model), ald.make_rng(3)
     phi, mean_potential, shares = naive(plain, x, rng, eta, mh=mh)
-    trainer = ImageLAETrainer(
+    trainer = LAETrainer(
         model, Frozen(model), ald.make_rng(3), STEPS, eta, DAMPING, mh=mh,
         evaluator=evaluator(model.decoder, model.likelihood),
     )  # fmt: skip
@@ -105,7 +105,7 @@ def test_the_encoder_can_follow_the_potential_at_its_own_latents(
     first, second = (small_model("bernoulli", torch.float64) for _ in range(2))
     plain, x, stats = copy.deepcopy(first), images(torch.float64), []
     for model, where in ((first, "start"), (second, "chain")):
-        trainer = ImageLAETrainer(
+        trainer = LAETrainer(
             model, Frozen(model), ald.make_rng(3), STEPS, 0.02, DAMPING,
             evaluator=evaluator(model.decoder, model.likelihood), encoder_gradient=where,
         )  # fmt: skip
@@ -138,7 +138,7 @@ def test_without_damping_phi_takes_over_the_whole_move() -> None:
     x = images(torch.float64)[:6]
     plain = copy.deepcopy(model)
     h, start = model.encoder(x).detach(), model.encode(x).detach()
-    trainer = ImageLAETrainer(model, Frozen(model), ald.make_rng(3), 1, 0.1, 1e-12, mh=False)
+    trainer = LAETrainer(model, Frozen(model), ald.make_rng(3), 1, 0.1, 1e-12, mh=False)
     trainer.iteration(x)
     value = plain.likelihood.nll(plain.decoder(z := start.clone().requires_grad_()), x).sum()
     (grad,) = torch.autograd.grad(value + z.square().sum() / 2, z)
@@ -152,7 +152,7 @@ def test_a_potential_that_is_not_finite_stops_before_the_weights_are_touched() -
     with torch.no_grad():
         model.decoder.last.bias[0] = torch.nan
     before = copy.deepcopy(model.state_dict())
-    trainer = ImageLAETrainer(
+    trainer = LAETrainer(
         model, torch.optim.Adam(model.parameters()), ald.make_rng(0), STEPS, 1e-3, DAMPING
     )
     with pytest.raises(TrainingError, match="not finite"):

@@ -14,7 +14,6 @@ from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.models.build import build_model
 from lae_fast.models.likelihoods import Bernoulli
 from lae_fast.sampling import ald
-from lae_fast.sampling import rows as langevin
 from lae_fast.train.build import build_trainer
 from lae_fast.train.trainers.passes import ExplicitEvaluator, make_evaluator
 from lae_fast.train.trainers.precision import DRIFT_PRODUCTS, bf16_mm
@@ -54,10 +53,10 @@ def sample(mh: bool, drift_error: float) -> tuple[float, float]:
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(2 * chains, 2, generator=generator, dtype=torch.float64)
     sizes = torch.full((2,), 0.12, dtype=torch.float64)
-    state = langevin.init(z, potential, ald.make_rng(1), sizes)
+    state = ald.init(z, potential, ald.make_rng(1), sizes)
     kept = torch.empty(chains, draws, 2, 2, dtype=torch.float64)
     for draw in range(-200, draws):
-        langevin.step(state, potential, mh=mh)
+        ald.step(state, potential, mh=mh)
         if draw >= 0:
             kept[:, draw] = state.x.view(chains, 2, 2)
     first, second, _ = worst_z_scores(kept, target.mean, target.cov)
