@@ -46,7 +46,7 @@ def check_points(points: Sequence[Point], *, here: bool) -> None:
     from lae_fast import data
     from lae_fast.devices import pick_device
     from lae_fast.models.build import check_networks
-    from lae_fast.train.start import initial_weights
+    from lae_fast.train.session import initial_weights
 
     seen: dict[tuple[object, ...], tuple[tuple[int, int, int], int]] = {}
     for point in points:

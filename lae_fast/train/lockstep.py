@@ -1,77 +1,78 @@
-"""The leader's word before each iteration, and the ranks that follow it.
+"""Rank 0 announces each iteration, and the other ranks follow.
 
 Rank 0 has the run folder, the clock, the user and the validation set, so it alone decides what
-comes next. The others know nothing but what it says: train on this batch with this step size, take
-over my state, or stop.
+comes next. The other ranks act only on the command that it broadcasts: train on this batch with
+this step size, take over my state, or stop.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from lae_fast.errors import RankLostError, TrainingError
 from lae_fast.ranks import Ranks
-from lae_fast.train import state as resume
-from lae_fast.train.trainers.base import IterationStats
+from lae_fast.train import state as saved_state
 from lae_fast.train.worker import Place, Worker
 
 ITERATE, RECEIVE, STOP = range(3)
 
 
 def follow(worker: Worker) -> None:
-    """Do what the leader says until it says stop.
+    """Carry out rank 0's commands until it says stop.
 
     Raises:
-        RankLostError: the leader, or another rank, is gone.
+        RankLostError: rank 0, or another rank, is gone.
     """
     while True:
-        order, iteration, epoch, batch, step_size = _word(worker.ranks).tolist()
+        order, iteration, epoch, batch, step_size = _command(worker.ranks).tolist()
         if order == STOP:
             return
         if order == RECEIVE:
             worker.receive()
             continue
         worker.trainer.step_size = step_size
-        # The leader meets the same error, and decides what becomes of it.
+        # Rank 0 meets the same error, and decides what becomes of it.
         with contextlib.suppress(TrainingError):
-            worker.iteration(Place(int(iteration), int(epoch), int(batch)))
+            worker.train_on(Place(int(iteration), int(epoch), int(batch)))
 
 
-def lead(worker: Worker, place: Place) -> IterationStats:
-    """One iteration on every rank.
+@contextlib.contextmanager
+def announced(worker: Worker, place: Place) -> Iterator[None]:
+    """Around an iteration on rank 0: the other ranks run the same one.
 
     Raises:
-        TrainingError: as `Worker.iteration`.
-        RankLostError: generators are put back, so that the state can be saved as it was before.
+        RankLostError: another rank is gone. The generators are put back, so that the state can be
+            saved as it was before the iteration.
     """
     if worker.ranks.alone:
-        return worker.iteration(place)
-    before = {k: v.clone() for k, v in resume.generators(worker.trainer).items()}
+        yield
+        return
+    before = {k: v.clone() for k, v in saved_state.generators(worker.trainer).items()}
     step_size = worker.trainer.step_size
     try:
-        _word(worker.ranks, [ITERATE, place.iteration, place.epoch, place.batch, step_size])
-        return worker.iteration(place)
+        _command(worker.ranks, [ITERATE, place.iteration, place.epoch, place.batch, step_size])
+        yield
     except RankLostError:
-        resume.restore_generators(before, worker.trainer)
+        saved_state.restore_generators(before, worker.trainer)
         raise
 
 
-def lead_state(worker: Worker) -> None:
-    """Give every rank the leader's state."""
+def share_state(worker: Worker) -> None:
+    """Give every rank the state of rank 0."""
     if not worker.ranks.alone:
-        _word(worker.ranks, [RECEIVE, 0, 0, 0, 0])
+        _command(worker.ranks, [RECEIVE, 0, 0, 0, 0])
         worker.receive()
 
 
-def lead_away(ranks: Ranks) -> None:
-    """Let the others stop; they may be gone already."""
+def dismiss(ranks: Ranks) -> None:
+    """Let the other ranks stop; they may be gone already."""
     if not ranks.alone:
         with contextlib.suppress(RankLostError):
-            _word(ranks, [STOP, 0, 0, 0, 0])
+            _command(ranks, [STOP, 0, 0, 0, 0])
 
 
-def _word(ranks: Ranks, word: Sequence[float] = (0, 0, 0, 0, 0)) -> torch.Tensor:
-    return ranks.broadcast(torch.tensor(word, dtype=torch.float64, device=ranks.device))
+def _command(ranks: Ranks, command: Sequence[float] = (0, 0, 0, 0, 0)) -> torch.Tensor:
+    return ranks.broadcast(torch.tensor(command, dtype=torch.float64, device=ranks.device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -20,6 +21,19 @@ CHECK_COST = 0.02
 """Most of the run's time that checks of the chain may take."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """What was seen; None where no look was due.
+
+    Attributes:
+        snapshot: the pictures' path inside the run folder.
+        check: how the chain mixes.
+    """
+
+    snapshot: str | None = None
+    check: ChainCheck | None = None
+
+
 class Looks:
     """Decides when a look is due, and takes it."""
 
@@ -28,8 +42,8 @@ class Looks:
         self._last = -math.inf
         self._check_seconds = 0.0
 
-    def take(self, latents: Tensor, *, now: bool) -> tuple[str | None, ChainCheck | None]:
-        """The snapshot's path inside the run folder and the chain's check; None where not due.
+    def take(self, latents: Tensor, *, now: bool) -> Look:
+        """Look, if it is time.
 
         Args:
             latents: of the validation images, ``(n, d_z)``.
@@ -38,14 +52,14 @@ class Looks:
         session, config = self.session, self.session.config
         elapsed = session.meter.elapsed
         if not now and elapsed - self._last < max(EVERY, SHARE * elapsed):
-            return None, None
+            return Look()
         self._last = elapsed
         name = f"snapshots/{session.meter.epoch:06d}.npz"
         model, images = session.model, session.validation_set
         write_snapshot(session.run / name, model, images, latents, seed=config.seed)
         if not now and self._check_seconds > CHECK_COST * elapsed:
-            return name, None
-        return name, self._check()
+            return Look(name)
+        return Look(name, self._check())
 
     def _check(self) -> ChainCheck | None:
         session, model = self.session, self.session.model

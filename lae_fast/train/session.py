@@ -10,18 +10,81 @@ from typing import Any, Protocol
 
 import torch
 
-from lae_fast import data
+from lae_fast import data, runs
 from lae_fast.config import TrainConfig
-from lae_fast.errors import CheckpointError
+from lae_fast.errors import CheckpointError, ConfigError, DataError
+from lae_fast.models.build import check_networks
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.train import state as resume
+from lae_fast.runs import checkpoint
+from lae_fast.train import state as saved_state
 from lae_fast.train.best import Keeper
-from lae_fast.train.lockstep import lead, lead_state
-from lae_fast.train.trainers.base import IterationStats
+from lae_fast.train.lockstep import share_state
 from lae_fast.train.trainers.step_size import StepSizeControl
 from lae_fast.train.watching.meter import Meter
 from lae_fast.train.watching.warnings import Watch
 from lae_fast.train.worker import Place, Worker
+
+
+def load_data(config: TrainConfig, ranks: Ranks) -> data.Splits:
+    """The data set, on every rank; the leader goes first, since it may download it.
+
+    Raises:
+        DataError, ConfigError: on the rank that met it.
+        OtherRankError: on the others.
+    """
+    splits: data.Splits | None = None
+    for turn in (True, False):
+        error: Exception | None = None
+        if ranks.leads is turn:
+            try:
+                splits = data.load(
+                    config.dataset,
+                    config.data_dir,
+                    download=config.download,
+                    validation=config.validation,
+                    validation_fraction=config.validation_fraction,
+                )
+                check_networks(config, splits.train.image_shape, len(splits.train.class_names))
+            except (DataError, ConfigError) as problem:
+                error = problem
+        ranks.agree(error)
+    assert splits is not None
+    return splits
+
+
+def open_session(
+    config: TrainConfig,
+    splits: data.Splits,
+    device: torch.device,
+    resume: Path | None,
+    ranks: Ranks,
+) -> Session:
+    """A new run's session, or that of the run to continue.
+
+    Raises:
+        RunError, CheckpointError, ConfigError: no such run, nothing to read, or it does not fit.
+    """
+    state = saved_state.load(resume) if resume is not None else None
+    weights = initial_weights(config)
+    run = resume
+    if run is None:
+        run = runs.create(config.run_root, config.name, config.dataset, config.model)
+        runs.write_config(run, config)
+    session = Session(config, splits, device, run, weights, ranks)
+    if state is not None:
+        session.restore(state)
+    return session
+
+
+def initial_weights(config: TrainConfig) -> dict[str, torch.Tensor] | None:
+    """The weights that ``init_from`` names.
+
+    Raises:
+        RunError, CheckpointError: no such run, or no weights in it.
+    """
+    if config.init_from is None:
+        return None
+    return checkpoint.read(runs.find(config.run_root, config.init_from), "best")[0]
 
 
 class Part(Protocol):
@@ -92,14 +155,10 @@ class Session:
         """Batches of the present epoch that were trained on."""
         return self.meter.iteration - (self.meter.epoch - 1) * self.per_epoch
 
-    def iteration(self) -> IterationStats:
-        """Train on the next batch; adapt the step size for the one after."""
-        began = time.perf_counter()
-        place = Place(self.meter.iteration, self.meter.epoch, self.batches_done)
-        stats = lead(self.worker, place)
-        self.meter.add(stats, time.perf_counter() - began)
-        self.control.update(stats.accept_prob)
-        return stats
+    @property
+    def place(self) -> Place:
+        """The iteration that comes next."""
+        return Place(self.meter.iteration, self.meter.epoch, self.batches_done)
 
     def save(self, *, if_due: bool = False) -> None:
         """Write the state, between two iterations."""
@@ -107,16 +166,16 @@ class Session:
             return
         self.keeper.flush_best()  # a state counts on the best weights that it knows of
         facts = {name: part.facts() for name, part in self.parts.items()}
-        resume.save(self.run, self.model, self.trainer, facts)
+        saved_state.save(self.run, self.model, self.trainer, facts)
         self._saved = time.monotonic()
 
-    def restore(self, state: resume.State) -> None:
+    def restore(self, state: saved_state.State) -> None:
         """Go back, or on, to a saved state.
 
         Raises:
             CheckpointError: it does not fit the settings.
         """
-        resume.restore(state, self.model, self.trainer)
+        saved_state.restore(state, self.model, self.trainer)
         try:
             for name, part in self.parts.items():
                 require_alike(name, part.facts(), state.facts[name])
@@ -133,7 +192,7 @@ class Session:
         """Restore the last saved state, with half the step size; whether there was one."""
         step_size = self.control.step_size
         try:
-            state = resume.load(self.run)
+            state = saved_state.load(self.run)
             if state is None:
                 return False
             self.restore(state)
@@ -142,7 +201,7 @@ class Session:
         self.control.step_size = min(self.control.step_size, step_size)
         self.control.shrink()
         self.trainer.step_size = self.control.step_size
-        lead_state(self.worker)
+        share_state(self.worker)
         return True
 
 

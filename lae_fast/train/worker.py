@@ -15,9 +15,9 @@ from lae_fast.errors import ConfigError
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
 from lae_fast.ranks import Ranks
-from lae_fast.train import state as resume
-from lae_fast.train.build import build_trainer
+from lae_fast.train import state as saved_state
 from lae_fast.train.trainers.base import IterationStats
+from lae_fast.train.trainers.build import build_trainer
 from lae_fast.train.trainers.step_size import StepSizeControl
 
 
@@ -62,7 +62,7 @@ class Worker:
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self._order: tuple[int, list[Tensor]] = (-1, [])
 
-    def iteration(self, place: Place) -> IterationStats:
+    def train_on(self, place: Place) -> IterationStats:
         """Train on one batch.
 
         Raises:
@@ -96,10 +96,10 @@ class Worker:
 
     def receive(self) -> None:
         """Take over the leader's weights, moments and generators; the leader gives them."""
-        tensors = resume.tensors(self.model, self.trainer) if self.ranks.leads else None
+        tensors = saved_state.tensors(self.model, self.trainer) if self.ranks.leads else None
         received = self.ranks.tell_tensors(tensors)
         if not self.ranks.leads:
-            resume.restore(resume.State(received, {}), self.model, self.trainer)
+            saved_state.restore(saved_state.State(received, {}), self.model, self.trainer)
 
     def _batch(self, place: Place) -> Tensor:
         epoch, batches = self._order

@@ -14,7 +14,7 @@ from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.models.build import build_model
 from lae_fast.models.likelihoods import Bernoulli
 from lae_fast.sampling import ald
-from lae_fast.train.build import build_trainer
+from lae_fast.train.trainers.build import build_trainer
 from lae_fast.train.trainers.passes import ExplicitEvaluator, make_evaluator
 from lae_fast.train.trainers.precision import DRIFT_PRODUCTS, bf16_mm
 
