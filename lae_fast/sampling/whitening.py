@@ -45,15 +45,12 @@ class Plain:
         self.check: Tensor | None = None
 
     def to_chain(self, phi: Tensor) -> Tensor:
-        """See `Coordinates.to_chain`."""
         return phi.clone()
 
     def to_phi(self, u: Tensor) -> Tensor:
-        """See `Coordinates.to_phi`."""
         return u
 
     def pull_back(self, grad: Tensor) -> Tensor:
-        """See `Coordinates.pull_back`."""
         return grad
 
 
@@ -80,12 +77,10 @@ class Whitened:
         self.features: Tensor = features @ self.inverse.T
 
     def to_chain(self, phi: Tensor) -> Tensor:
-        """See `Coordinates.to_chain`."""
         u: Tensor = phi @ self.factor
         return u
 
     def to_phi(self, u: Tensor) -> Tensor:
-        """See `Coordinates.to_phi`."""
         phi: Tensor = u @ self.inverse
         return phi
 

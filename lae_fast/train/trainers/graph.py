@@ -69,7 +69,6 @@ class GraphedTrainer:
     def iteration(
         self, x: Tensor, images: int | None = None, labels: Tensor | None = None
     ) -> IterationStats:
-        """See `lae_fast.train.trainers.base.Trainer.iteration`."""
         if self._replay is None and self.trouble is None:
             self._images = max(self._images, len(x))
             if self._seen >= WARM_UP and len(x) == self._images:

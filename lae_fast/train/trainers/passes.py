@@ -91,7 +91,6 @@ class ExplicitEvaluator:
         return ExplicitEvaluator(self.decoder, self.likelihood, self.precision)
 
     def evaluate(self, x: Tensor, z: Tensor) -> Evaluation:
-        """See `Evaluator.evaluate`."""
         return self.evaluate_into(x, z, self.buffers(len(z)))
 
     @torch.no_grad()
@@ -130,7 +129,6 @@ class ExplicitEvaluator:
         self._free.append(saved)
 
     def add_weight_grads(self, evaluation: Evaluation, weight: float) -> None:
-        """See `Evaluator.add_weight_grads`."""
         saved, by_scale = evaluation.kept
         self.add_kept(saved, by_scale, weight)
 
@@ -141,20 +139,17 @@ class ExplicitEvaluator:
         self.likelihood.add_scale_grad(by_scale, weight)
 
     def accumulate(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Evaluator.accumulate`."""
         evaluation = self.evaluate(x, z)
         self.add_weight_grads(evaluation, 1.0)
         self.release(evaluation)
         return evaluation.values, evaluation.grad_z
 
     def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
-        """See `Evaluator.merge`."""
         merge_rows(current, new, moved)
         self.release(current)
         return new
 
     def release(self, evaluation: Evaluation) -> None:
-        """See `Evaluator.release`."""
         self.give_back(evaluation.kept[0])
         evaluation.kept = None
 
@@ -181,7 +176,6 @@ class AutogradEvaluator:
         ]
 
     def evaluate(self, x: Tensor, z: Tensor) -> Evaluation:
-        """See `Evaluator.evaluate`."""
         with torch.enable_grad():
             point = z.detach().requires_grad_()
             values = self.likelihood.nll(self.decoder(point), x).double()
@@ -189,7 +183,6 @@ class AutogradEvaluator:
         return Evaluation(values.detach(), grad_z, (x, z.clone()))
 
     def add_weight_grads(self, evaluation: Evaluation, weight: float) -> None:
-        """See `Evaluator.add_weight_grads`."""
         x, z = evaluation.kept
         with torch.enable_grad():
             value = self.likelihood.nll(self.decoder(z.detach()), x).sum()
@@ -197,7 +190,6 @@ class AutogradEvaluator:
         self._add(grads)
 
     def accumulate(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Evaluator.accumulate`."""
         with torch.enable_grad():
             point = z.detach().requires_grad_()
             values = self.likelihood.nll(self.decoder(point), x).double()
@@ -213,14 +205,13 @@ class AutogradEvaluator:
                 grad_of(parameter).add_(grad)
 
     def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
-        """See `Evaluator.merge`."""
         (_, old), (x, z) = current.kept, new.kept
         rows = moved[:, None]
         grad_z = torch.where(rows, new.grad_z, current.grad_z)
         return Evaluation(new.values, grad_z, (x, torch.where(rows, z, old)))
 
     def release(self, evaluation: Evaluation) -> None:
-        """See `Evaluator.release`."""
+        pass
 
 
 class Encoder(Protocol):
@@ -243,7 +234,6 @@ class ExplicitEncoder:
         self._saved: Saved | None = None
 
     def features(self, x: Tensor) -> Tensor:
-        """See `Encoder.features`."""
         if self._saved is None or len(self._saved.input) != len(x):
             self._saved = self.mlp.new_saved(len(x))
         self.mlp.forward_saved(x, self._saved)
@@ -255,7 +245,6 @@ class ExplicitEncoder:
 
     @torch.no_grad()
     def backward(self, grad: Tensor) -> None:
-        """See `Encoder.backward`."""
         assert self._saved is not None
         last = self._saved.output
         (self._saved.blocks[-1].grad_norm if last is None else last).copy_(grad)
@@ -271,13 +260,11 @@ class AutogradEncoder:
         self._features: Tensor | None = None
 
     def features(self, x: Tensor) -> Tensor:
-        """See `Encoder.features`."""
         with torch.enable_grad():
             self._features = self.module(x)
         return self._features.detach()
 
     def backward(self, grad: Tensor) -> None:
-        """See `Encoder.backward`."""
         assert self._features is not None
         self._features.backward(grad)  # type: ignore[no-untyped-call]
         self._features = None
