@@ -211,7 +211,7 @@ class AutogradEvaluator:
         return Evaluation(new.values, grad_z, (x, torch.where(rows, z, old)))
 
     def release(self, evaluation: Evaluation) -> None:
-        pass
+        """Nothing to do: autograd owns the memory."""
 
 
 class Encoder(Protocol):
