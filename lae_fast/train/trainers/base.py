@@ -13,14 +13,14 @@ from torch import Tensor
 
 from lae_fast import ops
 from lae_fast.errors import TrainingError
-from lae_fast.models import LAE, Model
+from lae_fast.models import LAE, VAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.trainers.passes import Evaluator, make_encoder, make_evaluator
 
 REMEDY = "try a lower --learning-rate or --step-size"
 NOT_FINITE = f"the gradient is not finite; the weights were left as they were; {REMEDY}"
 
-M = TypeVar("M", bound=Model)
+M = TypeVar("M", LAE, VAE)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class Learner(ABC, Generic[M]):
         evaluator: Evaluator | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.optimizer, self.rng, self.ranks = model, optimizer, rng, ranks
+        self.model: M = model
+        self.optimizer, self.rng, self.ranks = optimizer, rng, ranks
         self.step_size = step_size
         self.step_sizes: Tensor | None = None
         self.evaluator = evaluator or make_evaluator(model.decoder, model.likelihood)
