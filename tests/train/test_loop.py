@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,21 @@ def test_a_run_tells_its_story_in_events_and_on_disk(tmp_path: Path) -> None:
     with np.load(run / evaluated[-1].snapshot) as snapshot:
         assert snapshot["latents"].shape[1] == 2
         assert snapshot["originals"].shape == snapshot["reconstructions"].shape
+
+
+def test_the_optimiser_steps_five_frames_below_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader who looks for the step finds it: train, events, epoch, worker, trainer."""
+    seen = []
+
+    def step(self: torch.optim.Adam) -> None:
+        names = [f.name for f in traceback.extract_stack() if "lae_fast/" in f.filename]
+        seen.append(names[names.index("train") :])
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    next(e for e in train(config(tmp_path, epochs=1)) if isinstance(e, Evaluated))
+    assert len(seen[0]) <= 5, seen[0]
 
 
 def test_training_learns_with_a_chain_that_moves(tmp_path: Path) -> None:
