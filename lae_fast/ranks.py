@@ -1,4 +1,4 @@
-"""The processes of one training, started by torchrun, and what they say to each other.
+"""The processes that torchrun starts for one training, and the messages between them.
 
 Every rank holds the whole model and its share of each batch's images. Noise and decisions are
 functions of shared counters, so ranks talk only where a sum over the whole batch is needed.
@@ -24,10 +24,10 @@ from torch.distributed.rendezvous import rendezvous
 from lae_fast.errors import OtherRankError, RankLostError
 
 NOISE_BLOCK = 4
-"""Rows a rank are a multiple of this: the generator of the noise gives four numbers at once."""
+"""Rows per rank are a multiple of this: the generator of the noise gives four numbers at once."""
 PATIENCE = timedelta(days=1)
-"""A paused leader keeps the others waiting. One that has died is noticed at once, by its sockets
-or by torchrun."""
+"""The others wait this long for rank 0, which may be paused. A rank that has died is noticed at
+once, by its sockets or by torchrun."""
 MEETING = timedelta(minutes=10)
 """How long ranks wait for each other at the start."""
 
@@ -93,10 +93,10 @@ class Ranks:
         return whole[:images].to(rows.device)
 
     def agree(self, error: Exception | None) -> None:
-        """Raise on every rank what any of them met: its own error, or the first other's.
+        """Raise on every rank if any rank had an error: its own, or the first other rank's.
 
         Raises:
-            OtherRankError: what another rank met.
+            OtherRankError: another rank had an error.
         """
         if not self.alone:
             failed = torch.tensor([error is not None], dtype=torch.int32, device=self.device)
@@ -111,7 +111,7 @@ class Ranks:
             raise error
 
     def tell(self, fact: Any, source: int = 0) -> Any:
-        """What ``source`` passes, on every rank: a plain value, sent as JSON."""
+        """Send a plain value from ``source`` to every rank, as JSON, and return it."""
         if self.alone:
             return fact
         text = json.dumps(fact).encode() if self.rank == source else b""
@@ -122,7 +122,7 @@ class Ranks:
         return json.loads(bytes(self.broadcast(data, source).tolist()))
 
     def tell_tensors(self, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
-        """The tensors that the leader passes, on every rank and on the same kind of device."""
+        """Send tensors from rank 0 to every rank; each arrives on the same kind of device."""
         given = tensors or {}
         kinds = {
             name: (str(t.dtype).removeprefix("torch."), list(t.shape), t.device.type)
@@ -188,12 +188,12 @@ def join(device: str = "auto") -> Iterator[Ranks]:
 
 
 def meet(store: Store, rank: int, size: int) -> str:
-    """A prefix for ``store`` that none but the processes running now have.
+    """Agree on a prefix for ``store`` that only the processes running now know.
 
     torchrun's store outlives the processes that it starts anew, so without a prefix they find the
-    addresses of the dead (torch issue 135712), and their count of restarts differs between
-    machines. Rank 0 therefore makes a word up and answers with it whoever asks; a question is new
-    each time, so that nobody takes an answer to the dead for its own.
+    addresses of dead processes (torch issue 135712), and their count of restarts differs between
+    machines. Rank 0 therefore makes up a word and answers every question with it. Each question is
+    new, so that no process takes an answer to a dead one for its own.
 
     Raises:
         RuntimeError: some rank did not come within `MEETING`.

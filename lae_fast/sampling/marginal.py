@@ -1,8 +1,8 @@
 """Held-out log-likelihood on equal terms, for any decoder: importance sampling and AIS.
 
 Both estimate ``log p(x_i)`` of the model ``z ~ N(0, I), x | z ~ p(. | decoder(z))``, whatever
-trained it, so that models are compared by what they generate and not by their own bounds. Either
-is, in expectation, a lower bound of the truth that tightens with more samples.
+trained it, so that models are compared by what they generate and not by their own bounds. In expectation
+both are lower bounds of the truth, and tighter with more samples.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Estimate:
     """Estimates of -log p(x_i).
 
     Attributes:
-        nll: ``(n,)``, nats an image.
+        nll: ``(n,)``, nats per image.
         effective: share of the samples that carry the estimate, ``(n,)``; near 0 is a warning.
     """
 
@@ -59,8 +59,8 @@ def refine_proposal(
 ) -> GaussianProposal:
     """Fit each image's Gaussian to its posterior by maximising its own evidence lower bound.
 
-    The amortisation gap of whatever encoder gave ``start`` ``(n, d_z)`` is thereby removed, so
-    models with good and bad encoders are judged by their decoders alone.
+    That removes the amortisation gap of the encoder that gave ``start`` ``(n, d_z)``, so models
+    with good and bad encoders are judged by their decoders alone.
     """
     generator = torch.Generator().manual_seed(seed)
     mean = start.detach().clone().requires_grad_()
@@ -90,7 +90,7 @@ def importance_sampling(
     Args:
         nll: -log p(x_i | z_i).
         proposal: from `refine_proposal`.
-        samples: draws an image.
+        samples: draws per image.
         widen: factor on the proposal's standard deviation; a Gaussian fitted by its bound is
             narrower than the posterior, and too narrow a proposal has heavy-tailed weights.
         seed: of the draws.
@@ -130,7 +130,7 @@ def annealed_importance_sampling(
         nll: -log p(x_i | z_i).
         shape: ``(n, d_z)``.
         temperatures: rises of b.
-        chains: independent estimates an image, averaged on the scale of p(x).
+        chains: independent estimates per image, averaged on the scale of p(x).
         seed: of the draws.
         dtype: of z.
         device: where to compute.

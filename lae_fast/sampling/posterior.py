@@ -102,7 +102,9 @@ def sample_posterior(
         z = normal((chains, n, latent_dim), torch.Generator().manual_seed(seed), w)
         # The u of least norm with w u^T = z where the features allow it, else the nearest.
         u = (torch.linalg.pinv(w) @ z).mT
-    rows = _Rows(potential, u.reshape(chains, -1), seed, step_size, temperature, mh)
+    # Contiguous: a start that all chains share is one row of memory until it is copied.
+    u = u.reshape(chains, -1).contiguous()
+    rows = _Rows(potential, u, seed, step_size, temperature, mh)
     rows.adapt(warmup, target_accept)
     return rows.draw(draws, thin, latents)
 

@@ -1,4 +1,4 @@
-"""Keeps the last and the best weights, on disk often enough and never in the way."""
+"""Keeps the last and the best weights, and writes them often without slowing training down."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Keeper:
     """Remembers the best weights by validation loss and writes ``best`` and ``last``.
 
     Attributes:
-        best_loss: lowest validation loss so far, nats an image; NaN before the first.
+        best_loss: lowest validation loss so far, nats per image; NaN before the first.
         best_epoch: its epoch; 0 before the first.
         stale: evaluations since then.
-        about: what else the description of a checkpoint says.
+        about: further entries for the description of a checkpoint.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Keeper:
         self._written = time.monotonic()
 
     def record(self, epoch: int, loss: float) -> bool:
-        """Take in an epoch's validation loss; say whether it is the best so far."""
+        """Note an epoch's validation loss; return whether it is the best so far."""
         self.epoch = epoch
         best = loss < self.best_loss or (math.isnan(self.best_loss) and not math.isnan(loss))
         if best:

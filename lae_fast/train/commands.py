@@ -1,4 +1,4 @@
-"""Carries out what a viewer asks through the run folder's command file, and answers it."""
+"""Carries out the commands that viewers write into the run folder, and answers them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEARTBEAT = 1.0
 
 
 class CommandTaker:
-    """Looks for a command after every iteration.
+    """Reads the command file after every iteration.
 
     Attributes:
         stop_now, stop_after_epoch: what a ``stop`` asked for.
@@ -33,9 +33,9 @@ class CommandTaker:
         self.save_now = False
 
     def poll(self, interrupted: Callable[[], bool]) -> Iterator[Event]:
-        """Answer the waiting command, if any; while paused, stay here and show signs of life.
+        """Answer the waiting command, if any; while paused, stay here and send heartbeats.
 
-        ``interrupted`` ends a pause from outside (Ctrl-C must work while paused).
+        ``interrupted`` says whether Ctrl-C was pressed, which ends a pause.
         """
         yield from self._take()
         beat = -math.inf
@@ -72,7 +72,10 @@ class CommandTaker:
                 return True, "stopping now"
             case "step_size":
                 return self._set_step_size(command.args.get("value"))
-        return False, f"this trainer does not know '{command.name}'"
+        return (
+            False,
+            f"unknown command '{command.name}'; known are pause, resume, checkpoint, stop and step_size",
+        )
 
     def _set_step_size(self, value: object) -> tuple[bool, str]:
         if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):

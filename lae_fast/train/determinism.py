@@ -1,4 +1,4 @@
-"""PyTorch's own promise of equal results for equal input, for those who ask for it."""
+"""PyTorch's deterministic algorithms, for runs that ask for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @contextlib.contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """While entered, only algorithms whose result is always the same; one without is refused.
+    """Allow only deterministic algorithms while entered; PyTorch refuses an operator without one.
 
     On CUDA cuBLAS needs a fixed workspace, which counts only if it is set before its first use.
     """

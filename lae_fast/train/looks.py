@@ -1,4 +1,4 @@
-"""A closer look at a run now and then: pictures on the disk, and how the chain mixes."""
+"""Now and then: pictures of what was learned, and a check of how the chain mixes."""
 
 from __future__ import annotations
 

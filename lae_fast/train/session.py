@@ -1,4 +1,4 @@
-"""What a run consists of while it trains, and its way to the disk and back."""
+"""A run while it trains: its parts, and how they are saved and restored."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from lae_fast.train.worker import Place, Worker
 
 
 def load_data(config: TrainConfig, ranks: Ranks) -> data.Splits:
-    """The data set, on every rank; the leader goes first, since it may download it.
+    """The data set, on every rank. Rank 0 goes first, since it may download it.
 
     Raises:
-        DataError, ConfigError: on the rank that met it.
+        DataError, ConfigError: on the rank where it happened.
         OtherRankError: on the others.
     """
     splits: data.Splits | None = None

@@ -84,7 +84,7 @@ def restore(state: State, model: nn.Module, trainer: Trainer) -> None:
 
 
 def restore_generators(states: Mapping[str, Tensor], trainer: Trainer) -> None:
-    """Put back what `generators` gave; others would go on with other noise, unnoticed."""
+    """Restore what `generators` returned; with another generator the noise would silently differ."""
     current = generators(trainer)
     if states.keys() != current.keys():
         raise ValueError(
@@ -131,7 +131,7 @@ def _restore_optimizer(state: State, trainer: Trainer) -> None:
 
 
 def _require_like(name: str, value: Tensor, like: Tensor) -> None:
-    """PyTorch would take any moments, and fail at the next step; or broadcast, and not fail."""
+    """PyTorch accepts moments of any shape, and then fails at the next step or broadcasts."""
     if value.shape != like.shape or value.dtype != like.dtype:
         raise ValueError(f"{name} is {value.dtype} of shape {tuple(value.shape)}")
 

@@ -1,4 +1,4 @@
-"""What every process of a training has: images, model and trainer, and one iteration of them."""
+"""What every rank has: images, model and trainer, and how it trains on its share of a batch."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Worker:
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def receive(self) -> None:
-        """Take over the leader's weights, moments and generators; the leader gives them."""
+        """Copy rank 0's weights, moments and generators to this rank; rank 0 sends them."""
         tensors = saved_state.tensors(self.model, self.trainer) if self.ranks.leads else None
         received = self.ranks.tell_tensors(tensors)
         if not self.ranks.leads:

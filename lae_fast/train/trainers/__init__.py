@@ -1,1 +1,1 @@
-"""Trainers, one a file: what an iteration does to the model and its chains."""
+"""Trainers, one per file: what an iteration does to the model and its chains."""

@@ -1,1 +1,1 @@
-"""What a training is watched by: running means, warnings, validation, pictures."""
+"""What watches a training: running means, warnings, validation, pictures."""
