@@ -1,8 +1,8 @@
 """Held-out log-likelihood on equal terms, for any decoder: importance sampling and AIS.
 
 Both estimate ``log p(x_i)`` of the model ``z ~ N(0, I), x | z ~ p(. | decoder(z))``, whatever
-trained it, so that models are compared by what they generate and not by their own bounds. In expectation
-both are lower bounds of the truth, and tighter with more samples.
+trained it, so that models are compared by what they generate and not by their own bounds. In
+expectation both are lower bounds of the truth, and tighter with more samples.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def restore(state: State, model: nn.Module, trainer: Trainer) -> None:
 
 
 def restore_generators(states: Mapping[str, Tensor], trainer: Trainer) -> None:
-    """Restore what `generators` returned; with another generator the noise would silently differ."""
+    """Restore what `generators` returned, and refuse anything else: the noise would differ."""
     current = generators(trainer)
     if states.keys() != current.keys():
         raise ValueError(
