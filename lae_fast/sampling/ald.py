@@ -154,10 +154,10 @@ def begin(
         latents: what the prior is on, if not on ``x``: as many elements per row. Their part of
             ``grad`` is the caller's to add.
     """
-    potential = values.view(len(x), -1).sum(1)
+    potential = _terms(values, x).sum(1)
     if prior:
         z = x if latents is None else latents
-        potential = potential + prior / 2 * z.double().square().view(len(x), -1).sum(1)
+        potential = potential + prior / 2 * _terms(z.double().square(), x).sum(1)
     # Cloned where nothing was added: step overwrites it, and the caller may keep the original.
     grad = grad + prior * x if prior and latents is None else grad.clone()
     sizes = _step_sizes(step_size, x)
@@ -219,6 +219,11 @@ def advance(
     if next_proposal is not None:
         state.proposal = next_proposal
     return state.info
+
+
+def _terms(values: Tensor, x: Tensor) -> Tensor:
+    """The terms of each row of x, ``(n, m)``; a rank may have no rows."""
+    return values.view(len(x), values.numel() // max(1, len(x)))
 
 
 def _step_sizes(step_size: float | Tensor, x: Tensor) -> Tensor:

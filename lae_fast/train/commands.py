@@ -72,10 +72,8 @@ class CommandTaker:
                 return True, "stopping now"
             case "step_size":
                 return self._set_step_size(command.args.get("value"))
-        return (
-            False,
-            f"unknown command '{command.name}'; known are pause, resume, checkpoint, stop and step_size",
-        )
+        known = "pause, resume, checkpoint, stop and step_size"
+        return False, f"unknown command '{command.name}'; known are {known}"
 
     def _set_step_size(self, value: object) -> tuple[bool, str]:
         if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
