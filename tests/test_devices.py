@@ -21,7 +21,6 @@ import torch
 from helpers import small_runs
 from helpers.command_line import run as run_cli
 from lae_cli import exits
-from lae_fast import devices
 from lae_fast.analysis import attack, classify, evaluate, explore, saved
 from lae_fast.analysis.infer import infer
 from lae_fast.analysis.saved import held_out_images, open_run
@@ -33,6 +32,7 @@ from lae_fast.experiments.studies import exactness, targets, uniform
 from lae_fast.experiments.studies.models import report_models
 from lae_fast.experiments.studies.square import train_square
 from lae_fast.models import Model
+from lae_fast.ops import devices
 from lae_fast.train.watching.validate import validate
 
 Capsys = pytest.CaptureFixture[str]

@@ -28,8 +28,8 @@ from lae_fast import runs
 from lae_fast.analysis import plots
 from lae_fast.analysis.explore import sample
 from lae_fast.analysis.saved import open_run
+from lae_fast.config.settings import from_dict
 from lae_fast.runs.events import Evaluated, Event, Progress
-from lae_fast.settings import from_dict
 
 IMAGES = Path(__file__).parents[1] / "images"
 LIVE, VIEW = (112, 32), (112, 32)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lae_fast.data import ImageSet, to_pixels
-from lae_fast.devices import device_of, normal
 from lae_fast.errors import DataError
 from lae_fast.models import Model
+from lae_fast.ops.devices import device_of, normal
 from lae_fast.sampling.marginal import importance_sampling, refine_proposal
 
 SCORES = ("mse", "elbo", "likelihood")

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from lae_fast.analysis.classify import as_pictures
 from lae_fast.data import ImageSet
-from lae_fast.devices import device_of
+from lae_fast.ops.devices import device_of
 
 EPSILONS = (0.01, 0.1, 0.2, 0.3)
 CHUNK = 250

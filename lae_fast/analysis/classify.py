@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from lae_fast.analysis.probe import latent_law, require_labels
 from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits
 from lae_fast.data import ImageSet, batch_indices, to_pixels
-from lae_fast.devices import device_of, normal
 from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
 from lae_fast.models.classifier import ConvClassifier
+from lae_fast.ops.devices import device_of, normal
 from lae_fast.runs import checkpoint
 from lae_fast.runs.files import own_folder
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lae_fast import data
 from lae_fast.analysis.saved import held_out_images, open_run
-from lae_fast.devices import normal
 from lae_fast.models import Model
+from lae_fast.ops.devices import normal
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.marginal import (
     annealed_importance_sampling,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet, to_pixels
-from lae_fast.devices import device_of, normal
 from lae_fast.errors import ConfigError
+from lae_fast.ops.devices import device_of, normal
 
 LAWS = ("prior", "data")
 CHUNK = 2048

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet, to_pixels
-from lae_fast.devices import device_of
 from lae_fast.errors import ConfigError
 from lae_fast.models import LAE, Model
+from lae_fast.ops.devices import device_of
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
 

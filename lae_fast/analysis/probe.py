@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lae_fast.data import ImageSet, batch_indices, to_pixels
-from lae_fast.devices import device_of, normal
 from lae_fast.errors import ConfigError
 from lae_fast.models import VAE, Model
 from lae_fast.models.lae import EVALUATION_STD
+from lae_fast.ops.devices import device_of, normal
 
 CHUNK = 2048
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from lae_fast import data
 from lae_fast.config import TrainConfig
-from lae_fast.devices import device_of
+from lae_fast.config.settings import from_dict
 from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
+from lae_fast.ops.devices import device_of
 from lae_fast.runs import checkpoint
-from lae_fast.settings import from_dict
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import torch
 from lae_fast import runs
 from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits, open_run
 from lae_fast.config import TrainConfig
+from lae_fast.config.settings import from_dict, load_json
 from lae_fast.data import ImageSet, Splits
 from lae_fast.errors import CheckpointError, NotTrainedError
 from lae_fast.experiments.outcome import Outcome, Stat, Table, stat
-from lae_fast.settings import from_dict, load_json
 
 ELSEWHERE = ("run_root", "name", "device", "data_dir", "download", "checkpoint_interval")
 """Settings that do not change what is learned."""

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lae_fast.devices import normal
+from lae_fast.ops.devices import normal
 from lae_fast.sampling import ald
 from lae_fast.sampling.adaptation import DualAveraging
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lae_fast.devices import normal
+from lae_fast.ops.devices import normal
 from lae_fast.sampling import ald
 from lae_fast.sampling.adaptation import DualAveraging
 from lae_fast.sampling.whitening import make_coordinates

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lae_fast import settings
-from lae_fast.config import field_types
+from lae_fast.config import field_types, settings
 from lae_fast.errors import ConfigError
 from lae_fast.sweeps.keys import check_keys
 

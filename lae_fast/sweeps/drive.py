@@ -44,8 +44,8 @@ def check_points(points: Sequence[Point], *, here: bool) -> None:
         DataError: a data set that cannot be had.
     """
     from lae_fast import data
-    from lae_fast.devices import pick_device
     from lae_fast.models.build import check_networks
+    from lae_fast.ops.devices import pick_device
     from lae_fast.train.session import initial_weights
 
     seen: dict[tuple[object, ...], tuple[tuple[int, int, int], int]] = {}

@@ -19,6 +19,7 @@ from typing import Any
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
+from lae_fast.config.settings import from_dict
 from lae_fast.errors import ConfigError, RunError
 from lae_fast.runs.files import (
     BLOCK,
@@ -28,7 +29,6 @@ from lae_fast.runs.files import (
     own_folder,
     write_atomically,
 )
-from lae_fast.settings import from_dict
 from lae_fast.sweeps.spec import Sweep, Wanted, identity
 
 JOBS = ".jobs"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lae_fast import runs, settings
-from lae_fast.config import DATASETS, TrainConfig
+from lae_fast import runs
+from lae_fast.config import DATASETS, TrainConfig, settings
 from lae_fast.errors import ConfigError
 from lae_fast.sweeps.draws import make_draw, parse_values
 from lae_fast.sweeps.keys import check_keys

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.devices import pick_device
 from lae_fast.errors import RankLostError, TrainingError
+from lae_fast.ops.devices import pick_device
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs.events import Event, Message
 from lae_fast.train import reports

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from lae_fast import data, runs
+from lae_fast.config.settings import from_dict
 from lae_fast.models.build import build_model
 from lae_fast.runs import checkpoint
-from lae_fast.settings import from_dict
 from lae_fast.train import train
 
 

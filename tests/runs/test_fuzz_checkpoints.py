@@ -31,10 +31,10 @@ from helpers.fuzz_cases import (
 )
 from lae_fast.analysis.saved import open_run
 from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config.settings import resumed
 from lae_fast.data import DataError
 from lae_fast.runs import RunError, read_config
 from lae_fast.runs.checkpoint import CheckpointError
-from lae_fast.settings import resumed
 from lae_fast.train import TrainingError, train
 
 REFUSALS = (CheckpointError, ConfigError, DataError, RunError)

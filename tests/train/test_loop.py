@@ -15,9 +15,10 @@ import torch
 
 from lae_fast import runs
 from lae_fast.config import AUTO, ConfigError, TrainConfig
-from lae_fast.devices import pick_device
+from lae_fast.config.settings import from_dict
 from lae_fast.errors import CheckpointError
 from lae_fast.models.build import build_model
+from lae_fast.ops.devices import pick_device
 from lae_fast.runs import checkpoint
 from lae_fast.runs.events import (
     CommandTaken,
@@ -29,7 +30,6 @@ from lae_fast.runs.events import (
     RunFinished,
     RunStarted,
 )
-from lae_fast.settings import from_dict
 from lae_fast.train import StopRequest, TrainingError, train
 from lae_fast.train.trainers.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, StepSizeControl
 

@@ -23,11 +23,11 @@ import torch
 from lae_cli import exits
 from lae_fast import runs
 from lae_fast.config import ConfigError, TrainConfig
+from lae_fast.config.settings import resumed
 from lae_fast.runs import checkpoint
 from lae_fast.runs.checkpoint import CheckpointError
 from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
 from lae_fast.runs.files import RunError
-from lae_fast.settings import resumed
 from lae_fast.train import StopRequest, TrainingError, train
 from lae_fast.train import state as resume
 from lae_fast.train.trainers.base import IterationStats

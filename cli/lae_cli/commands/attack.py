@@ -84,7 +84,7 @@ def _draw(
     from lae_fast.analysis.attack import attack_images
     from lae_fast.analysis.classify import as_pictures
     from lae_fast.analysis.plots import save_rows
-    from lae_fast.devices import device_of
+    from lae_fast.ops.devices import device_of
 
     some = opened.first(SHOWN)
     rows = [("images", some.images)]

@@ -87,7 +87,7 @@ def bench(
 
 def _refuse_missing_cuda(device: str | None) -> None:
     if device == "cuda":
-        from lae_fast.devices import pick_device
+        from lae_fast.ops.devices import pick_device
 
         pick_device(device)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lae_fast import runs as store
-from lae_fast import settings
+from lae_fast.config import settings
 
 PORT = 8321
 

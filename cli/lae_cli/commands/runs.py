@@ -14,8 +14,7 @@ import click
 from lae_cli.shared.results import json_line
 from lae_cli.terminal import vocabulary
 from lae_fast import runs as store
-from lae_fast import settings
-from lae_fast.config import TrainConfig
+from lae_fast.config import TrainConfig, settings
 from lae_fast.errors import printable
 from lae_fast.runs import Summary
 

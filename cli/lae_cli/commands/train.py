@@ -22,8 +22,8 @@ from lae_cli.shared.options import (
     setting_options,
 )
 from lae_cli.shared.results import print_result
-from lae_fast import runs, settings
-from lae_fast.config import CHANGEABLE, TrainConfig
+from lae_fast import runs
+from lae_fast.config import CHANGEABLE, TrainConfig, settings
 from lae_fast.errors import ConfigError
 
 if TYPE_CHECKING:

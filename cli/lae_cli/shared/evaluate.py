@@ -48,7 +48,7 @@ def run_report(
     """Evaluate the run that the options name; say on stderr that this takes a moment."""
     root = run_root or TrainConfig().run_root
     path = runs.find(root, run)
-    from lae_fast.devices import pick_device
+    from lae_fast.ops.devices import pick_device
 
     where = pick_device(device)
     make_console(stderr=True).print(plain(f"evaluating {path.name}; this takes a minute"))

@@ -11,7 +11,7 @@ import click
 
 from lae_cli.shared.options import LARGEST, device_option
 from lae_cli.terminal.console import make_console, plain
-from lae_fast import settings
+from lae_fast.config import settings
 
 if TYPE_CHECKING:
     from lae_fast.experiments.lab import Lab
@@ -59,8 +59,8 @@ def lab_options(command: Callable[..., None]) -> Callable[..., None]:
         **rest: Any,
     ) -> None:
         def make_lab() -> Lab:
-            from lae_fast.devices import pick_device
             from lae_fast.experiments.lab import Lab
+            from lae_fast.ops.devices import pick_device
 
             default = settings.resolve({})
             root, data = Path(run_root or default.run_root), data_dir or default.data_dir

@@ -65,7 +65,7 @@ class Opened:
     def saved(self) -> SavedRun:
         """Configuration and model."""
         from lae_fast.analysis.saved import open_run
-        from lae_fast.devices import pick_device
+        from lae_fast.ops.devices import pick_device
 
         path = runs.find(self.root or TrainConfig().run_root, self.name)
         return open_run(path, self.checkpoint, pick_device(self.device))

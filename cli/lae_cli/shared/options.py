@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from lae_fast.config import DATASETS, GROUPS, TrainConfig, field_types
-from lae_fast.settings import ENV_PREFIX, flag_of, parse
+from lae_fast.config.settings import ENV_PREFIX, flag_of, parse
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

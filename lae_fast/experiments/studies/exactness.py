@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lae_fast.devices import normal
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell, Outcome, Table, stat
 from lae_fast.experiments.studies.targets import (
@@ -19,6 +18,7 @@ from lae_fast.experiments.studies.targets import (
     neural,
     total_variation,
 )
+from lae_fast.ops.devices import normal
 from lae_fast.sampling.diagnostics import effective_sample_size
 from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
 

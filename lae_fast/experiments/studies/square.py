@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lae_fast.devices import normal
+from lae_fast.ops.devices import normal
 
 HIDDEN = 30
 BATCH = 256

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lae_fast.devices import normal
+from lae_fast.ops.devices import normal
 
 REACH = 5.0
 """The grid covers [-REACH, REACH] in both dimensions; the prior's mass outside is 1e-6."""

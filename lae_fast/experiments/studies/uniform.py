@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lae_fast.analysis import plots
-from lae_fast.devices import device_of, normal
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell, Outcome, Table, stat
 from lae_fast.experiments.studies.square import SquareVAE, train_square
+from lae_fast.ops.devices import device_of, normal
 
 Floats = NDArray[np.float64]
 BETAS = (0.001, 0.01, 0.1)

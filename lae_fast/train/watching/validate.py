@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lae_fast.data import ImageSet, to_pixels
-from lae_fast.devices import device_of, normal
 from lae_fast.models import Model
+from lae_fast.ops.devices import device_of, normal
 
 CHUNK = 2048
 

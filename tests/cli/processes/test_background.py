@@ -12,7 +12,7 @@ from lae_cli.processes import background
 from lae_cli.processes.background import Background, EarlyEndError
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.settings import resolve
+from lae_fast.config.settings import resolve
 
 FAKE = [str(ROOT / "tests/helpers/fake_trainer.py")]
 

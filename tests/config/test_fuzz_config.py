@@ -23,7 +23,7 @@ from helpers.fuzz_cases import (
 )
 from lae_fast import config, runs
 from lae_fast.config import ConfigError, TrainConfig
-from lae_fast.settings import load_json, resolve, resumed
+from lae_fast.config.settings import load_json, resolve, resumed
 
 NAMES = list(config.field_types())
 VALID = b"""# A comment

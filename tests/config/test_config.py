@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lae_fast.config import ConfigError, TrainConfig
-from lae_fast.settings import load_json, parse, resolve
+from lae_fast.config.settings import load_json, parse, resolve
 
 
 def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Every setting of a training run: its default, its unit and its bounds, in one place.
 
 The command line makes its options from these fields. TOML files and ``LAE_*`` variables set the
-same names (`lae_fast.settings`), and a run folder stores them in ``config.json``.
+same names (`lae_fast.config.settings`), and a run folder stores them in ``config.json``.
 """
 
 from __future__ import annotations
