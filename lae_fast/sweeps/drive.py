@@ -6,8 +6,6 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from lae_fast.config import TrainConfig
-from lae_fast.errors import ConfigError
 from lae_fast.sweeps.executor import Executor
 from lae_fast.sweeps.folder import FAILED, Point, PointState, SweepFolder
 from lae_fast.sweeps.job import Job
@@ -43,32 +41,9 @@ def check_points(points: Sequence[Point], *, here: bool) -> None:
         ConfigError: a point that cannot be trained; the message names it.
         DataError: a data set that cannot be had.
     """
-    from lae_fast import data
-    from lae_fast.models.build import check_networks
-    from lae_fast.ops.devices import pick_device
-    from lae_fast.train.session import initial_weights
+    from lae_fast.train.session import check_trainable
 
-    seen: dict[tuple[object, ...], tuple[tuple[int, int, int], int]] = {}
-    for point in points:
-        config = point.config
-        key = _data_key(config)
-        if key not in seen:
-            splits = data.load(
-                config.dataset, config.data_dir, download=config.download,
-                validation=config.validation, validation_fraction=config.validation_fraction,
-            )  # fmt: skip
-            seen[key] = splits.train.image_shape, len(splits.train.class_names)
-        try:
-            check_networks(config, *seen[key])
-            initial_weights(config)
-            if here:
-                pick_device(config.device)
-        except ConfigError as error:
-            raise ConfigError(f"point {point.name}: {error}") from error
-
-
-def _data_key(config: TrainConfig) -> tuple[object, ...]:
-    return config.dataset, config.data_dir, config.validation, config.validation_fraction
+    check_trainable({f"point {point.name}": point.config for point in points}, here=here)
 
 
 def submit(folder: SweepFolder, points: Sequence[Point], executor: Executor) -> None:

@@ -14,6 +14,7 @@ from lae_fast import data, runs
 from lae_fast.config import TrainConfig
 from lae_fast.errors import CheckpointError, ConfigError, DataError
 from lae_fast.models.build import check_networks
+from lae_fast.ops.devices import pick_device
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs import checkpoint
 from lae_fast.train import state as saved_state
@@ -37,19 +38,54 @@ def load_data(config: TrainConfig, ranks: Ranks) -> data.Splits:
         error: Exception | None = None
         if ranks.leads is turn:
             try:
-                splits = data.load(
-                    config.dataset,
-                    config.data_dir,
-                    download=config.download,
-                    validation=config.validation,
-                    validation_fraction=config.validation_fraction,
-                )
+                splits = _load(config)
                 check_networks(config, splits.train.image_shape, len(splits.train.class_names))
             except (DataError, ConfigError) as problem:
                 error = problem
         ranks.agree(error)
     assert splits is not None
     return splits
+
+
+def check_trainable(configs: Mapping[str, TrainConfig], *, here: bool) -> None:
+    """Load every data set, downloading what is missing, and see that the networks can be built.
+
+    Args:
+        configs: what is to be trained, by the name that an error gives it.
+        here: whether on this machine, so that its devices count.
+
+    Raises:
+        ConfigError: one that cannot be trained.
+        DataError: a data set that cannot be had.
+    """
+    seen: dict[tuple[object, ...], tuple[tuple[int, int, int], int]] = {}
+    for name, config in configs.items():
+        of_data = (
+            config.dataset,
+            config.data_dir,
+            config.validation,
+            config.validation_fraction,
+        )
+        if of_data not in seen:
+            splits = _load(config)
+            seen[of_data] = splits.train.image_shape, len(splits.train.class_names)
+        try:
+            check_networks(config, *seen[of_data])
+            initial_weights(config)
+            if here:
+                pick_device(config.device)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+
+
+def _load(config: TrainConfig) -> data.Splits:
+    return data.load(
+        config.dataset,
+        config.data_dir,
+        download=config.download,
+        validation=config.validation,
+        validation_fraction=config.validation_fraction,
+    )
 
 
 def open_session(
