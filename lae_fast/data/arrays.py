@@ -32,7 +32,8 @@ _LABEL_KEYS = ("labels", "y", "Y")
 _CHANNELS = (1, 3)
 # NumPy refuses headers over 10,000 characters, but only after reading them whole.
 _HEADER_LIMIT = 1 << 14
-_CONVERT_PIXELS = 1 << 22
+CONVERT_PIXELS = 1 << 22
+"""Pixels of a float array that are converted at once: the copy takes four bytes for each."""
 
 
 def read(path: Path) -> ImageSet:
@@ -171,7 +172,7 @@ def _to_bytes(images: Array, source: str) -> npt.NDArray[np.uint8]:
             f"{source} holds {images.dtype}; save images as uint8, or as floats in [0, 1]"
         )
     # In blocks: a temporary copy of everything in float32 would be four times the result.
-    block = max(1, _CONVERT_PIXELS // math.prod(images.shape[1:]))
+    block = max(1, CONVERT_PIXELS // math.prod(images.shape[1:]))
     result = np.empty(images.shape, dtype=np.uint8)
     for start in range(0, len(images), block):
         with np.errstate(over="ignore"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from lae_fast.data.sets import show
 from lae_fast.errors import DataError, one_line
 
-_SILENCE_LIMIT = 30.0
+SILENCE_LIMIT = 30.0
 """Seconds without a byte after which a server counts as gone; torchvision sets no limit."""
 
 _DISK_ERRORS = (
@@ -39,7 +39,7 @@ def downloading(name: str, root: Path, place: Path) -> Iterator[None]:
     ``place`` is where a reader without a network would put the files by hand.
     """
     previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE_LIMIT)
+    socket.setdefaulttimeout(SILENCE_LIMIT)
     # stdout belongs to results; the progress bar goes to a terminal or nowhere.
     sink = sys.stderr if sys.stderr.isatty() else io.StringIO()
     try:

@@ -480,7 +480,7 @@ def test_download_from_a_silent_server(
 ) -> None:
     from torchvision.datasets import MNIST
 
-    monkeypatch.setattr("lae_fast.data.download._SILENCE_LIMIT", 0.1)
+    monkeypatch.setattr("lae_fast.data.download.SILENCE_LIMIT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:  # connects, then says nothing
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{listener.getsockname()[1]}/"])
         with refused("could not download mnist", "timed out"):
@@ -617,7 +617,7 @@ def test_npy_floats(tmp_path: Path, dtype: str) -> None:
 
 
 def test_npy_floats_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lae_fast.data.arrays._CONVERT_PIXELS", 70)
+    monkeypatch.setattr("lae_fast.data.arrays.CONVERT_PIXELS", 70)
     images = gradient(41, 6, 5)
     np.save(tmp_path / "a.npy", images / 255)
     assert same_images(load(str(tmp_path / "a.npy")), images[:, None])

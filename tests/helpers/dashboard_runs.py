@@ -166,8 +166,20 @@ def edit_config(run: Path, **values: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
-def dashboard(root: Path, *paths: Path, **options: Any) -> Dashboard:
-    return Dashboard(replace(Start(root), paths=paths, **options))
+class ToldDashboard(Dashboard):
+    """A dashboard that remembers what it has told its user."""
+
+    def __init__(self, start: Start) -> None:
+        super().__init__(start)
+        self.said: list[str] = []
+
+    def notify(self, message: str, **options: Any) -> None:
+        self.said.append(message)
+        super().notify(message, **options)
+
+
+def dashboard(root: Path, *paths: Path, **options: Any) -> ToldDashboard:
+    return ToldDashboard(replace(Start(root), paths=paths, **options))
 
 
 async def settle(pilot: Pilot[None], app: Dashboard) -> None:

@@ -78,7 +78,7 @@ def run_suites(
         "machine": _machine(measured.machine)
         | {"clock": "CPU time" if threads == 1 else "wall-clock time"},
         "date": datetime.now(UTC).isoformat(),
-        "groups": [_group(name, rows) for name, rows in _by_group(measured.benchmarks).items()],
+        "groups": groups(measured.benchmarks),
         "failed": measured.failed,
         "left_out": measured.left_out,
     }
@@ -187,11 +187,17 @@ def _machine(info: dict[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in facts.items()}
 
 
-def _by_group(benchmarks: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    groups: dict[str, list[dict[str, Any]]] = {}
+def groups(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups of a report, as `run_suites` describes them.
+
+    Args:
+        benchmarks: what was measured, one entry per benchmark: ``group``, ``stats`` (``min``, in
+            seconds) and ``extra_info``, as a file in ``benchmarks/`` gives it.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
     for benchmark in benchmarks:
-        groups.setdefault(benchmark["group"], []).append(benchmark)
-    return groups
+        found.setdefault(benchmark["group"], []).append(benchmark)
+    return [_group(name, rows) for name, rows in found.items()]
 
 
 def _group(name: str, benchmarks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import lae_fast
 from helpers.command_line import ROOT
 from lae_cli.commands import bench as command
 from lae_cli.health import benchmarks
@@ -23,30 +25,39 @@ def entry(variant: str, seconds: float, **extra: Any) -> dict[str, Any]:
     }
 
 
+def ratios(*measured: dict[str, Any]) -> list[float | None]:
+    (group,) = benchmarks.groups(list(measured))
+    return [row["ratio"] for row in group["rows"]]
+
+
 def test_ratios_are_of_the_baseline_and_of_the_floor() -> None:
-    rows = benchmarks._group(
-        "g",
-        [entry("naive", 6.0), entry("fused", 2.0, floor="products"), entry("products", 1.6)],
-    )["rows"]
-    assert [row["ratio"] for row in rows] == pytest.approx([1.0, 3.0, 3.75])
+    measured = [entry("naive", 6.0), entry("fused", 2.0, floor="products"), entry("products", 1.6)]
+    assert ratios(*measured) == pytest.approx([1.0, 3.0, 3.75])
+    rows = benchmarks.groups(measured)[0]["rows"]
     assert [row["over_floor"] for row in rows] == [None, pytest.approx(1.25), None]
 
 
 def test_costs_are_over_the_baseline() -> None:
     scaling = [entry("naive", 2.0, cost=True), entry("T 50", 8.0, cost=True)]
-    assert [row["ratio"] for row in benchmarks._group("g", scaling)["rows"]] == [1.0, 4.0]
+    assert ratios(*scaling) == [1.0, 4.0]
     ranks = [
         entry(name, 9.0, cost=True, measured_seconds=s) for name, s in (("naive", 2.0), ("2", 1.0))
     ]
-    assert [row["ratio"] for row in benchmarks._group("g", ranks)["rows"]] == [1.0, 0.5]
+    assert ratios(*ranks) == [1.0, 0.5]
     memory = [entry("naive", 0, peak_bytes=100), entry("T 50", 0, peak_bytes=150)]
-    group = benchmarks._group("g", memory)
-    assert group["unit"] == "bytes"
-    assert [row["ratio"] for row in group["rows"]] == [1.0, 1.5]
+    assert ratios(*memory) == [1.0, 1.5]
+    assert benchmarks.groups(memory)[0]["unit"] == "bytes"
+
+
+def test_groups_are_told_apart_in_their_order() -> None:
+    measured = [entry("naive", 2.0) | {"group": name} for name in ("b", "a", "b")]
+    found = benchmarks.groups(measured)
+    assert [(group["group"], len(group["rows"])) for group in found] == [("b", 2), ("a", 1)]
 
 
 def test_without_its_baseline_or_floor_a_variant_has_no_ratio() -> None:
-    (row,) = benchmarks._group("g", [entry("fused", 2.0, floor="products", bytes=8)])["rows"]
+    (group,) = benchmarks.groups([entry("fused", 2.0, floor="products", bytes=8)])
+    (row,) = group["rows"]
     assert row == {
         "variant": "fused", "value": 2.0, "ratio": None, "over_floor": None, "bytes": 8,
     }  # fmt: skip
@@ -66,7 +77,7 @@ def test_what_was_measured_before_an_end_is_reported(
 ) -> None:
     """One failed, one was left out, one hung; the figures of the others are there."""
 
-    def run(command: list[str], threads: int | None, max_time: float | None) -> Any:
+    def run(command: list[str], timeout: float, **options: Any) -> Any:
         (written,) = (word for word in command if word.startswith("--lines="))
         lines(
             Path(written.removeprefix("--lines=")),
@@ -78,9 +89,10 @@ def test_what_was_measured_before_an_end_is_reported(
             ended("four", "skipped", "graphs are CUDA's"),
             {"test": "five", "began": 1.0},
         )
-        return True, []
+        raise subprocess.TimeoutExpired(command, timeout)
 
-    monkeypatch.setattr(benchmarks, "_run", run)
+    monkeypatch.setattr(lae_fast, "__file__", str(ROOT / "lae_fast" / "__init__.py"))
+    monkeypatch.setattr(subprocess, "run", run)
     found = benchmarks.run_suites(["micro"], device="cpu", max_time=1.0)
     assert [row["value"] for group in found["groups"] for row in group["rows"]] == [6.0]
     assert found["machine"]["cores"] == "2"

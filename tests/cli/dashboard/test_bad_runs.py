@@ -261,7 +261,7 @@ def test_a_command_to_a_folder_that_cannot_be_written(
     async def story(pilot: Pilot[None]) -> None:
         await pilot.press("p")
         await pilot.pause()
-        assert "cannot write: Read-only file system" in [n.message for n in app._notifications]
+        assert "cannot write: Read-only file system" in app.said
         assert app.pending is None
 
     drive(app, story)

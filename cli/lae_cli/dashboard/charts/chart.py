@@ -94,6 +94,16 @@ class Chart(PlotWidget):
         self.set_x_formatter(self._x_ticks_made)
         self.set_y_formatter(self._y_ticks_made)
 
+    @property
+    def x_range(self) -> tuple[float, float]:
+        """The least and the greatest x in sight, in the axis's own coordinates."""
+        return self._x_min, self._x_max
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """The least and the greatest y in sight, in the axis's own coordinates."""
+        return self._y_min, self._y_max
+
     def draw(self, drawing: Drawing | None) -> None:
         """Show something else, or the same with more points; the zoom stays.
 
@@ -135,16 +145,16 @@ class Chart(PlotWidget):
         self._y_ticks_made.count = max(2, (size.height - 3) // 3)
         self._x_ticks_made.log, self._y_ticks_made.log = self.log_x, self.log_y
         self.clear()
-        columns = max(8, size.width - 11)
+        (left, right), columns = self.x_range, max(8, size.width - 11)
         for line, x, y in sorted(lines, key=lambda entry: not entry[0].faint):
             smoothed = self.window > 1 and not line.faint and len(x) > 2
             style = _style(line)
             raw_style = f"dim {line.colour}" if smoothed or line.faint else style
-            self._line(*envelope(x, y, self._x_min, self._x_max, columns), raw_style)
+            self._line(*envelope(x, y, left, right, columns), raw_style)
             if smoothed:
                 soft = smooth(x, y, self.window)
-                self._line(*envelope(*soft, self._x_min, self._x_max, columns), style)
-        if self.cursor is not None and self._x_min <= self.cursor <= self._x_max:
+                self._line(*envelope(*soft, left, right, columns), style)
+        if self.cursor is not None and left <= self.cursor <= right:
             self.add_v_line(self.cursor, line_style="dim")
 
     def _line(self, x: Floats, y: Floats, style: str) -> None:
@@ -180,10 +190,10 @@ class Chart(PlotWidget):
 
     def action_cursor(self, step: int) -> None:
         """Move the read-out by one column."""
-        middle = (self._x_min + self._x_max) / 2
-        at = self.cursor if self.cursor is not None else middle
-        at += step * (self._x_max - self._x_min) / max(8, self.size.width - 11)
-        self._point(min(max(at, self._x_min), self._x_max))
+        left, right = self.x_range
+        at = self.cursor if self.cursor is not None else (left + right) / 2
+        at += step * (right - left) / max(8, self.size.width - 11)
+        self._point(min(max(at, left), right))
 
     @on(events.MouseMove)
     def _hover(self, event: events.MouseMove) -> None:
@@ -191,7 +201,8 @@ class Chart(PlotWidget):
             at, _ = self.get_coordinate_from_pixel(
                 event.screen_x - self.region.x - self.margin_left, 1
             )
-            self._point(at if self._x_min <= at <= self._x_max else None)
+            left, right = self.x_range
+            self._point(at if left <= at <= right else None)
 
     @on(events.Leave)
     def _left(self) -> None:
