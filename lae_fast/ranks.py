@@ -176,9 +176,12 @@ def join(device: str = "auto") -> Iterator[Ranks]:
     try:
         store, rank, size = next(rendezvous("env://", timeout=MEETING))
         dist.init_process_group(
-            "nccl" if cuda else "gloo", store=PrefixStore(meet(store, rank, size), store),
-            rank=rank, world_size=size, timeout=PATIENCE,
-        )  # fmt: skip
+            "nccl" if cuda else "gloo",
+            store=PrefixStore(meet(store, rank, size), store),
+            rank=rank,
+            world_size=size,
+            timeout=PATIENCE,
+        )
     except RuntimeError as error:
         raise RankLostError(f"the ranks did not find each other: {error}") from error
     try:

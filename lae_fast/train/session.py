@@ -177,9 +177,11 @@ class Session:
     def parts(self) -> dict[str, Part]:
         """Everything with a state that is not a tensor."""
         return {
-            "meter": self.meter, "keeper": self.keeper, "control": self.control,
+            "meter": self.meter,
+            "keeper": self.keeper,
+            "control": self.control,
             "watch": self.watch,
-        }  # fmt: skip
+        }
 
     @property
     def between_epochs(self) -> bool:

@@ -106,10 +106,13 @@ class Worker:
         if epoch != place.epoch:
             batches = list(
                 data.batch_indices(
-                    len(self.train_set), self.config.batch_size, seed=self.config.seed,
-                    epoch=place.epoch, device=self.device,
+                    len(self.train_set),
+                    self.config.batch_size,
+                    seed=self.config.seed,
+                    epoch=place.epoch,
+                    device=self.device,
                 )
-            )  # fmt: skip
+            )
             self._order = place.epoch, batches
         return batches[place.batch]
 

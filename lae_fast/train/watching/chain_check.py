@@ -53,16 +53,26 @@ def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: fl
 
     nll = partial(model.nll, x)
     settings = Settings(
-        draws=DRAWS, chains=CHAINS, step_size=step_size, mh=config.mh, seed=config.seed,
-        temperature=config.temperature, prior=config.prior,
-    )  # fmt: skip
+        draws=DRAWS,
+        chains=CHAINS,
+        step_size=step_size,
+        mh=config.mh,
+        seed=config.seed,
+        temperature=config.temperature,
+        prior=config.prior,
+    )
     if config.per_image:
         chains: Chains = sample_per_image(nll, features @ model.phi.T, spread=0.0, **settings)
     else:
         chains = sample_posterior(
-            nll, features, model.latent_dim, whiten=config.whiten, damping=config.damping,
-            phi=model.phi, **settings,
-        )  # fmt: skip
+            nll,
+            features,
+            model.latent_dim,
+            whiten=config.whiten,
+            damping=config.damping,
+            phi=model.phi,
+            **settings,
+        )
     size = effective_sample_size(chains.latents)
     rhat = split_rhat(chains.latents)
     return ChainCheck(float(np.median(size)) / (CHAINS * DRAWS), float(np.median(rhat)))
