@@ -23,7 +23,7 @@ from helpers.command_line import run as run_cli
 from lae_cli import exits
 from lae_fast.analysis import attack, classify, evaluate, explore, saved
 from lae_fast.analysis.infer import infer
-from lae_fast.analysis.saved import held_out_images, open_run
+from lae_fast.analysis.saved import SavedRun, held_out_images, open_run
 from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.experiments import find_study, lab
 from lae_fast.experiments.lab import Lab
@@ -85,6 +85,10 @@ def alike(found: Any, expected: Any) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=5e-3)
 
 
+class ReachedError(Exception):
+    """What was to be reached was, with this device."""
+
+
 class TestOption:
     @pytest.mark.parametrize("verb", [*VERBS, *STUDIES])
     def test_a_gpu_that_is_not_there_is_one_line(
@@ -136,11 +140,13 @@ class TestOption:
         assert (code, asked) == (exits.OK, ["cuda, picked"])
 
     def test_a_study_trains_where_it_measures(self, tmp_path: Path, monkeypatch: Patch) -> None:
-        asked = []
-        monkeypatch.setattr(lab, "_run", lambda config, begun=None: asked.append(config.device))
+        def train(config: TrainConfig, **_: Any) -> None:
+            raise ReachedError(config.device)
+
+        monkeypatch.setattr("lae_fast.train.train", train)
         here = Lab(True, tmp_path, "data", tmp_path, device=torch.device("cuda"))
-        here._train(here.config(model="vae"), None)
-        assert asked == ["cuda"]
+        with pytest.raises(ReachedError, match="cuda"):
+            here.trained(model="vae")
 
     @pytest.mark.parametrize(
         ("study", "place"),
@@ -153,9 +159,6 @@ class TestOption:
     def test_a_study_computes_where_it_was_told(
         self, study: str, place: str, tmp_path: Path, monkeypatch: Patch
     ) -> None:
-        class ReachedError(Exception):
-            pass
-
         def reach(*args: Any, **options: Any) -> None:
             raise ReachedError(options.get("device", args[-1]))
 
@@ -178,7 +181,7 @@ class TestSameResults:
             monkeypatch.setattr(evaluate, name, _with_options(getattr(evaluate, name), few))
         monkeypatch.setattr(attack, "CONVERGED", attack.Attack(3, None, True, 2))
         opened: list[Model] = []
-        monkeypatch.setattr(saved, "_rebuild", _noting(saved._rebuild, opened))
+        monkeypatch.setattr(saved, "SavedRun", _noting(saved.SavedRun, opened))
         results, files = [], []
         for device in ("cpu", emulated):
             monkeypatch.setattr(devices, "pick_device", lambda _, device=device: device)
@@ -237,7 +240,7 @@ class TestSameResults:
         found = []
         for device in ("cpu", emulated):
             model = train_square(2, 0.01, 0.05, iterations=5, device=device)
-            (forward, _), (back, _) = uniform._scatters(model)
+            (forward, _), (back, _) = uniform.scatters(model)
             found.append([uniform.statistics_of(model), [*map(torch.tensor, (forward, back))]])
         alike(*found[::-1])
 
@@ -247,7 +250,7 @@ class TestSameResults:
         found = []
         for device in ("cpu", emulated):
             target = targets.neural(n=3).to(device)
-            figures = exactness._figures(target, exactness.SAMPLERS[sampler], 20, 0)
+            figures = exactness.figures_of(target, exactness.SAMPLERS[sampler], 20, 0)
             found.append({name: figures[name] for name in ("distance", "floor", "acceptance")})
         alike(*found[::-1])
 
@@ -271,15 +274,13 @@ def _with_options(function: Callable[..., Any], fixed: dict[str, int]) -> Callab
     return lambda *args, **options: function(*args, **options | fixed)
 
 
-def _noting(
-    rebuild: Callable[..., tuple[TrainConfig, Model]], opened: list[Model]
-) -> Callable[..., tuple[TrainConfig, Model]]:
-    """``rebuild``, which also puts the model into a list."""
+def _noting(make: Callable[..., SavedRun], opened: list[Model]) -> Callable[..., SavedRun]:
+    """``make``, which also puts the run's model into a list."""
 
-    def noting(*args: Any) -> tuple[TrainConfig, Model]:
-        config, model = rebuild(*args)
-        opened.append(model)
-        return config, model
+    def noting(*fields: Any) -> SavedRun:
+        run = make(*fields)
+        opened.append(run.model)
+        return run
 
     return noting
 

@@ -279,7 +279,7 @@ class TestSquare:
 class TestCommands:
     @pytest.fixture
     def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        monkeypatch.setattr(uniform, "_iterations", lambda lab: 20)
+        monkeypatch.setattr(uniform, "ITERATIONS", {True: 20, False: 20})
         return ["--out", str(tmp_path / "out"), "--run-root", str(tmp_path / "runs")]
 
     def test_experiment_and_reproduce_share_results(

@@ -59,7 +59,8 @@ def run(lab: Lab) -> Outcome:
         rows: list[list[Cell]] = []
         for name, sampler in SAMPLERS.items():
             found = [
-                _figures(make(seed=seed).to(lab.device), sampler, draws, seed) for seed in lab.seeds
+                figures_of(make(seed=seed).to(lab.device), sampler, draws, seed)
+                for seed in lab.seeds
             ]
             cells: list[Cell] = [
                 None if found[0][key] is None else stat(f[key] or 0.0 for f in found)
@@ -74,9 +75,10 @@ def run(lab: Lab) -> Outcome:
     return lab.outcome("exactness", "Do the samplers sample the posterior?", setting, tables, {})
 
 
-def _figures(
+def figures_of(
     target: Target, sampler: Callable[[Target, int, int], Draws], draws: int, seed: int
 ) -> dict[str, float | None]:
+    """What a sampler reaches on a target in so many draws, in the order of `COLUMNS`."""
     masses = target.cell_masses()
     found = sampler(target, draws, seed)
     return {

@@ -16,6 +16,8 @@ from lae_fast.ops.devices import device_of, normal
 Floats = NDArray[np.float64]
 BETAS = (0.001, 0.01, 0.1)
 PENALTIES = (0.0, 0.05, 0.25)
+ITERATIONS = {True: 1000, False: 5000}
+"""Batches of a training, by whether the study is quick."""
 POINTS = 4000
 COLUMNS = {
     "latents": ".0f", "beta": "g", "lambda": "g", "KS of z": ".3f", "KS of |z|^2": ".3f",
@@ -50,14 +52,14 @@ def run(lab: Lab) -> Outcome:
                 row, model = _measure(lab, latents, beta, penalty)
                 rows.append(row)
                 name = f"beta {beta:g}, lambda {penalty:g}"
-                forward[name], back[name] = _scatters(model)
+                forward[name], back[name] = scatters(model)
         for kind, panels in (("latents", forward), ("back", back)):
             file = f"uniform-{kind}-{latents}.png"
             plots.save_scatter(lab.picture(file), panels)
             what = "Latents" if kind == "latents" else "Reconstructions"
             pictures[file] = f"{what} of the square with {latents} latent(s), coloured by quadrant."
     setting = "Two hidden layers of 30 ReLU each way; fresh uniform points on the unit square; "
-    setting += f"{_iterations(lab)} batches of 256."
+    setting += f"{ITERATIONS[lab.quick]} batches of 256."
     table = Table(
         "Normality, reconstruction, and the way back", COLUMNS, rows, NOTE + lab.finding(FOUND)
     )
@@ -66,15 +68,11 @@ def run(lab: Lab) -> Outcome:
     )
 
 
-def _iterations(lab: Lab) -> int:
-    return 1000 if lab.quick else 5000
-
-
 def _measure(lab: Lab, latents: int, beta: float, penalty: float) -> tuple[list[Cell], SquareVAE]:
     found = []
     for seed in reversed(lab.seeds):  # the first seed's model is the one that is drawn
         model = train_square(
-            latents, beta, penalty, iterations=_iterations(lab), seed=seed, device=lab.device
+            latents, beta, penalty, iterations=ITERATIONS[lab.quick], seed=seed, device=lab.device
         )
         found.append(statistics_of(model, seed))
     cells: list[Cell] = [stat(values[key] for values in found) for key in found[0]]
@@ -114,9 +112,10 @@ def statistics_of(model: SquareVAE, seed: int = 0) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _scatters(
+def scatters(
     model: SquareVAE,
 ) -> tuple[tuple[Floats, NDArray[np.int64]], tuple[Floats, NDArray[np.int64]]]:
+    """Points to draw, ``(2000, 2)``, and their quadrants: latents, and what comes back."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(2000, 2, generator=generator)
     z, labels = model.draw(x.to(device_of(model)), generator), quadrants(x).numpy()
