@@ -1,23 +1,24 @@
-"""Anomaly detection with a generative model: images that it reconstructs or explains badly."""
+"""Anomaly detection: which images a model reconstructs badly or finds unlikely."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lae_fast.data import ImageSet, to_pixels
+from lae_fast.data import ImageSet
 from lae_fast.errors import DataError
 from lae_fast.models import Model
-from lae_fast.ops.devices import device_of, normal
+from lae_fast.ops.devices import normal
 from lae_fast.sampling.marginal import importance_sampling, refine_proposal
 
 SCORES = ("mse", "elbo", "likelihood")
 DEVIATIONS = 2.0
+"""Standard deviations from the familiar images' mean score to the threshold."""
 CHUNK = 500
+"""Images scored together."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class Detection:
     Attributes:
         score: one of `SCORES`.
         auroc: area under the receiver operating characteristic; 1 is perfect.
-        threshold: the interval mean +- 2 standard deviations of the familiar images' score, on
-            those it was fitted to.
-        familiar_kept: share of other familiar images inside the interval.
-        foreign_found: share of the foreign images outside it.
+        threshold: ends of the interval mean +- 2 standard deviations of the score, over the half
+            of the familiar images that it is fitted to.
+        familiar_kept: share of the other familiar images inside the interval.
+        foreign_found: share of the foreign images outside the interval.
         familiar_mean, foreign_mean: mean scores.
     """
 
@@ -42,22 +43,18 @@ class Detection:
     familiar_mean: float
     foreign_mean: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 def detect(
     model: Model, familiar: ImageSet, foreign: ImageSet, score: str = "mse", *, seed: int = 0
 ) -> Detection:
-    """Fit the threshold on the first half of ``familiar``; measure on the other and ``foreign``.
+    """Fit a threshold to half of ``familiar``; test it on the other half and on ``foreign``.
 
     Args:
-        model: not changed.
-        familiar: held-out images like the training's, at least 4.
-        foreign: images of the same shape that are not.
-        score: see `anomaly_scores`.
-        seed: of its draws.
+        model: scores the images; it is not changed.
+        familiar: held-out images of the training's data set, at least 4.
+        foreign: images of the same shape from elsewhere.
+        score: one of `SCORES`; see `anomaly_scores`.
+        seed: of the scores' draws.
 
     Raises:
         DataError: the images are of different shapes, or too few.
@@ -65,10 +62,13 @@ def detect(
     if familiar.image_shape != foreign.image_shape:
         raise DataError(
             f"the foreign images are {foreign.image_shape} and the model's are "
-            f"{familiar.image_shape} (channels, height, width); they must be alike"
+            f"{familiar.image_shape} (channels, height, width); give images of the same shape"
         )
     if len(familiar) < 4 or len(foreign) < 1:
-        raise DataError("there are too few images to detect anomalies among")
+        raise DataError(
+            f"there are {len(familiar)} familiar and {len(foreign)} foreign images; give at least "
+            "4 and 1"
+        )
     from sklearn.metrics import roc_auc_score
 
     values = anomaly_scores(model, familiar, score, seed=seed)
@@ -90,14 +90,13 @@ def detect(
 def anomaly_scores(model: Model, images: ImageSet, score: str = "mse", *, seed: int = 0) -> Tensor:
     """Score of every image, ``(n,)`` float64 on the CPU; higher is stranger.
 
-    - ``mse``: squared error of the reconstruction from the mean latents, a pixel;
-    - ``elbo``: -log p(x | z) at one sample plus the model's prior term, nats;
-    - ``likelihood``: importance-sampled -log p(x), nats, with a proposal refined for the image.
+    - ``mse``: mean squared error per pixel of the reconstruction from the mean latents;
+    - ``elbo``: one-sample -log p(x | z) plus the model's prior term, nats;
+    - ``likelihood``: importance-sampled -log p(x), nats, with a proposal refined for each image.
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    for chunk, labels in images.to(device_of(model)).chunks(CHUNK):
-        there, x = model.given(labels), to_pixels(chunk)
+    for there, x in model.over(images, CHUNK):
         if score == "likelihood":
             parts.append(_nll(there, x, seed))
             continue
@@ -118,7 +117,11 @@ def _nll(model: Model, x: Tensor, seed: int) -> Tensor:
 
 
 def rotated(images: ImageSet) -> ImageSet:
-    """The images turned by a quarter, a foreign set that needs no download; they must be square."""
+    """The images turned by a quarter: a foreign set that needs no download.
+
+    Raises:
+        DataError: the images are not square.
+    """
     if images.image_shape[1] != images.image_shape[2]:
         raise DataError("only square images can be turned by a quarter; name another data set")
     turned = images.images.rot90(dims=(2, 3)).contiguous()

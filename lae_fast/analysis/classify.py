@@ -1,7 +1,7 @@
-"""Algorithm 3 of the report: a classifier trained on images and generated neighbours of them.
+"""A classifier trained on images and their generated neighbours (Bisht 2023, Algorithm 3).
 
-Every image of a batch is joined by N images decoded from latents drawn from the frozen generative
-model's encoder, with the same label; the loss is the mean over all N + 1 copies.
+Every image of a batch comes with N neighbours: decoded draws of q(z | x) of a frozen generative
+model, with the image's label. The loss is the mean over all N + 1 copies.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from lae_fast.runs import checkpoint
 from lae_fast.runs.files import own_folder
 
 CHUNK = 2048
+"""Images scored together."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A classifier on held-out images.
+    """How well a classifier does on held-out images.
 
     Attributes:
-        accuracy: share that is right.
-        balanced_accuracy: mean over classes of the share that is right.
-        loss: -log p(label), nats an image.
+        accuracy: share of the images that are classified correctly.
+        balanced_accuracy: mean over classes of that share.
+        loss: -log p(label), nats per image.
         curve: accuracy after each epoch of training.
     """
 
@@ -45,17 +46,13 @@ class Score:
     loss: float
     curve: tuple[float, ...] = field(default=())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 class Neighbours:
-    """Draws N images near given ones: decoded latents of the encoder's law.
+    """Draws N neighbours of images: decoded draws of q(z | x).
 
     Args:
-        model: generative model; not changed. Neighbours lie where its weights are.
-        images: those whose neighbours will be asked for.
+        model: the generative model; it is not changed. Neighbours lie on its device.
+        images: the images that have neighbours.
         count: N.
         seed: of the draws.
     """
@@ -68,7 +65,7 @@ class Neighbours:
 
     @torch.no_grad()
     def of(self, index: Tensor) -> Tensor:
-        """Neighbours of the images at ``index`` ``(n,)``: ``(N n, c, h, w)``, N runs of n."""
+        """Neighbours of the images at ``index`` ``(n,)``: ``(N n, c, h, w)``, N times all n."""
         mean, std = (t[index].repeat(self.count, 1) for t in (self.mean, self.std))
         z = mean + std * normal(mean.shape, self.generator, mean)
         return self.model.given(self.labels[index]).decode(z).view(-1, *self.shape)
@@ -76,14 +73,15 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is trained; the defaults are the report's.
+    """How a classifier is trained; the defaults are those of Bisht (2023).
 
     Attributes:
-        neighbours: N of Algorithm 3.
+        neighbours: N, per image.
         epochs, learning_rate: of Adam, in batches of 128.
-        per_class: train on so many labels a class only.
-        imbalance: thin the classes geometrically, the last one to this share.
-        seed: of everything.
+        per_class: most training images per class; None trains on all.
+        imbalance: share of its images that the last class keeps, the classes before it
+            geometrically more; None keeps all.
+        seed: of weights, order, dropout and draws.
     """
 
     neighbours: int = 0
@@ -95,14 +93,14 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The same for the same classifier of a run."""
+        """The name under which a run folder keeps this classifier."""
         parts = [f"n{self.neighbours}", f"epochs{self.epochs}", f"rate{self.learning_rate:g}"]
         parts += [f"few{self.per_class}"] if self.per_class else []
         parts += [f"imbalance{self.imbalance:g}"] if self.imbalance else []
         return "-".join([*parts, f"seed{self.seed}"])
 
     def thinned(self, images: ImageSet) -> ImageSet:
-        """The images that are trained on."""
+        """The images that the classifier is trained on."""
         if self.imbalance is not None:
             images = imbalanced(images, self.imbalance, self.seed)
         return images if self.per_class is None else few_labels(images, self.per_class, self.seed)
@@ -114,13 +112,13 @@ def obtain(
     data_dir: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[ConvClassifier, dict[str, Any]]:
-    """The classifier of a recipe with a run's model as generator: kept from before, or trained now.
+    """The classifier of a recipe for a run: from the run folder if it is there, else trained now.
 
     Args:
-        run: gives the generator, the data set, and the folder that keeps classifiers.
+        run: has the generative model, the data set, and the folder that keeps classifiers.
         recipe: how to train.
-        data_dir: where the data set lies, if not where the run found it.
-        say: told when a training begins.
+        data_dir: folder of the data set, if it has moved since the run's training.
+        say: receives a line when a training begins.
 
     Returns:
         the classifier, on the device of the run's model, and its `Score` as plain values, with
@@ -132,11 +130,16 @@ def obtain(
     say(f"training the classifier {recipe.name} of {run.path.name}")
     train = recipe.thinned(load_splits(run.config, data_dir).train)
     model, found = train_classifier(
-        train, held_out_images(run.config, data_dir), generator=run.model,
-        neighbours=recipe.neighbours, epochs=recipe.epochs, learning_rate=recipe.learning_rate,
-        seed=recipe.seed, device=device_of(run.model),
-    )  # fmt: skip
-    score_values = {"train_images": len(train)} | found.to_dict()
+        train,
+        held_out_images(run.config, data_dir),
+        generator=run.model,
+        neighbours=recipe.neighbours,
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        seed=recipe.seed,
+        device=device_of(run.model),
+    )
+    score_values = {"train_images": len(train)} | asdict(found)
     about = {"image_shape": train.image_shape, "classes": len(train.class_names)}
     save_classifier(run.path, recipe.name, model, about | {"score": score_values})
     return model, score_values
@@ -154,18 +157,18 @@ def train_classifier(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> tuple[ConvClassifier, Score]:
-    """Algorithm 3; the defaults are the report's (table 7).
+    """A classifier trained by Algorithm 3, and its score; defaults are those of Bisht (2023).
 
     Args:
         train, held_out: images with labels.
         generator: model whose neighbours join the batches; needed for ``neighbours > 0``.
-        neighbours: N.
+        neighbours: N, per image.
         epochs, batch_size, learning_rate: of Adam.
         seed: of weights, order, dropout and draws.
         device: where to compute, and where the generator's weights are.
 
     Raises:
-        ConfigError: no labels, or images too small to classify.
+        ConfigError: fewer than two classes, or images too small to classify.
     """
     classes = require_labels(train)
     train, held_out = train.to(device), held_out.to(device)
@@ -189,7 +192,7 @@ def train_classifier(
                     x, labels = torch.cat([x, near.of(index)]), labels.repeat(neighbours + 1)
                 loss = F.nll_loss(model(x), labels)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 optimizer.step()
             curve.append(score(model, held_out).accuracy)
     last = score(model, held_out)
@@ -198,7 +201,7 @@ def train_classifier(
 
 @torch.no_grad()
 def score(model: ConvClassifier, images: ImageSet) -> Score:
-    """Measure a classifier, in evaluation mode."""
+    """How well a classifier does on images; it is left in evaluation mode."""
     model.eval()
     images = images.to(device_of(model))
     parts = [model(as_pictures(chunk)) for chunk, _ in images.chunks(CHUNK)]
@@ -217,12 +220,11 @@ def as_pictures(images: Tensor) -> Tensor:
 
 def few_labels(images: ImageSet, per_class: int, seed: int = 0) -> ImageSet:
     """At most ``per_class`` images of every class, drawn at random."""
-    counts = [per_class] * len(images.class_names)
-    return _keep(images, counts, seed)
+    return _keep(images, [per_class] * len(images.class_names), seed)
 
 
 def imbalanced(images: ImageSet, ratio: float, seed: int = 0) -> ImageSet:
-    """Thin the classes geometrically: all of the first, ``ratio`` of the last."""
+    """All images of the first class, the share ``ratio`` of the last, geometrically between."""
     classes = require_labels(images)
     sizes = torch.bincount(images.labels, minlength=classes).tolist()
     shares = [ratio ** (k / (classes - 1)) for k in range(classes)]
@@ -240,15 +242,15 @@ def _keep(images: ImageSet, counts: list[int], seed: int) -> ImageSet:
 
 
 def save_classifier(run: Path, name: str, model: ConvClassifier, about: dict[str, Any]) -> None:
-    """Keep a classifier in a run folder, as ``classifiers/NAME``."""
+    """Write a classifier into the folder ``classifiers`` of a run."""
     checkpoint.write(own_folder(run, "classifiers"), name, model.state_dict(), about)
 
 
 def load_classifier(run: Path, name: str) -> tuple[ConvClassifier, dict[str, Any]] | None:
-    """What `save_classifier` kept; None when it is not there.
+    """A classifier that `save_classifier` wrote, with its ``about``; None if there is none.
 
     Raises:
-        CheckpointError: it is there and cannot be read.
+        CheckpointError: it cannot be read.
     """
     folder = run / "classifiers"
     if not (folder / "checkpoints" / f"{name}.json").exists():
@@ -259,5 +261,7 @@ def load_classifier(run: Path, name: str) -> tuple[ConvClassifier, dict[str, Any
         model = ConvClassifier((channels, height, width), about["classes"])
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"the classifier '{name}' of {run} is broken") from error
+        raise CheckpointError(
+            f"the classifier '{name}' of {run} is corrupt; delete {folder} to train it again"
+        ) from error
     return model.eval(), about

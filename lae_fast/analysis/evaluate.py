@@ -1,21 +1,21 @@
-"""What a finished run is worth: held-out likelihood, and whether its chains can be trusted."""
+"""Held-out log-likelihood of a run's model, and how its Langevin chains mix."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lae_fast import data
 from lae_fast.analysis.saved import held_out_images, open_run
+from lae_fast.data import ImageSet
 from lae_fast.models import Model
+from lae_fast.models.autoencoder import Autoencoder
 from lae_fast.ops.devices import normal
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.marginal import (
@@ -27,21 +27,22 @@ from lae_fast.sampling.posterior import sample_per_image
 
 CHAIN_IMAGES = 64
 CHUNK = 500
+"""Images whose likelihood is estimated together."""
 BOUND_SAMPLES = 10
 
 
 @dataclass(frozen=True)
 class ChainReport:
-    """Langevin chains at fixed weights on a few held-out images, preconditioned.
+    """Preconditioned Langevin chains at fixed weights on the first `CHAIN_IMAGES` images.
 
     Attributes:
-        accept_prob: mean acceptance after warm-up.
-        step_size: eta it settled on, in units of the posteriors' own variances.
-        ess_per_step: effective samples of z a Langevin step; median over images and dimensions.
-        ess_per_second: the same a second, all images together.
-        split_rhat: 95th percentile over images and dimensions.
-        posterior_std: mean standard deviation of z given an image.
-        latent_mean, latent_std: of the aggregate posterior, a dimension; the prior has 0 and 1.
+        accept_prob: mean acceptance probability after warm-up.
+        step_size: eta that the warm-up settled on, in units of each posterior's own variances.
+        ess_per_step: effective samples of z per Langevin step; median over images and dimensions.
+        ess_per_second: effective samples of z per second, summed over images.
+        split_rhat: split R-hat of z; 95th percentile over images and dimensions.
+        posterior_std: standard deviation of z given an image; mean over images and dimensions.
+        latent_mean, latent_std: of the aggregate posterior, per dimension; the prior has 0 and 1.
     """
 
     accept_prob: float
@@ -56,18 +57,21 @@ class ChainReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Result of `evaluate_run`. Likelihoods are nats an image, of the model with its N(0, I) prior.
+    """Result of `evaluate_run`. Likelihoods are nats per image, with the prior N(0, I).
 
     Attributes:
+        run, model, dataset: the run's name, and its settings of these names.
+        images: number of held-out images.
+        samples: importance samples per image.
         nll, nll_error: importance-sampled -log p(x) and its standard error over images.
         effective: mean share of importance samples that carry the estimate.
-        negative_elbo: negative evidence lower bound with the model's own encoder, q(z | x) =
-            N(phi g(x), 0.05^2) for an LAE as in the paper; `BOUND_SAMPLES` samples.
-        dimensions: pixels an image, to state figures a dimension.
-        ais, ais_error, ais_images: annealed importance sampling on the first images, when asked,
-            and its standard error over these.
-        ais_nll: importance-sampled -log p(x) of the same images.
-        chain: see `ChainReport`.
+        negative_elbo: negative ELBO with the model's own q(z | x), `BOUND_SAMPLES` samples.
+        dimensions: pixels times channels per image, for figures per dimension.
+        ais, ais_error: -log p(x) of the first images by annealed importance sampling, and its
+            standard error over these images; None if not asked for.
+        ais_images: number of these images.
+        ais_nll: importance-sampled -log p(x) of these images.
+        chain: how posterior chains mix.
     """
 
     run: str
@@ -86,10 +90,6 @@ class Report:
     ais_nll: float | None
     chain: ChainReport
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 def evaluate_run(
     run: Path,
@@ -107,56 +107,54 @@ def evaluate_run(
     Args:
         run: the run folder.
         checkpoint: ``best`` or ``last``.
-        images: how many of them, in a fixed shuffled order.
-        samples: importance samples an image.
-        ais_images: on how many to run annealed importance sampling too.
-        data_dir: where the data set lies, if not where the run found it.
+        images: how many images, in a fixed shuffled order.
+        samples: importance samples per image.
+        ais_images: on how many images to run annealed importance sampling too.
+        data_dir: folder of the data set, if it has moved since the training.
         seed: of all draws.
         device: where to compute.
 
     Raises:
-        CheckpointError, DataError: nothing to evaluate, or nothing to evaluate on.
+        CheckpointError: the run has no such checkpoint, or it does not fit its configuration.
+        DataError: the data set cannot be read.
     """
     saved = open_run(run, checkpoint, device)
     config, model = saved.config, saved.model
     some = held_out_images(config, data_dir)
     some = some.subset(torch.arange(min(images, len(some)))).to(device)
-    x = data.to_pixels(some.images)
     parts = []
-    for pixels, labels in some.chunks(CHUNK):
-        there, chunk = model.given(labels), data.to_pixels(pixels)
-        nll = partial(there.nll, chunk)
-        proposal = refine_proposal(nll, there.encode(chunk), seed=seed)
+    for there, x in model.over(some, CHUNK):
+        nll = partial(there.nll, x)
+        proposal = refine_proposal(nll, there.encode(x), seed=seed)
         parts.append(importance_sampling(nll, proposal, samples=samples, seed=seed))
     values = torch.cat([part.nll for part in parts])
     ais = None
     if ais_images:
-        first = x[:ais_images]
-        nll = partial(model.given(some.labels[:ais_images]).nll, first)
-        shape = (len(first), model.latent_dim)
+        first, x = next(model.over(some, ais_images))
+        nll, shape = partial(first.nll, x), (len(x), model.latent_dim)
         ais = annealed_importance_sampling(nll, shape, seed=seed, device=device)
     return Report(
         run=run.name,
         model=config.model,
         dataset=config.dataset,
-        images=len(x),
+        images=len(some),
         samples=samples,
         nll=float(values.mean()),
         nll_error=float(values.std()) / math.sqrt(len(values)),
         effective=float(torch.cat([part.effective for part in parts]).mean()),
-        negative_elbo=own_bound(model.given(some.labels), x, seed=seed),
-        dimensions=x.shape[1],
+        negative_elbo=own_bound(*next(model.over(some, len(some))), seed=seed),
+        dimensions=math.prod(some.image_shape),
         ais=None if ais is None else ais.mean,
         ais_error=None if ais is None else ais.standard_error,
-        ais_images=min(ais_images, len(x)),
+        ais_images=min(ais_images, len(some)),
         ais_nll=None if ais is None else float(values[:ais_images].mean()),
-        chain=chain_report(model, x, some.labels, seed=seed),
+        chain=chain_report(model, some, seed=seed),
     )
 
 
 @torch.no_grad()
-def own_bound(model: Model, x: Tensor, *, seed: int = 0) -> float:
-    """Negative evidence lower bound of the model with its own encoder, nats an image."""
+def own_bound(model: Autoencoder, x: Tensor, *, seed: int = 0) -> float:
+    """Negative ELBO of images ``(n, d_x)`` with the model's own q(z | x), nats per image."""
     generator = torch.Generator().manual_seed(seed)
     total = 0.0
     for _ in range(BOUND_SAMPLES):
@@ -165,21 +163,21 @@ def own_bound(model: Model, x: Tensor, *, seed: int = 0) -> float:
     return total / BOUND_SAMPLES - model.own_entropy
 
 
-def chain_report(model: Model, x: Tensor, labels: Tensor, *, seed: int = 0) -> ChainReport:
-    """Run per-image chains on the first images and say how they mix."""
-    some, there = x[:CHAIN_IMAGES], model.given(labels[:CHAIN_IMAGES])
-    start = there.encode(some)
+def chain_report(model: Model, images: ImageSet, *, seed: int = 0) -> ChainReport:
+    """How chains of each image's own mix, on the first `CHAIN_IMAGES` images."""
+    there, x = next(model.over(images, CHAIN_IMAGES))
+    start = there.encode(x)
     began = time.perf_counter()
     draws, warmup = 2000, 1000
     chains = sample_per_image(
-        partial(there.nll, some), start, draws=draws, warmup=warmup, precondition=True, seed=seed
+        partial(there.nll, x), start, draws=draws, warmup=warmup, precondition=True, seed=seed
     )
     seconds = (time.perf_counter() - began) * draws / (draws + warmup)
     size = effective_sample_size(chains.latents)
     rhat = split_rhat(chains.latents)
     within = chains.latents.flatten(0, 1)
-    means = model.given(labels).encode(x)
-    # Law of total variance: spread of the means, plus the spread around them.
+    means = torch.cat([there.encode(x) for there, x in model.over(images)])
+    # Law of total variance: the variance of the means, plus the mean variance around them.
     spread = within.var(0).mean(0)
     return ChainReport(
         accept_prob=chains.accept_prob,

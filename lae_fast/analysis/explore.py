@@ -1,8 +1,8 @@
-"""What a trained model does with latents and images: the functions behind the verbs on run folders.
+"""Encode, decode, sample, interpolate and traverse with a trained model.
 
-Each takes a `lae_fast.analysis.saved.SavedRun`, and held-out images where it needs some. The model
-encodes and decodes where its weights are; latents and pictures (bytes ``(n, c, h, w)``) come back
-on the CPU.
+Each function takes a `lae_fast.analysis.saved.SavedRun`, and held-out images if it needs them. The
+model computes on the device of its weights. Latents and pictures, which are bytes
+``(n, c, h, w)``, are returned on the CPU.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from lae_fast.analysis.saved import SavedRun
-from lae_fast.data import ImageSet, to_pixels
+from lae_fast.data import ImageSet
 from lae_fast.errors import ConfigError
-from lae_fast.ops.devices import device_of, normal
+from lae_fast.ops.devices import normal
 
 LAWS = ("prior", "data")
-CHUNK = 2048
+"""Which latents `sample` draws."""
 
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Images, what the model was shown, and what it made of it.
+    """Images, the encoder's input, and the reconstructions.
 
     Attributes:
         originals, shown, reconstructions: ``(n, c, h, w)`` uint8.
-        mse: mean squared error against the originals, a pixel of [0, 1].
-        nll: -log p(original | z) at the latents of what was shown, nats an image.
+        mse: mean squared error against the originals, per pixel in [0, 1].
+        nll: -log p(original | z), nats per image, with z encoded from ``shown``.
     """
 
     originals: Tensor
@@ -41,33 +41,28 @@ class Reconstructions:
 
 @dataclass(frozen=True)
 class Latents:
-    """Mean latents ``(n, d_z)`` and labels ``(n,)`` of held-out images, and the classes' names."""
+    """Mean latents ``(n, d_z)`` and labels ``(n,)`` of images, and the classes' names."""
 
     values: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
 
 
-def make_generator(seed: int) -> torch.Generator:
-    """A generator on the CPU, so that a seed gives the same draws on every device."""
-    return torch.Generator().manual_seed(seed)
-
-
 def choose_label(run: SavedRun, name: str | None, held_out: Callable[[], ImageSet]) -> SavedRun:
-    """The run, with the class that its conditional model decodes.
+    """The run, its conditional model decoding one class.
 
     Args:
         run: the model.
-        name: of a class; None decodes all classes in rotation, one image after another.
-        held_out: gives images that know the classes' names.
+        name: of the class; None decodes all classes in rotation, one image after another.
+        held_out: returns images that know the classes' names.
 
     Raises:
-        ConfigError: no such class, or the model is not conditional.
+        ConfigError: there is no such class, or the model is not conditional.
     """
     if name is None:
         return replace(run, label=None)
     if not run.config.conditional:
-        raise ConfigError(f"'{run.path.name}' is not conditional; it has no label to choose")
+        raise ConfigError(f"'{run.path.name}' is not conditional; drop --label")
     return replace(run, label=_class_index(name, held_out()))
 
 
@@ -75,24 +70,24 @@ def choose_label(run: SavedRun, name: str | None, held_out: Callable[[], ImageSe
 def sample(
     run: SavedRun, count: int, *, law: str = "prior", images: ImageSet | None = None, seed: int = 0
 ) -> Tensor:
-    """Decode random latents: ``(count, c, h, w)`` uint8.
+    """Images of random latents, ``(count, c, h, w)`` uint8.
 
     Args:
         run: the model.
-        count: how many.
-        law: ``prior`` draws z ~ N(0, I). ``data`` draws from the Gaussian with the mean and
-            covariance of the latents of ``images``: what is left to do for a model trained without
-            a prior, whose latents are nowhere near N(0, I).
-        images: held-out images, for ``data``.
+        count: number of images.
+        law: ``prior`` draws z ~ N(0, I). ``data`` draws from the Gaussian with the mean and the
+            covariance of the mean latents of ``images``, for models trained without a prior: their
+            latents are far from N(0, I).
+        images: at least 2 held-out images, for ``data``.
         seed: of the draws.
     """
-    z = torch.randn(count, run.model.latent_dim, generator=make_generator(seed))
+    z = torch.randn(count, run.model.latent_dim, generator=torch.Generator().manual_seed(seed))
     if law == "data":
         if images is None or len(images) < 2:
-            raise ValueError("the law of the data needs images")
+            raise ValueError("law 'data' needs at least 2 images")
         means = latents_of(run, images).values
         centred = means - means.mean(0)
-        # A square root through the singular values, so that dead latents do no harm.
+        # The covariance's root from singular values: a Cholesky factor needs every latent alive.
         _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
         root = (spread / (len(means) - 1) ** 0.5)[:, None] * axes
         z = means.mean(0) + z[:, : len(root)] @ root
@@ -103,23 +98,20 @@ def sample(
 def reconstruct(
     run: SavedRun, images: ImageSet, *, noise: float = 0.0, draw: bool = False, seed: int = 0
 ) -> Reconstructions:
-    """Encode and decode images.
+    """Images encoded and decoded, and their errors.
 
     Args:
         run: the model.
         images: what to reconstruct.
-        noise: standard deviation of Gaussian noise on the encoder's input (then clamped to [0, 1]);
-            errors are against the clean images.
-        draw: decode one draw of the encoder's law, as the report does, instead of its mean.
+        noise: standard deviation of Gaussian noise on the encoder's input, which is then clamped to
+            [0, 1]. Errors are against the clean images.
+        draw: decode one draw from q(z | x) instead of its mean.
         seed: of the noise and the draw.
     """
-    generator = make_generator(seed)
+    generator = torch.Generator().manual_seed(seed)
     shown, decoded, square, nll = [], [], 0.0, 0.0
-    for chunk, labels in images.to(device_of(run.model)).chunks(CHUNK):
-        model, x = run.model.given(labels), to_pixels(chunk)
-        noisy = x
-        if noise:
-            noisy = (x + noise * normal(x.shape, generator, x)).clamp(0, 1)
+    for model, x in run.model.over(images):
+        noisy = (x + noise * normal(x.shape, generator, x)).clamp(0, 1) if noise else x
         z = model.encode(noisy)
         if draw:
             z = model.draw(noisy, normal(z.shape, generator, z))
@@ -128,26 +120,22 @@ def reconstruct(
         nll += float(model.nll(x, z).sum(dtype=torch.float64))
         shown.append(run.as_images(noisy))
         decoded.append(run.as_images(mean))
-    return Reconstructions(
-        images.images.cpu(), torch.cat(shown), torch.cat(decoded),
-        square / images.images.numel(), nll / len(images),
-    )  # fmt: skip
+    mse, nll = square / images.images.numel(), nll / len(images)
+    return Reconstructions(images.images.cpu(), torch.cat(shown), torch.cat(decoded), mse, nll)
 
 
 @torch.no_grad()
 def latents_of(run: SavedRun, images: ImageSet) -> Latents:
-    """Mean latents of images."""
-    parts = []
-    for chunk, labels in images.to(device_of(run.model)).chunks(CHUNK):
-        parts.append(run.model.given(labels).encode(to_pixels(chunk)))
-    return Latents(torch.cat(parts).cpu(), images.labels.cpu(), images.class_names)
+    """Mean latents of images, with their labels."""
+    values = torch.cat([model.encode(x) for model, x in run.model.over(images)])
+    return Latents(values.cpu(), images.labels.cpu(), images.class_names)
 
 
 def find_point(run: SavedRun, text: str, held_out: Callable[[], ImageSet]) -> Tensor:
     """The latent that ``text`` names, ``(d_z,)``.
 
-    ``point:0.5,-1`` is the latent itself, ``image:12`` that of the held-out image 12,
-    ``class:7`` the mean over the held-out images of the class 7 (by name).
+    ``point:0.5,-1`` is the latent itself, ``image:12`` the mean latent of held-out image 12,
+    ``class:7`` the mean over the held-out images of the class named 7.
 
     Raises:
         ConfigError: ``text`` is none of these, or there is no such image or class.
@@ -171,7 +159,9 @@ def _coordinates(text: str, latent_dim: int) -> Tensor:
     except ValueError as error:
         raise ConfigError(f"'point:{text}' is not a list of numbers such as 0.5,-1") from error
     if len(values) != latent_dim or not bool(torch.isfinite(values).all()):
-        raise ConfigError(f"'point:{text}' must be {latent_dim} finite numbers, one a latent")
+        raise ConfigError(
+            f"'point:{text}' must be {latent_dim} finite numbers, one per latent dimension"
+        )
     return values
 
 
@@ -196,18 +186,21 @@ def interpolate(run: SavedRun, corners: list[Tensor], steps: int) -> list[Tensor
     Args:
         run: the model.
         corners: two latents ``(d_z,)``; or four: top left, top right, bottom left, bottom right.
-        steps: images a side, at least 2.
+        steps: images per side, at least 2.
 
     Returns:
         rows of images, each ``(steps, c, h, w)``.
+
+    Raises:
+        ConfigError: another number of latents, or too few steps.
     """
     if len(corners) not in (2, 4) or steps < 2:
-        raise ConfigError("interpolation is between 2 latents or 4, in at least 2 steps")
+        raise ConfigError(
+            f"cannot interpolate between {len(corners)} latents in {steps} steps; give 2 or 4 "
+            "latents and at least 2 steps"
+        )
     along = torch.linspace(0, 1, steps)[:, None]
-    left, right = corners[:: len(corners) // 2], corners[1 :: len(corners) // 2]
-    if len(corners) == 2:
-        left, right = [corners[0]], [corners[1]]
-    edges = [a + along * (b - a) for a, b in zip(left, right, strict=True)]
+    edges = [a + along * (b - a) for a, b in zip(corners[::2], corners[1::2], strict=True)]
     down = torch.linspace(0, 1, steps if len(edges) == 2 else 1)
     rows = [edges[0] + share * (edges[-1] - edges[0]) for share in down]
     return [run.decode(z) for z in rows]
@@ -222,17 +215,17 @@ def traverse(
     steps: int = 9,
     dims: tuple[int, ...] | None = None,
 ) -> dict[int, Tensor]:
-    """Images while one latent at a time varies around ``centre`` by ``+-spans``.
+    """Images along each latent dimension, the others staying at ``centre``.
 
     Args:
         run: the model.
-        centre: ``(d_z,)``.
+        centre: a latent, ``(d_z,)``.
         spans: how far each dimension goes to either side, ``(d_z,)``.
-        steps: images a dimension.
-        dims: which; all when None.
+        steps: images per dimension.
+        dims: which dimensions; None for all.
 
     Returns:
-        for every dimension, ``(steps, c, h, w)``.
+        dimension -> images ``(steps, c, h, w)``.
 
     Raises:
         ConfigError: there is no such dimension.

@@ -1,4 +1,4 @@
-"""Posterior samples of held-out images under a trained decoder, and how far to trust them."""
+"""Posterior samples of images under a trained decoder, and whether their chains have mixed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class PosteriorSummary:
     """Result of `infer`, on the CPU.
 
     Attributes:
-        chains: the draws, ``(chains, draws, n, d_z)``, and the acceptance.
+        chains: the draws of z, ``(chains, draws, n, d_z)``, and the acceptance.
         mean, std: of z given each image, ``(n, d_z)``.
-        rhat, ess: split R-hat and effective sample size of each, ``(n, d_z)``.
-        images: the posterior's mean image, E[x'| x], as bytes ``(n, c, h, w)``.
-        spread: standard deviation of the decoded images over draws, as bytes, 255 for one half
-            (the most a pixel of [0, 1] can have).
-        seconds: the chains took.
+        rhat, ess: split R-hat and effective sample size of z, ``(n, d_z)``.
+        images: mean of the decoded draws of each image, as bytes ``(n, c, h, w)``.
+        spread: their standard deviation, as bytes ``(n, c, h, w)``. 255 is one half, the most that
+            a pixel in [0, 1] can have.
+        seconds: how long the chains took.
     """
 
     chains: Chains
@@ -45,7 +45,7 @@ class PosteriorSummary:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Figures over all images and dimensions, as plain JSON values."""
+        """Summaries over all images and dimensions, as plain JSON values."""
         return {
             "images": len(self.mean),
             "chains": self.chains.latents.shape[0],
@@ -72,18 +72,18 @@ def infer(
     mh: bool = True,
     seed: int = 0,
 ) -> PosteriorSummary:
-    """Sample p(z | x) for each image, the weights fixed.
+    """Draws from p(z | x) for each image, with fixed weights, and their summaries.
 
     Args:
         run: the model.
         images: the x.
-        method: ``image`` runs Langevin chains of each image's own; ``phi`` is Algorithm 1, one
-            chain on the encoder's last layer for all images together (LAE only, at most as many
+        method: ``image`` runs Langevin chains of each image's own. ``phi`` is Algorithm 1: each
+            chain moves the encoder's last layer for all images together (LAE only, at most as many
             images as features).
         draws, warmup, chains, mh, seed: as in `lae_fast.sampling.posterior.sample_per_image`.
 
     Raises:
-        ConfigError: ``phi`` for a model that has none, or for too many images.
+        ConfigError: ``phi`` for a model without phi, or for too many images.
     """
     images = images.to(device_of(run.model))
     model = run.model.given(images.labels)
@@ -96,13 +96,19 @@ def infer(
         features = model.encoder(x)
         if len(x) > features.shape[1]:
             raise ConfigError(
-                f"sampling phi is exact for at most {features.shape[1]} images (one a feature), "
+                f"sampling phi is exact for at most {features.shape[1]} images (one per feature), "
                 f"not {len(x)}"
             )
         result = sample_posterior(
-            nll, features, model.latent_dim, draws=draws, warmup=warmup, chains=chains, mh=mh,
+            nll,
+            features,
+            model.latent_dim,
+            draws=draws,
+            warmup=warmup,
+            chains=chains,
+            mh=mh,
             seed=seed,
-        )  # fmt: skip
+        )
     else:
         result = sample_per_image(
             nll, model.encode(x), draws=draws, warmup=warmup, chains=chains, mh=mh, seed=seed

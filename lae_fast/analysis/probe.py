@@ -1,21 +1,17 @@
-"""How much of the classes a model's latents hold: ReLU and one linear layer on frozen latents."""
+"""How well a model's frozen latents predict the classes: a probe of ReLU and one linear layer."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lae_fast.data import ImageSet, batch_indices, to_pixels
+from lae_fast.data import ImageSet, batch_indices
 from lae_fast.errors import ConfigError
-from lae_fast.models import VAE, Model
-from lae_fast.models.lae import EVALUATION_STD
+from lae_fast.models import Model
 from lae_fast.ops.devices import device_of, normal
-
-CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -27,29 +23,14 @@ class ProbeResult:
     accuracy: float
     loss: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 @torch.no_grad()
 def latent_law(model: Model, images: ImageSet) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the encoder's latents of images, each ``(n, d_z)``.
+    """Mean and standard deviation of q(z | x) for every image, each ``(n, d_z)``.
 
-    They lie where the model's weights are.
-
-    The VAE's own Gaussian; for the LAE N(phi g(x), 0.05^2), as published.
+    They lie on the device of the model's weights.
     """
-    means, stds = [], []
-    for chunk, labels in images.to(device_of(model)).chunks(CHUNK):
-        there, x = model.given(labels), to_pixels(chunk)
-        if isinstance(there, VAE):
-            mean, log_std = there.posterior(x)
-            stds.append(torch.exp(log_std))
-        else:
-            mean = there.encode(x)
-            stds.append(torch.full_like(mean, EVALUATION_STD))
-        means.append(mean)
+    means, stds = zip(*(there.law(x) for there, x in model.over(images)), strict=True)
     return torch.cat(means), torch.cat(stds)
 
 
@@ -64,20 +45,18 @@ def train_probe(
     scale: bool = False,
     seed: int = 0,
 ) -> ProbeResult:
-    """Train the probe on drawn latents and measure it on drawn latents of held-out images.
-
-    The defaults are the report's (tables 4 to 6).
+    """Train the probe on latents drawn from q(z | x), and measure it on those of held-out images.
 
     Args:
-        model: gives the latents; not changed.
+        model: encodes the images; it is not changed.
         train, held_out: images with labels.
         epochs, batch_size, learning_rate: of Adam.
-        scale: divide every latent by its standard deviation over the training images first, which
-            takes the latents' scale out of how fast the probe learns.
+        scale: first divide every latent by its standard deviation over the training images, so
+            that how fast the probe learns does not depend on the latents' scale.
         seed: of weights, order and draws.
 
     Raises:
-        ConfigError: there are no labels.
+        ConfigError: the data set has fewer than two classes.
     """
     classes, device = require_labels(train), device_of(model)
     train, held_out = train.to(device), held_out.to(device)
@@ -93,7 +72,7 @@ def train_probe(
             z = _draw((law[0][index], law[1][index]), generator)
             loss = F.cross_entropy(probe(z), train.labels[index])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimizer.step()
     fitted = _measure(probe, _draw(law, generator), train.labels)
     tested = _measure(probe, _draw(held_law, generator), held_out.labels)
@@ -101,10 +80,10 @@ def train_probe(
 
 
 def require_labels(images: ImageSet) -> int:
-    """The number of classes.
+    """The number of classes of images, at least two.
 
     Raises:
-        ConfigError: fewer than two.
+        ConfigError: there are fewer.
     """
     if len(images.class_names) < 2:
         raise ConfigError("the data set has no classes to tell apart; give one with labels")

@@ -1,4 +1,4 @@
-"""Models back from run folders."""
+"""Models and data sets of run folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from lae_fast import data
 from lae_fast.config import TrainConfig
 from lae_fast.config.settings import from_dict
-from lae_fast.errors import CheckpointError
+from lae_fast.errors import CheckpointError, reason
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
 from lae_fast.ops.devices import device_of
@@ -22,15 +22,15 @@ from lae_fast.runs import checkpoint
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run folder's configuration and model, weights fixed, ready to be used.
+    """A run folder's configuration and its model, with fixed weights.
 
     Attributes:
         path: the run folder.
-        config: of the run.
+        config: the run's settings.
         model: in evaluation mode; its parameters require no gradient.
         image_shape: channels, height, width.
-        classes: of the data set; 0 without labels.
-        label: the class that `decode` draws from a conditional model; None takes all classes in
+        classes: number of classes of the data set; 0 without labels.
+        label: the class that a conditional model decodes in `decode`; None decodes all classes in
             rotation, one image after another.
     """
 
@@ -46,57 +46,47 @@ class SavedRun:
         return (pixels * 255).round().to(torch.uint8).view(-1, *self.image_shape).cpu()
 
     def decode(self, z: Tensor) -> Tensor:
-        """Mean images of latents ``(n, d_z)``, which may lie anywhere, as `as_images` gives them.
-
-        The model decodes them where its weights are.
-        """
+        """Mean images of latents ``(n, d_z)`` from any device, as `as_images` returns them."""
         rotation = torch.arange(len(z)) % max(1, self.classes)
         labels = rotation if self.label is None else torch.tensor([self.label])
         return self.as_images(self.model.given(labels).decode(z.to(device_of(self.model))))
 
 
 def open_run(run: Path, name: str = "best", device: torch.device | str = "cpu") -> SavedRun:
-    """Open a run folder: its configuration and its model, with the weights of a checkpoint.
+    """A run's configuration, and its model with the weights of a checkpoint.
 
     Args:
         run: the run folder.
         name: ``best`` or ``last``.
-        device: where to put the weights; what uses the model computes there.
+        device: where to put the weights; whatever uses the model computes there.
 
     Raises:
-        CheckpointError: there is none, or it does not fit the configuration it names.
+        CheckpointError: the run has no such checkpoint, or it does not fit its configuration.
     """
     tensors, about = checkpoint.read(run, name)
-    config, model = _rebuild(run, name, tensors, about)
-    model.requires_grad_(False).to(device)
-    classes = about.get("classes", 0)
-    return SavedRun(run, config, model, _image_shape(tensors, about), classes)
-
-
-def load_model(run: Path, name: str = "best") -> tuple[TrainConfig, Model]:
-    """The configuration of a run and its model with the weights of a checkpoint.
-
-    Args:
-        run: the run folder.
-        name: ``best`` or ``last``.
-
-    Raises:
-        CheckpointError: there is none, or it does not fit the configuration it names.
-    """
-    return _rebuild(run, name, *checkpoint.read(run, name))
+    try:
+        config = from_dict(about["config"])
+        shape, classes = _image_shape(tensors, about), about.get("classes", 0)
+        model = _filled(config, tensors, shape, classes)
+    except _MISFITS as error:
+        raise CheckpointError(
+            f"the '{name}' checkpoint of {run} does not fit its configuration: "
+            + reason(error).partition("\n")[0]
+        ) from error
+    return SavedRun(run, config, model.eval().requires_grad_(False).to(device), shape, classes)
 
 
 def held_out_images(config: TrainConfig, data_dir: str | None = None) -> data.ImageSet:
     """Held-out images and labels of a configuration, in a fixed shuffled order.
 
-    The test set where there is one, else the validation split; binarised where training was.
+    The test set, or the validation split of a data set without one; binarised if training was.
 
     Args:
-        config: of the run.
-        data_dir: where the data set lies, if not where the run found it.
+        config: the run's settings.
+        data_dir: folder of the data set, if it has moved since the training.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the data set cannot be read.
     """
     splits = load_splits(config, data_dir)
     images = splits.test or splits.validation
@@ -107,7 +97,10 @@ def held_out_images(config: TrainConfig, data_dir: str | None = None) -> data.Im
 
 
 def load_splits(config: TrainConfig, data_dir: str | None = None) -> data.Splits:
-    """The data set of a configuration, split as its training split it."""
+    """The data set of a configuration, split as in its training.
+
+    Arguments and errors are those of `held_out_images`.
+    """
     return data.load(
         config.dataset,
         data_dir or config.data_dir,
@@ -117,31 +110,15 @@ def load_splits(config: TrainConfig, data_dir: str | None = None) -> data.Splits
     )
 
 
-def _rebuild(
-    run: Path, name: str, tensors: dict[str, Tensor], about: dict[str, Any]
-) -> tuple[TrainConfig, Model]:
-    try:
-        config = from_dict(about["config"])
-        model = _filled(config, tensors, _image_shape(tensors, about), about.get("classes", 0))
-    except _MISFITS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"the '{name}' checkpoint of {run} does not fit its configuration: {reason}"
-        ) from error
-    return config, model.eval()
-
-
-_MISFITS = (
-    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError,
-)  # fmt: skip
+_MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 
 
 def _filled(
     config: TrainConfig, tensors: dict[str, Tensor], shape: tuple[int, int, int], classes: int
 ) -> Model:
-    """The model of a configuration with these weights; nothing is allocated but the weights.
+    """The model of a configuration with these weights; allocates nothing else.
 
-    A description that claims a width of a billion must not cost more than one that is right.
+    A broken description that claims a width of a billion must not cost any memory.
     """
     if config.depth > len(tensors) or classes < 0 or min(shape) < 1:
         raise ValueError(f"depth {config.depth}, {classes} classes, images of shape {shape}")
@@ -155,7 +132,7 @@ def _filled(
 
 
 def _image_shape(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[int, int, int]:
-    """As the checkpoint says; older ones do not, and are taken for square, grey or coloured."""
+    """Channels, height, width. Old checkpoints do not say; they are of square images."""
     if "image_shape" in about:
         channels, height, width = map(int, about["image_shape"])
         return channels, height, width

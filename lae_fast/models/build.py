@@ -1,49 +1,74 @@
-"""From a configuration to a model."""
+"""From a configuration to an untrained model."""
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import nn
 
 from lae_fast.config import TrainConfig
 from lae_fast.errors import ConfigError
-from lae_fast.models import VAE, Model
-from lae_fast.models.conv import stage_shapes
-from lae_fast.models.lae import LAE
+from lae_fast.models import LAE, VAE, Model
+from lae_fast.models.conditional import Conditioned
+from lae_fast.models.conv import ConvDecoder, ConvEncoder, Shape, stage_shapes
 from lae_fast.models.likelihoods import make_likelihood
-from lae_fast.models.networks import Networks
+from lae_fast.models.mlp import MLP
 
 
-def build_model(config: TrainConfig, image_shape: tuple[int, int, int], classes: int = 0) -> Model:
+def build_model(config: TrainConfig, image_shape: Shape, classes: int = 0) -> Model:
     """The untrained model of a configuration; its weights are a function of the seed.
 
     Args:
         config: the configuration.
         image_shape: channels, height, width.
-        classes: number of classes, for a conditional model.
+        classes: number of classes of the data set; a conditional model needs at least two.
 
     Raises:
-        ConfigError: networks that cannot be built for such images, or labels that are not there.
+        ConfigError: too few classes, or images too small for the networks.
     """
     check_networks(config, image_shape, classes)
-    networks = Networks(config, image_shape, classes if config.conditional else 0)
+    classes = classes if config.conditional else 0
     is_vae = config.model in ("vae", "hoffman")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         likelihood = make_likelihood(config.likelihood, config.scale)
-        encoder = networks.encoder(2 * config.latent_dim if is_vae else None)
-        decoder = networks.decoder()
+        encoder = _encoder(config, image_shape, classes, 2 * config.latent_dim if is_vae else None)
+        decoder = _decoder(config, image_shape, classes)
         if is_vae:
             return VAE(encoder, decoder, likelihood, config.latent_dim)
         return LAE(encoder, decoder, likelihood, config.hidden, config.latent_dim)
 
 
-def check_networks(config: TrainConfig, image_shape: tuple[int, int, int], classes: int) -> None:
-    """Refuse, at no cost, what `build_model` would refuse.
+def check_networks(config: TrainConfig, image_shape: Shape, classes: int) -> None:
+    """Raise what `build_model` would raise, without building anything.
 
     Raises:
-        ConfigError: networks that cannot be built for such images, or labels that are not there.
+        ConfigError: too few classes, or images too small for the networks.
     """
     if config.conditional and classes < 2:
         raise ConfigError("--conditional needs a data set with at least two classes")
     if config.architecture == "conv":
         stage_shapes(image_shape)
+
+
+def _encoder(config: TrainConfig, shape: Shape, classes: int, d_out: int | None) -> nn.Module:
+    """Maps ``(n, d_x)`` to ``(n, d_out)``; to features ``(n, hidden)`` if ``d_out`` is None."""
+    channels, height, width = shape
+    if config.architecture == "conv":
+        convolutions = ConvEncoder((channels + classes, height, width), config.hidden, d_out)
+        return _conditioned(convolutions, classes, planes=height * width)
+    mlp = MLP(math.prod(shape) + classes, config.hidden, d_out, config.depth)
+    return _conditioned(mlp, classes)
+
+
+def _decoder(config: TrainConfig, shape: Shape, classes: int) -> nn.Module:
+    """Maps ``(n, d_z)`` to the likelihood's parameters ``(n, d_x)``."""
+    d_in = config.latent_dim + classes
+    if config.architecture == "conv":
+        return _conditioned(ConvDecoder(d_in, config.hidden, shape), classes)
+    return _conditioned(MLP(d_in, config.hidden, math.prod(shape), config.depth), classes)
+
+
+def _conditioned(network: nn.Module, classes: int, planes: int = 1) -> nn.Module:
+    return Conditioned(network, classes, planes) if classes else network

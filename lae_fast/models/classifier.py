@@ -1,4 +1,4 @@
-"""The report's convolutional classifier: two convolutions with max-pooling, two linear layers."""
+"""A small convolutional classifier (Bisht 2023): two convolutions with max-pooling, two Linears."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from torch import Tensor, nn
 from lae_fast.errors import ConfigError
 
 LEAST_SIDE = 4
+"""Pixels; smaller images are refused."""
 WIDE_SIDE = 16
-"""From this side on, the published 5x5 convolutions without padding; below, padded 3x3 ones."""
+"""Pixels: 5x5 convolutions without padding from this side on, padded 3x3 ones below it."""
 
 
 class Dropout(nn.Module):
     """Drops a share of the entries of ``(n, d)``, or of the channels of ``(n, c, h, w)``.
 
     torch's CPU generator draws the masks, so that a seed trains the same classifier on every
-    device. On the CPU this is `torch.nn.Dropout`, or `torch.nn.Dropout2d`, to the bit.
+    device. On the CPU this equals `torch.nn.Dropout` or `torch.nn.Dropout2d` bit for bit.
 
     Args:
-        share: that is dropped in training.
+        share: how much is dropped in training, in [0, 1).
     """
 
     def __init__(self, share: float) -> None:
@@ -27,7 +28,7 @@ class Dropout(nn.Module):
         self.kept = 1 - share
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop, and scale up what is left; in evaluation mode, leave ``x`` as it is."""
+        """Drop, and scale the rest up; return ``x`` unchanged in evaluation mode."""
         if not self.training:
             return x
         shape = x.shape[:2] + (1,) * (x.ndim - 2)
@@ -55,11 +56,10 @@ class ConvClassifier(nn.Module):
                 f"{sides[0]}x{sides[1]}"
             )
         kernel, padding = (5, 0) if min(sides) >= WIDE_SIDE else (3, 1)
-        self.features = nn.Sequential(
-            nn.Conv2d(channels, 10, kernel, padding=padding), nn.MaxPool2d(2), nn.ReLU(),
-            nn.Conv2d(10, 20, kernel, padding=padding), Dropout(0.5), nn.MaxPool2d(2),
-            nn.ReLU(), nn.Flatten(),
-        )  # fmt: skip
+        first = nn.Conv2d(channels, 10, kernel, padding=padding)
+        second = nn.Conv2d(10, 20, kernel, padding=padding)
+        stages = (first, nn.MaxPool2d(2), nn.ReLU(), second, Dropout(0.5), nn.MaxPool2d(2))
+        self.features = nn.Sequential(*stages, nn.ReLU(), nn.Flatten())
         with torch.no_grad():
             width = self.features(torch.zeros(1, *image_shape)).shape[1]
         self.head = nn.Sequential(

@@ -1,9 +1,9 @@
 """Convolutional encoder body and decoder, for images of any size and number of channels.
 
-Each stage halves both sides (rounding up) by a strided convolution; the decoder mirrors it and
-lands on the exact size. Normalisation is over one image alone (a group norm of one group): with
-batch statistics an image's potential would depend on its neighbours in the batch, and there would
-be no posterior to sample.
+Each stage halves both sides (rounding up) by a strided convolution. The decoder mirrors the stages
+and arrives at the exact image size. Normalisation is per image (a group norm of one group): with
+batch statistics an image's potential would depend on the rest of the batch, and the image would
+have no posterior to sample.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from lae_fast.models.mlp import MLP
 
 CHANNELS = (16, 32, 64)
 LEAST_SIDE = 4
-"""Pixels; a smaller image leaves nothing to convolve, and a stage stops above it."""
+"""Pixels. Smaller images are refused, and stages end before a side gets smaller."""
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 
 def stage_shapes(image_shape: Shape) -> list[Shape]:
-    """Shapes between the stages, the image's first.
+    """The shapes between the stages; the first is the image's.
 
     Raises:
         ConfigError: the images are too small.
@@ -46,12 +46,12 @@ def stage_shapes(image_shape: Shape) -> list[Shape]:
 
 
 class ConvEncoder(nn.Module):
-    """Maps flat images ``(n, c h w)`` to ``(n, hidden)``, or to ``(n, d_out)`` when that is given.
+    """Maps flat images ``(n, c h w)`` to ``(n, hidden)``, or to ``(n, d_out)`` if given.
 
     Args:
         image_shape: channels, height, width.
         hidden: width of the fully connected block on top.
-        d_out: as in `lae_fast.models.mlp.MLP`.
+        d_out: output width, or None to end on the fully connected block.
     """
 
     def __init__(self, image_shape: Shape, hidden: int, d_out: int | None) -> None:
@@ -72,7 +72,7 @@ class ConvDecoder(nn.Module):
     """Maps latents ``(n, d_in)`` to the likelihood's parameters ``(n, c h w)``.
 
     Args:
-        d_in: latent dimensions.
+        d_in: width of the latents.
         hidden: width of the fully connected block before the stages.
         image_shape: channels, height, width.
     """
@@ -102,6 +102,6 @@ def _up(small: Shape, large: Shape) -> nn.Module:
 
 
 def _transposed(small: Shape, large: Shape) -> nn.Module:
-    """Doubles both sides, less the one that rounding up added."""
+    # Doubles even sides; an odd one becomes twice the small one less the pixel that rounding added.
     even = (1 - large[1] % 2, 1 - large[2] % 2)
     return nn.ConvTranspose2d(small[0], large[0], 3, stride=2, padding=1, output_padding=even)

@@ -12,14 +12,14 @@ from lae_fast.models.likelihoods import Likelihood
 from lae_fast.models.mlp import MLP
 
 EVALUATION_STD = 0.05
-"""Standard deviation of z around phi g(x) in evaluation (both papers)."""
+"""Standard deviation of z around phi g(x) in evaluation (Taniguchi et al. 2022)."""
 
 
 class LAE(Autoencoder):
     """Latents are ``z = phi g(x; psi)``; the decoder ``theta`` gives ``p(x | z)``.
 
-    ``phi`` is a buffer: it is saved with the model and moved by Langevin steps alone, never by an
-    optimiser.
+    In evaluation q(z | x) is N(phi g(x), 0.05^2). ``phi`` is a buffer: it is
+    saved and moved to devices with the model, and no optimiser touches it.
 
     Args:
         encoder: maps ``(n, d_x)`` to features ``(n, d_h)``; its weights are psi.
@@ -39,43 +39,28 @@ class LAE(Autoencoder):
         feature_dim: int,
         latent_dim: int,
     ) -> None:
-        super().__init__(encoder, decoder, likelihood)
+        super().__init__(encoder, decoder, likelihood, latent_dim)
         phi = torch.empty(latent_dim, feature_dim)
         self.register_buffer("phi", nn.init.orthogonal_(phi))
 
     @property
-    def latent_dim(self) -> int:
-        """d_z."""
-        return self.phi.shape[0]
-
-    @property
     def own_entropy(self) -> float:
-        """What `terms` leaves out of the negative ELBO at q = N(phi g(x), 0.05^2): nats an image.
-
-        The entropy of q without its constant, which the prior's normalisation cancels.
-        """
+        """Entropy of q(z | x), nats, less the constant that the prior's normalisation cancels."""
         return self.latent_dim * (0.5 + math.log(EVALUATION_STD))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Latents ``phi g(x)`` of the images, ``(n, d_x)`` to ``(n, d_z)``."""
-        features: Tensor = self.encoder(x)
-        return features @ self.phi.T
-
-    def draw(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Latents ``phi g(x) + 0.05 noise``, as the papers draw them in evaluation."""
-        return self.encode(x) + EVALUATION_STD * noise
+    def law(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``phi g(x)``, and 0.05 everywhere."""
+        mean = self.encoder(x) @ self.phi.T
+        return mean, torch.full_like(mean, EVALUATION_STD)
 
     def terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """-log p(x | z) and ``||z||^2 / 2`` at ``z = phi g(x) + 0.05 noise``, each ``(n,)``.
-
-        The papers evaluate at N(phi g(x), 0.05^2).
-        """
+        """-log p(x | z) and ``||z||^2 / 2`` at ``z = phi g(x) + 0.05 noise``, each ``(n,)``."""
         z = self.draw(x, noise)
         return self.nll(x, z), 0.5 * z.square().sum(1)
 
 
 def mlp_lae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> LAE:
-    """The fully connected LAE of both papers: three blocks each way, mirrored."""
+    """The fully connected LAE of Bisht (2023): three blocks each way, mirrored."""
     return LAE(
         MLP(image_dim, hidden, None),
         MLP(latent_dim, hidden, image_dim),

@@ -1,7 +1,7 @@
 """Likelihoods of an image given the decoder's output, for pixels in [0, 1].
 
-Each one gives the negative log-likelihood of every image (differentiable, nats), the same together
-with its gradients in one fused pass (for the explicit backward), and the mean image.
+Each gives the negative log-likelihood of every image (nats, differentiable), the same with its
+gradients in one fused pass (for the explicit backward), and the mean image.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LEVELS = 256
 
 
 class Likelihood(nn.Module):
-    """Base: subclasses define the three methods below.
+    """Base: subclasses define `nll` and `mean`, and those in `FUSED` also `fused_grad_`.
 
-    Shapes: ``output`` and ``x`` are ``(n, d)``, pixels in [0, 1].
+    ``output`` and ``x`` are ``(n, d)``, pixels in [0, 1].
     """
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
@@ -30,10 +30,11 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """`nll` at ``output + bias`` as float64; ``output`` becomes the gradient of its sum.
+        """`nll` at ``output + bias``, and its derivatives; ``output`` becomes the gradient.
 
-        Also every image's derivative with respect to the logarithm of the scale, float64 ``(n,)``,
-        or None where there is no scale.
+        Returns:
+            the values, float64 ``(n,)``, and their derivatives with respect to the logarithm of the
+            scale, float64 ``(n,)``, or None without a scale.
         """
         raise NotImplementedError
 
@@ -48,8 +49,7 @@ class Likelihood(nn.Module):
 class Bernoulli(Likelihood):
     """Independent Bernoulli pixels; ``output`` is the logit.
 
-    For grey pixels this is the cross-entropy that the published tables call BCE: a score, not a
-    normalised density.
+    For grey pixels this is the binary cross-entropy: a score, not a normalised density.
     """
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Bernoulli(Likelihood):
 
 
 class _Scaled(Likelihood):
-    """A likelihood with one scale for all pixels, fixed or learned (through its logarithm)."""
+    """A likelihood with one scale for all pixels, fixed, or learned through its logarithm."""
 
     initial_scale = 0.1
 
@@ -101,23 +101,20 @@ class Gaussian(_Scaled):
 class DiscretizedLogistic(_Scaled):
     """A logistic density integrated over each grey level's bin; ``output`` is its location.
 
-    With ``a < b`` the standardised ends of a bin, the mass is
-    ``sigmoid(b) sigmoid(-a) (1 - exp(a - b))``, which never cancels; the bins of black and white
-    reach to infinity, so their missing end drops its factors.
+    A bin's mass is ``sigmoid(b) sigmoid(-a) (1 - exp(a - b))``, with ``a < b`` its standardised
+    ends: no difference of nearly equal numbers. The bins of black and white reach to infinity, so
+    the factors of their missing end are left out.
     """
 
-    def _ends(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def nll(self, output: Tensor, x: Tensor) -> Tensor:
         inverse = torch.exp(-self.log_scale)
         half = 0.5 / (LEVELS - 1)
         low, high = (x - half - output) * inverse, (x + half - output) * inverse
-        return low, high, x <= half, x >= 1 - half, 2 * half * inverse
-
-    def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        low, high, black, white, width = self._ends(output, x)
+        black, white = x <= half, x >= 1 - half
         log_mass = (
             F.logsigmoid(high).masked_fill(white, 0.0)
             + F.logsigmoid(-low).masked_fill(black, 0.0)
-            + _log1mexp(width) * (~(black | white))
+            + torch.log(-torch.expm1(-2 * half * inverse)) * (~(black | white))
         )
         return -log_mass.sum(1)
 
@@ -130,13 +127,8 @@ FUSED = (Bernoulli, Gaussian, DiscretizedLogistic)
 """Likelihoods that have `Likelihood.fused_grad_`."""
 
 
-def _log1mexp(x: Tensor) -> Tensor:
-    """log(1 - exp(-x)) for x > 0."""
-    return torch.log(-torch.expm1(-x))
-
-
 def make_likelihood(name: str, scale: float | None = None) -> Likelihood:
-    """Build a likelihood by its name in `lae_fast.config.LIKELIHOODS`."""
+    """The likelihood of a name in `lae_fast.config.LIKELIHOODS`; its scale is learned if None."""
     if name == "bernoulli":
         return Bernoulli()
     return {"gaussian": Gaussian, "discretized-logistic": DiscretizedLogistic}[name](scale)

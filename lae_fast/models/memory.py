@@ -1,8 +1,8 @@
 """Buffers on huge pages.
 
-The buffers of one pass come to some ten megabytes that every step walks through. On pages of
-4 KiB their addresses alone overflow the processor's tables, and matrix products and the passes
-between them wait for translations.
+The buffers of one pass take about ten megabytes, and every step walks through all of them. On
+pages of 4 KiB that is more addresses than the processor's translation tables hold, so matrix
+products and everything between them would wait for translations.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 HUGE_PAGE = 2 << 20
+"""Bytes."""
 ALIGN = 64
-"""Elements; a cache line or more."""
+"""Elements; at least a cache line."""
 
 
 def empty_together(shapes: Sequence[tuple[int, ...]], like: Tensor) -> list[Tensor]:
     """Uninitialised tensors of these shapes from one allocation, with dtype and device of ``like``.
 
-    On the CPU it lies on huge pages where the system has them and it is worth one.
+    On the CPU, an allocation of at least one huge page lies on huge pages if the system has them.
     """
     sizes = [math.prod(shape) for shape in shapes]
     rooms = [-(-size // ALIGN) * ALIGN for size in sizes]
@@ -38,11 +39,11 @@ def _huge(count: int, dtype: torch.dtype) -> Tensor:
         return torch.empty(count, dtype=dtype)
     size = count * dtype.itemsize
     room = -(-size // HUGE_PAGE) * HUGE_PAGE + HUGE_PAGE  # enough to start on a huge page
-    # Python's default, shared memory, is never given huge pages.
+    # Shared memory, which is Python's default, never gets huge pages.
     block = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
         block.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:  # a kernel without them: ordinary pages do as well
+    except OSError:  # the kernel has none
         return torch.empty(count, dtype=dtype)
     start = -torch.frombuffer(block, dtype=torch.uint8, count=1).data_ptr() % HUGE_PAGE
     return torch.frombuffer(block, dtype=dtype, count=count, offset=start)

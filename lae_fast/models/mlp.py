@@ -1,16 +1,16 @@
-"""The multilayer perceptron of both papers: blocks of Linear, LayerNorm, ReLU, and a last Linear.
+"""The multilayer perceptron: blocks of Linear, LayerNorm and ReLU, then a last Linear.
 
-`MLP` is an ordinary module, so autograd works on it. Beside that it has an explicit forward and
-backward (`forward_saved`, `backward_data`, `add_weight_grads`) that a sampler needs and autograd
-does not offer: the gradient with respect to the input now, the weight gradients later, and only
-for the states that turn out to be kept.
+`MLP` is an ordinary module, so autograd works on it. It also has an explicit forward and backward
+(`forward_saved`, `backward_data`, `add_weight_grads`), because a sampler needs what autograd does
+not offer: the gradient with respect to the input now, and the weight gradients later, only for the
+states that the chain keeps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,13 @@ class Product(Protocol):
     """Multiplies matrices into ``out``, as `torch.mm` does."""
 
     def __call__(self, a: Tensor, b: Tensor, /, *, out: Tensor) -> Tensor:
-        """The product ``a b``, written to ``out``."""
+        """Write the product ``a b`` to ``out`` and return it."""
         ...
 
 
 @dataclass
 class SavedBlock:
-    """Buffers of one block: ``(n, d_out)``, but for ``rstd``, ``(n,)``."""
+    """Buffers of one block, ``(n, d_out)``; ``rstd`` is ``(n,)``."""
 
     normed: Tensor
     """LayerNorm's normalised values."""
@@ -42,16 +42,16 @@ class SavedBlock:
     """dV/d(Linear output)."""
 
     def rows(self) -> list[Tensor]:
-        """What weight gradients are made of."""
+        """The tensors that weight gradients are computed from, one row per image."""
         return [self.normed, self.output, self.grad_norm, self.grad_linear]
 
 
 @dataclass
 class Saved:
-    """Buffers of one pass through an `MLP`, to be used again for the next.
+    """Buffers of one pass through an `MLP`; the next pass can use them again.
 
-    ``output`` is the last Linear's product, without its bias; whoever computes dV/d(output) does
-    so in place. None where the MLP ends on a block.
+    ``output`` is the last Linear's product, without its bias; dV/d(output) is written over it.
+    None if the MLP ends on a block.
     """
 
     input: Tensor
@@ -64,28 +64,19 @@ class Saved:
         return self.blocks[-1].output
 
     def rows(self) -> list[Tensor]:
-        """What weight gradients are made of: tensors with one row an image."""
+        """The tensors that weight gradients are computed from, one row per image."""
         last = [] if self.output is None else [self.output]
         return [self.input, *(t for block in self.blocks for t in block.rows()), *last]
 
     def part(self, begin: int, end: int) -> Saved:
-        """The rows from ``begin`` to ``end``, over the same memory."""
-        blocks = [
-            SavedBlock(
-                block.normed[begin:end],
-                block.rstd[begin:end],
-                block.output[begin:end],
-                block.grad_norm[begin:end],
-                block.grad_linear[begin:end],
-            )
-            for block in self.blocks
-        ]
+        """The rows from ``begin`` to ``end``, as views of the same memory."""
+        blocks = [SavedBlock(*(t[begin:end] for t in vars(b).values())) for b in self.blocks]
         output = None if self.output is None else self.output[begin:end]
         return Saved(self.input[begin:end], blocks, output)
 
 
 class Block(nn.Module):
-    """Linear, LayerNorm, ReLU; orthogonal weights and zero biases at the start."""
+    """Linear, LayerNorm, ReLU; initialised with orthogonal weights and zero biases."""
 
     def __init__(self, d_in: int, d_out: int) -> None:
         super().__init__()
@@ -103,8 +94,8 @@ class MLP(nn.Module):
     Args:
         d_in: input width.
         hidden: width of every block.
-        d_out: output width, or None to end on the last block (an encoder body, whose last layer
-            is phi and belongs to the sampler).
+        d_out: output width, or None to end on the last block (an encoder body: its last layer is
+            phi, which the sampler moves).
         depth: number of blocks.
     """
 
@@ -113,6 +104,10 @@ class MLP(nn.Module):
         widths = [d_in] + [hidden] * depth
         self.blocks = nn.ModuleList(Block(a, b) for a, b in pairwise(widths))
         self.last = None if d_out is None else orthogonal_linear(hidden, d_out)
+
+    @property
+    def _typed_blocks(self) -> list[Block]:
+        return cast("list[Block]", list(self.blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, d_in)`` to ``(n, d_out)`` (``(n, hidden)`` without a last Linear)."""
@@ -123,10 +118,9 @@ class MLP(nn.Module):
     def new_saved(self, n: int) -> Saved:
         """Buffers for passes of ``n`` rows."""
         like = next(self.parameters())
-        first = self.blocks[0]
-        assert isinstance(first, Block)
-        widths = [_width(block) for block in self.blocks]
-        shapes: list[tuple[int, ...]] = [(n, first.linear.in_features)]
+        linears = [block.linear for block in self._typed_blocks]
+        widths = [linear.out_features for linear in linears]
+        shapes: list[tuple[int, ...]] = [(n, linears[0].in_features)]
         shapes += [] if self.last is None else [(n, self.last.out_features)]
         for width in widths:
             shapes += [(n, width), (n,), (n, width), (n, width), (n, width)]
@@ -137,12 +131,11 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def forward_saved(self, x: Tensor, saved: Saved) -> None:
-        """`forward`, leaving in ``saved`` what the backward needs; the last bias is not added."""
+        """Fill ``saved`` with a forward pass; the last bias is not added."""
         if x.data_ptr() != saved.input.data_ptr():
             saved.input.copy_(x)
         x = saved.input
-        for block, kept in zip(self.blocks, saved.blocks, strict=True):
-            assert isinstance(block, Block)
+        for block, kept in zip(self._typed_blocks, saved.blocks, strict=True):
             linear, norm = block.linear, block.norm
             torch.mm(x, linear.weight.T, out=kept.normed)
             networks.norm_relu_(
@@ -161,30 +154,31 @@ class MLP(nn.Module):
         grad_input: Tensor | None = None,
         added: Tensor | None = None,
     ) -> None:
-        """Fill ``saved`` with the layers' gradients.
+        """Fill ``saved`` with the layers' gradients, from the gradient of the output.
 
-        The output's is expected in ``saved.output``; where the MLP ends on a block, in that
-        block's ``grad_norm``.
+        The caller has written that into ``saved.output``, or, if the MLP ends on a block, into
+        that block's ``grad_norm``.
 
         Args:
-            saved: of the forward.
+            saved: from `forward_saved`.
             product: multiplies a gradient with a weight matrix.
             grad_input: receives the gradient with respect to the input, ``(n, d_in)``, in the same
                 launch as the first block's.
-            added: is added to it.
+            added: is added to ``grad_input``, ``(n, d_in)``.
         """
+        blocks = self._typed_blocks
         if self.last is not None:
             assert saved.output is not None
             product(saved.output, self.last.weight, out=saved.blocks[-1].grad_norm)
-        for i in reversed(range(len(saved.blocks))):
-            block, kept = self.blocks[i], saved.blocks[i]
-            assert isinstance(block, Block)
-            wanted = i == 0 and grad_input is not None
-            networks.norm_relu_backward_(
-                kept.grad_norm, kept.normed, kept.output, kept.rstd, block.norm.weight,
-                kept.grad_linear,
-                *((block.linear.weight, added, grad_input) if wanted else ()),
-            )  # fmt: skip
+        for i in reversed(range(len(blocks))):
+            block, kept = blocks[i], saved.blocks[i]
+            inner = (kept.grad_norm, kept.normed, kept.output, kept.rstd, block.norm.weight)
+            outer = (
+                (block.linear.weight, added, grad_input)
+                if i == 0 and grad_input is not None
+                else ()
+            )
+            networks.norm_relu_backward_(*inner, kept.grad_linear, *outer)
             if i > 0:
                 below = saved.blocks[i - 1].grad_norm
                 product(kept.grad_linear, block.linear.weight, out=below)
@@ -192,21 +186,16 @@ class MLP(nn.Module):
     @torch.no_grad()
     def grad_input(self, saved: Saved) -> Tensor:
         """Gradient with respect to the input, ``(n, d_in)``, after `backward_data`."""
-        first = self.blocks[0]
-        assert isinstance(first, Block)
-        return saved.blocks[0].grad_linear @ first.linear.weight
+        return saved.blocks[0].grad_linear @ self._typed_blocks[0].linear.weight
 
     @torch.no_grad()
     def add_weight_grads(self, saved: Saved, weight: float) -> None:
         """Add ``weight`` times the gradients of the pass in ``saved`` to ``parameter.grad``."""
         x = saved.input
-        for block, kept in zip(self.blocks, saved.blocks, strict=True):
-            assert isinstance(block, Block)
+        for block, kept in zip(self._typed_blocks, saved.blocks, strict=True):
             linear, norm = block.linear, block.norm
-            networks.add_norm_grads_(
-                grad_of(norm.weight), grad_of(norm.bias), grad_of(linear.bias),
-                kept.grad_norm, kept.normed, kept.grad_linear, weight,
-            )  # fmt: skip
+            into = (grad_of(norm.weight), grad_of(norm.bias), grad_of(linear.bias))
+            networks.add_norm_grads_(*into, kept.grad_norm, kept.normed, kept.grad_linear, weight)
             grad_of(linear.weight).addmm_(kept.grad_linear.T, x, alpha=weight)
             x = kept.output
         if self.last is not None:
@@ -216,20 +205,15 @@ class MLP(nn.Module):
 
 
 def orthogonal_linear(d_in: int, d_out: int) -> nn.Linear:
-    """A Linear with orthogonal weight and zero bias, as in the published networks."""
+    """A Linear with orthogonal weight and zero bias (Taniguchi et al. 2022)."""
     layer = nn.Linear(d_in, d_out)
     nn.init.orthogonal_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
 
 
-def _width(block: nn.Module) -> int:
-    assert isinstance(block, Block)
-    return block.linear.out_features
-
-
 def grad_of(parameter: Tensor) -> Tensor:
-    """``parameter.grad``, made of zeros when there is none yet."""
+    """``parameter.grad``; zeros if there was none."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad

@@ -70,9 +70,9 @@ def test_scores() -> None:
 
 def test_bad_input() -> None:
     model = black_model()
-    with pytest.raises(DataError, match="must be alike"):
+    with pytest.raises(DataError, match="give images of the same shape"):
         detect(model, noise_images(9, 9, 0), noise_images(9, 9, 0, side=5))
-    with pytest.raises(DataError, match="too few"):
+    with pytest.raises(DataError, match="there are 3 familiar"):
         detect(model, noise_images(3, 9, 0), noise_images(9, 9, 0))
 
 

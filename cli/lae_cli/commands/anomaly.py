@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -65,7 +66,7 @@ def anomaly(
     ]
     values = {
         "run": opened.saved.path.name, "against": against, "familiar": len(familiar),
-        "foreign": len(foreign), "detections": [d.to_dict() for d in found],
+        "foreign": len(foreign), "detections": [asdict(d) for d in found],
     }  # fmt: skip
     report(values, lines, as_json=as_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def attack(
     values = {
         "run": opened.saved.path.name, "neighbours": recipe.neighbours, "converged": converged,
         "accuracy": clean["accuracy"], "loss": clean["loss"],
-        "attacks": [result.to_dict() for result in results],
+        "attacks": [asdict(result) for result in results],
     }  # fmt: skip
     lines = [f"epsilon  accuracy  loss\n{'clean':7}  {clean['accuracy']:8.2%}  {clean['loss']:.4f}"]
     lines += [f"{r.epsilon:<7g}  {r.accuracy:8.2%}  {r.loss:.4f}" for r in results]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -22,7 +23,7 @@ def eval(as_json: bool, **options: Any) -> None:
     importance sampling. Figures are nats an image.
     """
     _, report, _ = run_report(**options)
-    values = report.to_dict()
+    values = asdict(report)
     click.echo(json_line(values) if as_json else "\n".join(_lines(values)))
 
 

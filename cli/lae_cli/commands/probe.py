@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from lae_cli.shared.opened import Opened, on_run, report
@@ -32,5 +34,5 @@ def probe(
         f"held-out  {result.accuracy:.2%}, cross-entropy {result.loss:.3f} nats",
         f"training  {result.train_accuracy:.2%}, cross-entropy {result.train_loss:.3f} nats",
     ]
-    values = {"run": opened.saved.path.name, "epochs": epochs} | result.to_dict()
+    values = {"run": opened.saved.path.name, "epochs": epochs} | asdict(result)
     report(values, lines, as_json=as_json)

@@ -53,7 +53,7 @@ def run_report(
     where = pick_device(device)
     make_console(stderr=True).print(plain(f"evaluating {path.name}; this takes a minute"))
     from lae_fast.analysis.evaluate import evaluate_run
-    from lae_fast.analysis.saved import load_model
+    from lae_fast.analysis.saved import open_run
 
     report = evaluate_run(path, device=where, **options)
-    return path, report, load_model(path, options["checkpoint"])[0]
+    return path, report, open_run(path, options["checkpoint"]).config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from lae_fast.analysis.probe import train_probe
@@ -43,7 +44,7 @@ def run(lab: Lab) -> Outcome:
             run.model, splits.train, images, epochs=100 if lab.quick else 20, learning_rate=1e-2,
             batch_size=1024, scale=True, seed=run.config.seed,
         )  # fmt: skip
-        return first.to_dict() | {"converged": best.accuracy}
+        return asdict(first) | {"converged": best.accuracy}
 
     rows: list[list[Cell]] = []
     for name, settings in (report_models(lab) | further_models(lab)).items():

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from lae_fast.config import TrainConfig
-from lae_fast.data import ImageSet, to_pixels
+from lae_fast.data import ImageSet
 from lae_fast.models.lae import LAE
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
-from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
+from lae_fast.sampling.posterior import sample_per_image, sample_posterior
 
 IMAGES = 32
 CHAINS = 4
@@ -21,7 +21,7 @@ DRAWS = 300
 
 
 class Settings(TypedDict):
-    """What both samplers are given."""
+    """The arguments that both samplers take."""
 
     draws: int
     chains: int
@@ -34,10 +34,10 @@ class Settings(TypedDict):
 
 @dataclass(frozen=True)
 class ChainCheck:
-    """Effective samples of z a Langevin step, and split R-hat.
+    """Effective samples of z per Langevin step, and split R-hat.
 
-    Medians over images and dimensions, because a run this short estimates neither well for each;
-    of `CHAINS` chains of `DRAWS` steps from the encoder's latents.
+    Both are medians over images and dimensions, because `CHAINS` chains of `DRAWS` steps are too
+    few to estimate either for each.
     """
 
     ess_per_step: float
@@ -45,13 +45,11 @@ class ChainCheck:
 
 
 def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: float) -> ChainCheck:
-    """Run the chain of a configuration with its step size on the first images."""
-    x = to_pixels(images.images[:IMAGES])
-    model = model.given(images.labels[:IMAGES])
+    """Run a configuration's chain on the first images, from the encoder's latents."""
+    model, x = next(model.over(images, IMAGES))
+    nll = partial(model.nll, x)
     with torch.no_grad():
         features = model.encoder(x)
-
-    nll = partial(model.nll, x)
     settings = Settings(
         draws=DRAWS,
         chains=CHAINS,
@@ -62,7 +60,7 @@ def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: fl
         prior=config.prior,
     )
     if config.per_image:
-        chains: Chains = sample_per_image(nll, features @ model.phi.T, spread=0.0, **settings)
+        chains = sample_per_image(nll, features @ model.phi.T, spread=0.0, **settings)
     else:
         chains = sample_posterior(
             nll,
@@ -73,6 +71,5 @@ def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: fl
             phi=model.phi,
             **settings,
         )
-    size = effective_sample_size(chains.latents)
-    rhat = split_rhat(chains.latents)
+    size, rhat = effective_sample_size(chains.latents), split_rhat(chains.latents)
     return ChainCheck(float(np.median(size)) / (CHAINS * DRAWS), float(np.median(rhat)))

@@ -1,4 +1,4 @@
-"""Pictures of what was learned: latents, reconstructions, samples, interpolation, traversals."""
+"""Pictures of a model in training: latents, reconstructions, samples, interpolation, traversals."""
 
 from __future__ import annotations
 
@@ -15,25 +15,34 @@ from lae_fast.runs.checkpoint import replace_file
 from lae_fast.runs.files import own_folder
 
 LATENTS = 2000
+"""Most latents in a snapshot."""
 IMAGES = 16
+"""Most originals and reconstructions; prior samples are as many."""
 STRIP = 8
-"""Images along an interpolation or a traversal."""
+"""Images per interpolation or traversal."""
 TRAVERSED = 8
-"""Most latent dimensions that are traversed."""
+"""Most latent dimensions that a snapshot traverses."""
 REACH = 2.5
-"""A traversal goes from -REACH to REACH prior standard deviations."""
+"""Prior standard deviations that a traversal goes to either side of 0."""
 
 
 @torch.no_grad()
 def write_snapshot(
     path: Path, model: Model, images: ImageSet, latents: Tensor, *, seed: int = 0
 ) -> None:
-    """Write an ``.npz`` for viewers. ``latents`` are those of ``images``, ``(n, d_z)``.
+    """Write the ``.npz`` that viewers show.
 
-    Arrays: ``latents`` (m, d_z) float32, ``labels`` (m,) int64, and pictures as uint8
-    (k, c, h, w): ``originals``, ``reconstructions``, ``prior_samples`` (the same draws of z for
-    the same seed, so that epochs can be compared), ``interpolation`` (between the first two
-    images); ``traversal`` (dimensions, k, c, h, w) varies one latent around 0.
+    It holds ``latents``, float32 ``(m, d_z)``; ``labels``, int64 ``(m,)``; and pictures, uint8
+    ``(k, c, h, w)``: ``originals``, ``reconstructions``, ``prior_samples`` (the same draws of z for
+    the same seed, so that epochs can be compared) and ``interpolation`` (between the first two
+    images). ``traversal``, uint8 ``(dimensions, k, c, h, w)``, varies one latent around 0.
+
+    Args:
+        path: the file to write.
+        model: decodes the pictures.
+        images: what to show.
+        latents: mean latents of ``images``, ``(n, d_z)``.
+        seed: of the prior samples.
     """
     originals = images.images[:IMAGES]
     shape = originals.shape[1:]
@@ -71,7 +80,7 @@ def line(start: Tensor, end: Tensor) -> Tensor:
 
 
 def traversals(latent_dim: int) -> list[Tensor]:
-    """For each of the first dimensions, points that vary it alone, ``(STRIP, d_z)``."""
+    """For each of the first `TRAVERSED` dimensions, points that vary it alone, ``(STRIP, d_z)``."""
     values = torch.linspace(-REACH, REACH, STRIP)
     eye = torch.eye(latent_dim)[:TRAVERSED]
     return [values[:, None] * axis for axis in eye]
