@@ -133,7 +133,7 @@ class TestOption:
             return here.outcome("uniform", "", "", [], {})
 
         monkeypatch.setattr(devices, "pick_device", lambda name: f"{name}, picked")
-        monkeypatch.setattr("lae_fast.experiments.results.find_study", lambda name: study)
+        monkeypatch.setattr("lae_fast.experiments.page.find_study", lambda name: study)
         code, _, _ = run_cli(
             capsys, "experiment", "uniform", "--device", "cuda", "--out", str(tmp_path)
         )

@@ -19,6 +19,8 @@ from lae_fast.errors import ConfigError, closest
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")
 MODELS = ("lae", "vae", "frozen", "hoffman")
+CHAINLESS = ("vae", "frozen")
+"""Models without Langevin steps: they accept and reject nothing."""
 ARCHITECTURES = ("mlp", "conv")
 CHANGEABLE = frozenset(
     {"epochs", "max_time", "patience", "checkpoint_interval", "on_divergence", "run_root"}
@@ -257,7 +259,7 @@ class TrainConfig:
     @property
     def has_chain(self) -> bool:
         """Whether the model is trained by Langevin steps at all."""
-        return self.model in ("lae", "hoffman")
+        return self.model not in CHAINLESS
 
     @property
     def per_image(self) -> bool:

@@ -106,9 +106,7 @@ def _accept(iteration: int) -> float:
 
 def install() -> None:
     module = types.ModuleType("lae_fast.train")
-    module.train, module.StopRequest, module.TrainingError = (  # type: ignore[attr-defined]
-        train, StopRequest, TrainingError,
-    )  # fmt: skip
+    module.train, module.StopRequest = train, StopRequest  # type: ignore[attr-defined]
     sys.modules["lae_fast.train"] = module
 
 

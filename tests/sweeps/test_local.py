@@ -80,7 +80,7 @@ def test_the_same_command_again_runs_nothing(fake: Path, capsys: Capsys) -> None
     before = {path: path.stat().st_mtime_ns for path in fake.rglob("*") if path.is_file()}
     code, out, err = local(capsys, GRID)
     assert code == 0
-    assert "nothing left to run" in err
+    assert "nothing is left to run" in err
     assert "finished" in out
     assert {path: path.stat().st_mtime_ns for path in fake.rglob("*") if path.is_file()} == before
 

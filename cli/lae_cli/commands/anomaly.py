@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lae_cli.shared.opened import Opened, on_run, report
-from lae_cli.shared.options import LARGEST
+from lae_cli.shared.opened import Opened, on_run
+from lae_cli.shared.options import whole
+from lae_cli.shared.results import Result
 
 if TYPE_CHECKING:
     from lae_fast.data import ImageSet
@@ -17,14 +18,14 @@ ROTATED = "rotated"
 
 
 @click.command()
-@on_run
+@on_run()
 @click.option(
     "--against",
     default=ROTATED,
     show_default=True,
     metavar="NAME|PATH",
-    help="Foreign images: a data set (its test images), a path, or 'rotated': the held-out images "
-    "turned by a quarter.",
+    help="Foreign images: the test images of a data set, the images of a path, or 'rotated' (the "
+    "held-out images turned by a quarter).",
 )
 @click.option(
     "--score",
@@ -33,24 +34,26 @@ ROTATED = "rotated"
     multiple=True,
     default=("mse",),
     show_default=True,
-    help="Reconstruction error, evidence lower bound, or importance-sampled likelihood; may be "
-    "repeated.",
+    help="Score images by reconstruction error, evidence lower bound or importance-sampled "
+    "likelihood; may be repeated.",
 )
-@click.option(
+@whole(
     "--images",
     "count",
-    type=click.IntRange(4, LARGEST),
+    least=4,
     default=2000,
-    show_default=True,
-    help="Familiar images: half set the threshold, half test it; as many foreign ones at most.",
+    help="Familiar images, at most: half set the threshold, half test it. The number of foreign "
+    "images is at most the same.",
 )
-def anomaly(
-    opened: Opened, against: str, scores: tuple[str, ...], count: int, as_json: bool
-) -> None:
-    """Detect images that RUN's model was not trained for.
+def anomaly(opened: Opened, against: str, scores: tuple[str, ...], count: int) -> Result:
+    """Detect images that the model was not trained for.
 
-    An image is an anomaly when its score lies outside mean +- 2 standard deviations of the familiar
-    images' scores; AUROC judges the score without a threshold.
+    An image is an anomaly if its score lies outside mean +- 2 standard deviations of the familiar
+    images' scores. AUROC judges the score without a threshold; 1 is perfect, 0.5 is chance.
+
+    \b
+    Example:
+      lae anomaly latest --against fashion-mnist --score mse --score likelihood
     """
     from lae_fast.analysis.anomaly import detect
 
@@ -58,17 +61,20 @@ def anomaly(
     found = [
         detect(opened.saved.model, familiar, foreign, score, seed=opened.seed) for score in scores
     ]
+    values = {
+        "against": against,
+        "familiar": len(familiar),
+        "foreign": len(foreign),
+        "detections": [asdict(each) for each in found],
+    }
     lines = [f"{'score':<12}AUROC   kept    found   threshold"]
     lines += [
-        f"{d.score:<12}{d.auroc:.4f}  {d.familiar_kept:6.2%}  {d.foreign_found:6.2%}  "
-        f"{d.threshold[0]:.4g} to {d.threshold[1]:.4g}"
-        for d in found
+        f"{each.score:<12}{each.auroc:.4f}  {each.familiar_kept:6.2%}  {each.foreign_found:6.2%}  "
+        f"{each.threshold[0]:.4g} to {each.threshold[1]:.4g}"
+        for each in found
     ]
-    values = {
-        "run": opened.saved.path.name, "against": against, "familiar": len(familiar),
-        "foreign": len(foreign), "detections": [asdict(d) for d in found],
-    }  # fmt: skip
-    report(values, lines, as_json=as_json)
+    lines += ["kept: familiar images inside the threshold; found: foreign images outside it"]
+    return Result(values, lines)
 
 
 def _foreign(opened: Opened, against: str, count: int) -> ImageSet:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from lae_cli.shared.classifiers import classifier_options, obtain
-from lae_cli.shared.opened import PICTURES, Opened, on_run, out_option, report
-from lae_cli.shared.options import LARGEST, FiniteRange
+from lae_cli.shared.opened import Opened, on_run
+from lae_cli.shared.options import real, whole
+from lae_cli.shared.results import PICTURES, Result
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,61 +23,53 @@ SHOWN = 8
 
 
 @click.command()
-@on_run
+@on_run(*PICTURES)
 @classifier_options
-@click.option(
+@real(
     "--epsilon",
     "epsilons",
-    type=FiniteRange(0, 1, min_open=True),
+    most=1,
     multiple=True,
     default=(0.01, 0.1, 0.2, 0.3),
-    show_default=True,
-    help="Radius; may be repeated.",
+    help="Radius of the L-infinity ball, in pixel units of [0, 1]; may be repeated.",
 )
 @click.option(
     "--converged",
     is_flag=True,
-    help="100 steps of 2.5 epsilon / 100, 5 random starts, instead of 40 of 0.01 from the image.",
+    help="Take 100 steps of 2.5 epsilon / 100 from 5 random starts, instead of 40 steps of 0.01 "
+    "from the image itself.",
 )
-@click.option(
-    "--images",
-    "count",
-    type=click.IntRange(1, LARGEST),
-    default=10000,
-    show_default=True,
-    help="Held-out images to attack.",
-)
-@out_option(*PICTURES)
+@whole("--images", "count", default=10000, help="Held-out images to attack, at most.")
 def attack(
-    opened: Opened,
-    recipe: Recipe,
-    epsilons: tuple[float, ...],
-    converged: bool,
-    count: int,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Attack a classifier of RUN by projected gradient descent in the L-infinity ball.
+    opened: Opened, recipe: Recipe, epsilons: tuple[float, ...], converged: bool, count: int
+) -> Result:
+    """Attack a classifier by projected gradient descent.
 
-    White box, pixels of [0, 1]. The classifier is trained first if `lae classify` has not been run
-    with the same options.
+    The attack knows the classifier (white box). If `lae classify` has not trained it with the same
+    options yet, it is trained first.
+
+    \b
+    Example:
+      lae attack latest --neighbours 5 --epsilon 0.1 --images 500
     """
     from lae_fast.analysis.attack import CONVERGED, PUBLISHED
     from lae_fast.analysis.attack import attack as run_attack
 
     model, clean = obtain(opened, recipe)
     how = CONVERGED if converged else PUBLISHED
-    results = run_attack(model, opened.first(count), how, epsilons=epsilons, seed=opened.seed)
-    if out is not None:
-        _draw(out, opened, model, epsilons, how)
+    found = run_attack(model, opened.first(count), how, epsilons=epsilons, seed=opened.seed)
     values = {
-        "run": opened.saved.path.name, "neighbours": recipe.neighbours, "converged": converged,
-        "accuracy": clean["accuracy"], "loss": clean["loss"],
-        "attacks": [asdict(result) for result in results],
-    }  # fmt: skip
-    lines = [f"epsilon  accuracy  loss\n{'clean':7}  {clean['accuracy']:8.2%}  {clean['loss']:.4f}"]
-    lines += [f"{r.epsilon:<7g}  {r.accuracy:8.2%}  {r.loss:.4f}" for r in results]
-    report(values, lines, as_json=as_json, out=out)
+        "neighbours": recipe.neighbours,
+        "converged": converged,
+        "accuracy": clean["accuracy"],
+        "loss": clean["loss"],
+        "attacks": [asdict(each) for each in found],
+    }
+    rows = [("clean", clean["accuracy"], clean["loss"])]
+    rows += [(f"{each.epsilon:g}", each.accuracy, each.loss) for each in found]
+    lines = ["epsilon  accuracy  loss (nats per image)"]
+    lines += [f"{name:<7}  {accuracy:8.2%}  {loss:.4f}" for name, accuracy, loss in rows]
+    return Result(values, lines, write=lambda out: _draw(out, opened, model, epsilons, how))
 
 
 def _draw(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lae_cli.health.benchmarks import SUITES, compare, run_suites
-from lae_cli.shared.options import LARGEST, FiniteRange
-from lae_cli.terminal.console import make_console, plain
+from lae_cli.shared.options import json_option, real, whole
+from lae_cli.shared.results import Result, present
+from lae_fast.errors import reason
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
 
 
 @click.command()
@@ -21,35 +26,44 @@ from lae_cli.terminal.console import make_console, plain
     multiple=True,
     default=("micro",),
     show_default=True,
-    help="What to measure; may be repeated.",
+    help="Measure this suite; may be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@json_option
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the JSON here."
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the JSON to this file.",
 )
 @click.option(
     "--compare",
     "earlier",
+    metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="An earlier report: show its times over these.",
+    help="Show the times of this earlier report over the new ones.",
 )
-@click.option(
+@whole(
     "--threads",
-    type=click.IntRange(1, LARGEST),
-    help="Threads to compute with; 1 measures CPU time, which a busy machine disturbs least.",
+    metavar="N",
+    help="Compute with N threads. 1 measures CPU time, which a busy machine disturbs least.  "
+    "[default: PyTorch's choice]",
 )
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
-    help="Measure there alone.  [default: wherever this machine can]",
+    help="Measure on this device only.  [default: every device that is there]",
+)
+@real(
+    "--max-time",
+    metavar="SECONDS",
+    help="Begin no benchmark after this many seconds, and report what was measured.  "
+    "[default: no limit]",
 )
 @click.option(
-    "--max-time",
-    type=FiniteRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Begin no benchmark after this many seconds, and report what was measured.",
+    "--only",
+    metavar="EXPRESSION",
+    help="Run the benchmarks whose names match, as pytest -k does.  [default: all]",
 )
-@click.option("--only", metavar="EXPRESSION", help="Benchmarks whose names fit, as pytest -k does.")
 def bench(
     suites: tuple[str, ...],
     as_json: bool,
@@ -60,10 +74,10 @@ def bench(
     max_time: float | None,
     only: str | None,
 ) -> None:
-    """Compare the fused kernels and the trainer with plain PyTorch, in one run.
+    """Compare the fused kernels and the trainer with plain PyTorch.
 
-    Times are the best of many rounds; a ratio is the baseline's time over the variant's, so
-    above 1 is faster. For memory and scaling it is the variant's over the baseline's.
+    A time is the best of many rounds. A ratio is the baseline's time over the variant's, so above 1
+    is faster. For memory and scaling it is the variant's over the baseline's.
 
     \b
     Example:
@@ -71,29 +85,17 @@ def bench(
     """
     before = None if earlier is None else _read_report(earlier)
     chosen = list(SUITES) if "all" in suites else list(dict.fromkeys(suites))
-    _refuse_missing_cuda(device)
-    make_console(stderr=True).print(f"measuring {', '.join(chosen)}; this takes minutes")
+    if device == "cuda":
+        from lae_fast.ops.devices import pick_device
+
+        pick_device(device)
+    click.echo(f"measuring {', '.join(chosen)}; this takes minutes", err=True)
     report = run_suites(chosen, threads, device=device, max_time=max_time, only=only)
     if before is not None:
         compare(report, before)
     if out is not None:
         out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if as_json:
-        click.echo(json.dumps(report))
-    else:
-        _show(report)
-    _tell_what_is_missing(report)
-
-
-def _refuse_missing_cuda(device: str | None) -> None:
-    if device == "cuda":
-        from lae_fast.ops.devices import pick_device
-
-        pick_device(device)
-
-
-def _tell_what_is_missing(report: dict[str, Any]) -> None:
-    """Say on stderr what was not measured; a benchmark that failed ends the command."""
+    present(Result(report, [] if as_json else _tables(report)), as_json=as_json)
     if report["left_out"]:
         click.echo(f"no time was left for {report['left_out']} benchmarks", err=True)
     if report["failed"]:
@@ -107,33 +109,41 @@ def _read_report(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         [(row["variant"], row["value"]) for group in report["groups"] for row in group["rows"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise click.ClickException(f"{path} is not a report of lae bench: {error}") from error
+    except (OSError, ValueError) as error:
+        raise click.ClickException(
+            f"{path} is not a report of lae bench: {reason(error)}; write one with --out"
+        ) from error
+    except (KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"{path} is not a report of lae bench: it has no groups of variants and values; write "
+            "one with --out"
+        ) from error
     return dict(report)
 
 
-def _show(report: dict[str, Any]) -> None:
-    from rich.table import Table
+def _tables(report: dict[str, Any]) -> list[RenderableType]:
+    tables: list[RenderableType] = [_table(group) for group in report["groups"]]
+    return [*tables, "  ".join(f"{name} {value}" for name, value in report["machine"].items())]
 
-    console = make_console()
-    for group in report["groups"]:
-        table = Table(title=plain(group["group"]), title_justify="left")
-        table.add_column("variant")
-        measured = "peak memory" if group["unit"] == "bytes" else "best time"
-        table.add_column(measured, justify="right")
-        extra = [
-            (key, title)
-            for key, title in (("over_floor", "over its floor"), ("before_over_now", "before"))
-            if any(row.get(key) is not None for row in group["rows"])
-        ]
-        for title in ("ratio", *(title for _, title in extra)):
-            table.add_column(title, justify="right")
-        for row in group["rows"]:
-            ratios = [row["ratio"], *(row.get(key) for key, _ in extra)]
-            cells = ("" if ratio is None else f"{ratio:.2f}x" for ratio in ratios)
-            table.add_row(row["variant"], _amount(row["value"], group["unit"]), *cells)
-        console.print(table)
-    console.print(plain("  ".join(f"{k} {v}" for k, v in report["machine"].items())))
+
+def _table(group: dict[str, Any]) -> Table:
+    from lae_cli.terminal.console import make_table, plain
+
+    table = make_table(group["group"])
+    table.add_column("variant")
+    measured = "peak memory" if group["unit"] == "bytes" else "best time"
+    columns = {"ratio": "ratio"} | {
+        key: title
+        for key, title in (("over_floor", "over its floor"), ("before_over_now", "before"))
+        if any(row.get(key) is not None for row in group["rows"])
+    }
+    for title in (measured, *columns.values()):
+        table.add_column(title, justify="right")
+    for row in group["rows"]:
+        ratios = (row.get(key) for key in columns)
+        cells = ("" if ratio is None else f"{ratio:.2f}x" for ratio in ratios)
+        table.add_row(plain(row["variant"]), _amount(row["value"], group["unit"]), *cells)
+    return table
 
 
 def _amount(value: float, unit: str) -> str:

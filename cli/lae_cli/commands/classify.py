@@ -8,24 +8,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.shared.classifiers import classifier_options, obtain
-from lae_cli.shared.opened import Opened, on_run, report
+from lae_cli.shared.opened import Opened, on_run
+from lae_cli.shared.results import Result
 
 if TYPE_CHECKING:
     from lae_fast.analysis.classify import Recipe
 
 
 @click.command()
-@on_run
+@on_run()
 @classifier_options
-def classify(opened: Opened, recipe: Recipe, as_json: bool) -> None:
-    """Train the report's Algorithm 3 with RUN's model as the generator, and test it.
+def classify(opened: Opened, recipe: Recipe) -> Result:
+    """Train a classifier on images and generated neighbours.
 
-    A convolutional classifier sees every training image and N images decoded from latents near its
-    own, all with its label. It is kept in the run folder, where `lae attack` finds it.
+    A convolutional classifier is trained on each image and on N images decoded from latents near
+    the image's own, all with the image's label (Bisht 2023, Algorithm 3). RUN's model generates
+    them. The run folder keeps the classifier, so `lae attack` finds it.
+
+    \b
+    Example:
+      lae classify latest --neighbours 5 --per-class 100
     """
     _, score = obtain(opened, recipe)
-    values = {"run": opened.saved.path.name, "neighbours": recipe.neighbours} | score
-    report(values, _lines(score), as_json=as_json)
+    return Result({"neighbours": recipe.neighbours} | score, _lines(score))
 
 
 def _lines(score: dict[str, Any]) -> list[str]:
@@ -34,7 +39,9 @@ def _lines(score: dict[str, Any]) -> list[str]:
 
     curve = sparkline(score["curve"], 40, unicode=has_unicode(sys.stdout))
     return [
-        f"accuracy  {score['accuracy']:.2%}, mean over classes {score['balanced_accuracy']:.2%}",
-        f"loss      {score['loss']:.4f} nats/image",
-        f"epochs    {len(score['curve'])} of {score['train_images']} images  {curve}",
+        f"accuracy  {score['accuracy']:.2%} of held-out images; mean over classes "
+        f"{score['balanced_accuracy']:.2%}",
+        f"loss      {score['loss']:.4f} nats per image",
+        f"training  {score['train_images']} images, {len(score['curve'])} epochs; accuracy by "
+        f"epoch {curve}",
     ]

@@ -6,29 +6,36 @@ from pathlib import Path
 
 import click
 
-from lae_fast import runs as store
-from lae_fast.config import settings
+from lae_cli.shared.options import setting_option
+from lae_fast import runs
+from lae_fast.errors import RunError, did_you_mean
 
 PORT = 8321
 
 
 @click.command()
 @click.argument("names", metavar="[RUN]...", nargs=-1)
-@click.option(
-    "--run-root",
-    metavar="DIR",
-    default=None,
-    help="Folder that holds the run folders.  [default: runs]",
-)
+@setting_option("run_root")
 @click.option("--readonly", is_flag=True, help="Send no commands and write no files.")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Draw with ASCII characters only.")
-@click.option("--theme", metavar="NAME", help="Colours: textual-dark, ansi-dark (16 colours), ...")
-@click.option("--web", is_flag=True, help="Serve it to a browser on this machine (127.0.0.1).")
-@click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True)
-@click.option("--allow-control", is_flag=True, help="With --web: not read-only.")
+@click.option(
+    "--theme",
+    metavar="NAME",
+    help="Colours: ansi-dark (16 colours), nord and others.  [default: textual-dark]",
+)
+@click.option("--web", is_flag=True, help="Serve to a browser on this machine (127.0.0.1).")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=PORT,
+    show_default=True,
+    metavar="PORT",
+    help="With --web: serve on this port.",
+)
+@click.option("--allow-control", is_flag=True, help="With --web: allow commands and files.")
 def dashboard(
     names: tuple[str, ...],
-    run_root: str | None,
+    run_root: str,
     readonly: bool,
     ascii_only: bool,
     theme: str | None,
@@ -38,13 +45,18 @@ def dashboard(
 ) -> None:
     """Watch running and finished trainings.
 
-    RUN is a name, the unique beginning of one, a path, or `latest`; without one, the newest run
-    is opened. The first is in front, the others are overlaid on its charts. Press ? for the keys.
+    RUN is a name, the unique beginning of one, a path, or `latest`. Without a RUN, the newest is
+    opened. The first RUN is in front; the others are overlaid on its charts. Press ? for the keys.
+
+    \b
+    Example:
+      lae dash latest
+      lae dash --web --port 8000
     """
-    root = Path(settings.resolve({} if run_root is None else {"run_root": run_root}).run_root)
+    root = Path(run_root)
     if root.exists() and not root.is_dir():
-        raise store.RunError(f"{root} is not a folder; choose another --run-root")
-    paths = tuple(store.find(root, name) for name in names)
+        raise RunError(f"{root} is not a folder; choose another --run-root")
+    paths = tuple(runs.find(root, name) for name in names)
     if theme is not None:
         _check_theme(theme)
     if web:
@@ -68,4 +80,5 @@ def _check_theme(name: str) -> None:
 
     if name not in BUILTIN_THEMES:
         known = ", ".join(BUILTIN_THEMES)
-        raise click.UsageError(f"no theme {name!r}; there are {known}")
+        hint = did_you_mean(name, BUILTIN_THEMES, f"there are {known}")
+        raise click.UsageError(f"no theme {name!r}; {hint}")

@@ -8,28 +8,34 @@ from typing import Any
 import click
 
 from lae_cli import exits
-from lae_cli.shared.evaluate import evaluation_options, run_report
-from lae_cli.shared.results import json_line
+from lae_cli.shared.evaluate import evaluate, evaluation_options
+from lae_cli.shared.opened import Opened, on_run
+from lae_cli.shared.results import Result
+from lae_fast.config import CHAINLESS
 
 
 @click.command()
+@on_run()
 @evaluation_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON array of findings.")
-def diagnose(as_json: bool, **options: Any) -> None:
-    """Judge RUN: did its chain move throughout, do its posteriors mix, are its latents in use?
+def diagnose(opened: Opened, **options: Any) -> Result:
+    """Judge whether the chain of RUN is to be trusted.
 
-    Exits with 1 when the chain is not to be trusted. Lines marked `note` are about the model
-    rather than the chain and do not count.
+    It is if the chain kept moving through training, its posteriors mix and its latents are in use.
+    Otherwise the exit code is 1. Lines marked `note` are about the model rather than the chain and
+    do not count.
+
+    \b
+    Example:
+      lae diagnose latest --images 200
     """
-    path, report, config = run_report(**options)
+    report = evaluate(opened, **options)
     from lae_fast.analysis.verdict import judge
 
-    findings = judge(path, report, is_chain=config.has_chain)
-    if as_json:
-        click.echo(json_line([dataclasses.asdict(finding) for finding in findings]))
-    else:
-        for finding in findings:
-            word = "ok" if finding.ok else "fail" if finding.essential else "note"
-            click.echo(f"{word:<6}{finding.name:<21}{finding.text}")
-    if any(finding.essential and not finding.ok for finding in findings):
-        click.get_current_context().exit(exits.FAILED)
+    findings = judge(opened.path, report, is_chain=report.model not in CHAINLESS)
+    lines = []
+    for finding in findings:
+        word = "ok" if finding.ok else "fail" if finding.essential else "note"
+        lines.append(f"{word:<6}{finding.name:<21}{finding.text}")
+    failed = any(finding.essential and not finding.ok for finding in findings)
+    values = [dataclasses.asdict(finding) for finding in findings]
+    return Result(values, lines, code=exits.FAILED if failed else exits.OK)

@@ -7,52 +7,68 @@ from typing import Any
 
 import click
 
-from lae_cli.shared.evaluate import evaluation_options, run_report
-from lae_cli.shared.results import json_line
-from lae_fast.errors import printable
+from lae_cli.shared.evaluate import evaluate, evaluation_options
+from lae_cli.shared.opened import Opened, on_run
+from lae_cli.shared.results import Result
 
 
 @click.command("eval")
+@on_run()
 @evaluation_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def eval(as_json: bool, **options: Any) -> None:
-    """Estimate RUN's held-out log-likelihood and how well its posterior chains mix.
+def eval(opened: Opened, **options: Any) -> Result:
+    """Estimate the held-out log-likelihood of RUN.
 
-    The likelihood is importance-sampled with a Gaussian proposal refined for every image, so that
-    models with good and bad encoders are compared by their decoders; --ais adds annealed
-    importance sampling. Figures are nats an image.
+    The likelihood is importance-sampled from a Gaussian refined for each image, so models with good
+    and bad encoders are compared by their decoders. Likelihoods are in nats per image. The command
+    also runs Langevin chains on held-out images and says how well they mix.
+
+    \b
+    Example:
+      lae eval latest --images 200 --ais 20
     """
-    _, report, _ = run_report(**options)
-    values = asdict(report)
-    click.echo(json_line(values) if as_json else "\n".join(_lines(values)))
+    values = asdict(evaluate(opened, **options))
+    return Result(values, _lines(values))
 
 
 def _lines(values: dict[str, Any]) -> list[str]:
     chain = values["chain"]
-    rows = {
-        "run": f"{printable(values['run'])} ({values['model']} on {printable(values['dataset'])})",
-        "-log p(x)": f"{values['nll']:.2f} +- {values['nll_error']:.2f} nats/image, importance "
-        f"sampling, {values['images']} images, {values['samples']} samples",
-        "effective": f"{values['effective']:.2%} of the samples",
-    }
+    rows = [
+        ("run", f"{values['run']} ({values['model']} on {values['dataset']})"),
+        (
+            "-log p(x)",
+            f"{values['nll']:.2f} +- {values['nll_error']:.2f} nats per image (importance sampling,"
+            f" {values['images']} images, {values['samples']} samples each)",
+        ),
+        ("effective", f"{values['effective']:.2%} of the importance samples"),
+    ]
     if values["ais"] is not None:
-        rows["-log p(x)"] += (
-            f"\n{'':12}{values['ais']:.2f} +- {values['ais_error']:.2f} nats/image, annealed "
-            f"importance sampling, {values['ais_images']} images (without annealing, these: "
-            f"{values['ais_nll']:.2f})"
-        )
-    bound, pixels = values["negative_elbo"], values["dimensions"]
-    rows |= {
-        "-ELBO": f"{bound:.2f} nats/image with the model's own encoder, "
-        f"{bound / pixels:.4f} nats a dimension",
-        "acceptance": f"{chain['accept_prob']:.3f} at step size {chain['step_size']:.2e}",
-        "ESS of z": f"{chain['ess_per_step']:.3f} a step, {chain['ess_per_second']:.0f} a second",
-        "split R-hat": f"{chain['split_rhat']:.3f} (95th percentile)",
-        "posterior": f"standard deviation {chain['posterior_std']:.3f} of z given an image",
-        "latents": "mean " + _row(chain["latent_mean"]) + "\n" + " " * 12
-        + "std  " + _row(chain["latent_std"]),
-    }  # fmt: skip
-    return [f"{name:<12}{text}" for name, text in rows.items()]
+        rows += [
+            (
+                "with AIS",
+                f"{values['ais']:.2f} +- {values['ais_error']:.2f} nats per image (annealed "
+                f"importance sampling, the first {values['ais_images']} images)",
+            ),
+            ("", f"{values['ais_nll']:.2f} by importance sampling on the same images"),
+        ]
+    bound = values["negative_elbo"]
+    rows += [
+        (
+            "-ELBO",
+            f"{bound:.2f} nats per image with the model's own encoder "
+            f"({bound / values['dimensions']:.4f} nats per dimension)",
+        ),
+        ("acceptance", f"{chain['accept_prob']:.3f} at step size {chain['step_size']:.2e}"),
+        (
+            "ESS of z",
+            f"{chain['ess_per_step']:.3f} per Langevin step, "
+            f"{chain['ess_per_second']:.0f} per second",
+        ),
+        ("split R-hat", f"{chain['split_rhat']:.3f} (95th percentile)"),
+        ("posterior", f"standard deviation {chain['posterior_std']:.3f} of z given an image"),
+        ("latents", f"mean {_row(chain['latent_mean'])}"),
+        ("", f"std  {_row(chain['latent_std'])}"),
+    ]
+    return [f"{name:<12}{text}" for name, text in rows]
 
 
 def _row(values: tuple[float, ...]) -> str:

@@ -1,4 +1,4 @@
-"""``lae experiment``: one study of the seed documents."""
+"""``lae experiment``: one study of the source documents."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lae_cli.shared.labs import lab_options, show
-from lae_cli.shared.results import json_line
+from lae_cli.shared.labs import lab_options, tables_of
+from lae_cli.shared.results import Result, present
 from lae_fast.experiments import STUDIES
 
 if TYPE_CHECKING:
@@ -21,17 +21,20 @@ _NAMES = "\b\n" + "\n".join(f"{name:<16}{text}" for name, text in STUDIES.items(
 @click.argument("name", metavar="NAME")
 @lab_options
 def experiment(make_lab: Callable[[], Lab], name: str, force: bool, as_json: bool) -> None:
-    """Run one study of the seed documents, or show the result that is there.
+    """Run one study and show its tables.
 
-    Models are trained where no finished run folder holds them. The result joins those of the other
-    studies in results.md.
+    Models are trained where no finished run folder holds them. A study that has a result already is
+    only shown. All results are collected in results.md.
+
+    \b
+    Example:
+      lae experiment probe --quick --seeds 3
+
+    The studies:
     """
     from lae_fast.experiments import find_study
-    from lae_fast.experiments.results import reproduce
+    from lae_fast.experiments.page import reproduce
 
     find_study(name)
     (found,) = reproduce(make_lab, [name], force=force)
-    if as_json:
-        click.echo(json_line(found.to_dict()))
-    else:
-        show(found)
+    present(Result(found.to_dict(), tables_of(found)), as_json=as_json)

@@ -6,39 +6,29 @@ from pathlib import Path
 
 import click
 
-from lae_cli.shared.opened import (
-    PICTURES,
-    Opened,
-    label_option,
-    on_run,
-    out_option,
-    report,
-    save_arrays,
-)
-from lae_cli.shared.options import LARGEST
+from lae_cli.shared.opened import Opened, label_option, on_run
+from lae_cli.shared.options import whole
+from lae_cli.shared.results import PICTURES, Result
 
 
 @click.command()
-@on_run
+@on_run(*PICTURES, ".npz")
 @click.argument("points", nargs=-1, required=True, metavar="POINT POINT [POINT POINT]")
-@click.option(
-    "--steps", type=click.IntRange(2, LARGEST), default=9, show_default=True, help="Images a side."
-)
+@whole("--steps", least=2, default=9, help="Images along each side, both ends included.")
 @label_option
-@out_option(*PICTURES, ".npz")
-def interpolate(
-    opened: Opened,
-    points: tuple[str, ...],
-    steps: int,
-    label: str | None,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Decode the line between two latents, or the square between four.
+def interpolate(opened: Opened, points: tuple[str, ...], steps: int, label: str | None) -> Result:
+    """Decode the line between two latents, or a square of four.
 
-    A POINT is point:0.5,-1 (the latent itself), image:12 (of that held-out image) or class:7 (the
-    mean of that class). Four are the corners top left, top right, bottom left, bottom right.
+    A POINT is point:0.5,-1 (the latent itself), image:12 (the latent of held-out image 12) or
+    class:7 (the mean latent of that class). Four points are the corners: top left, top right,
+    bottom left, bottom right.
+
+    \b
+    Example:
+      lae interpolate latest class:1 class:7 --out between.png
     """
+    import torch
+
     from lae_fast.analysis import explore
 
     if len(points) not in (2, 4):
@@ -46,21 +36,20 @@ def interpolate(
     corners = [explore.find_point(opened.saved, text, lambda: opened.images) for text in points]
     opened.choose_label(label)
     rows = explore.interpolate(opened.saved, corners, steps)
-    captions = [" to ".join(points[:2])] + [""] * (len(rows) - 1)
-    if not as_json:
-        from lae_cli.terminal.pictures import show_rows
 
-        show_rows([(c, row.numpy()) for c, row in zip(captions, rows, strict=True)])
-    if out is not None and out.suffix == ".npz":
-        import torch
-
-        save_arrays(out, images=torch.stack(rows), corners=torch.stack(corners))
-    elif out is not None:
+    def write(out: Path) -> None:
         from lae_fast.analysis.plots import save_rows
 
         save_rows(out, [("", row) for row in rows], title=" to ".join(points))
-    values = {
-        "run": opened.saved.path.name, "points": list(points), "steps": steps,
-        "corners": [corner.tolist() for corner in corners],
-    }  # fmt: skip
-    report(values, [], as_json=as_json, out=out)
+
+    return Result(
+        {
+            "points": list(points),
+            "steps": steps,
+            "corners": [corner.tolist() for corner in corners],
+        },
+        (),
+        [("" if k else " to ".join(points[:2]), row) for k, row in enumerate(rows)],
+        {"images": torch.stack(rows), "corners": torch.stack(corners)},
+        write,
+    )

@@ -8,49 +8,63 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lae_cli.shared.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
-from lae_cli.shared.options import LARGEST
+from lae_cli.shared.opened import Opened, on_run
+from lae_cli.shared.options import whole
+from lae_cli.shared.results import PICTURES, Result
 from lae_fast.errors import printable
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
+    from lae_cli.terminal.scatter import Points
     from lae_fast.analysis.explore import Latents
 
-ROWS = 24
+WIDTH, ROWS = 80, 24
 
 
 @click.command()
-@on_run
-@click.option(
-    "--images",
-    "count",
-    type=click.IntRange(2, LARGEST),
-    default=2000,
-    show_default=True,
-    help="Held-out images.",
-)
-@out_option(*PICTURES, ".csv", ".npz")
-def latents(opened: Opened, count: int, as_json: bool, out: Path | None) -> None:
-    """Encode held-out images and show their mean latents, coloured by class.
+@on_run(*PICTURES, ".csv", ".npz")
+@whole("--images", "count", least=2, default=2000, help="Held-out images to encode, at most.")
+def latents(opened: Opened, count: int) -> Result:
+    """Show where held-out images lie in latent space, by class.
 
-    More than two dimensions are shown by their principal components; files of numbers hold all.
+    A point is an image's mean latent. More than two dimensions are projected onto their first two
+    principal components; .csv and .npz files hold all dimensions.
+
+    \b
+    Example:
+      lae latents latest --out latents.csv
     """
+    from lae_cli.terminal.scatter import Projector
     from lae_fast.analysis import explore
 
     found = explore.latents_of(opened.saved, opened.first(count))
-    if not as_json:
-        _show(found)
-    if out is not None:
-        _write(out, found, opened.saved.path.name)
+    plane = Projector()(found.values.double().numpy())
     mean, std = found.values.mean(0).tolist(), found.values.std(0).tolist()
-    values = {"run": opened.saved.path.name, "images": len(found.values), "mean": mean, "std": std}
-    lines = [
-        "mean  " + " ".join(f"{value:7.3f}" for value in mean),
-        "std   " + " ".join(f"{value:7.3f}" for value in std),
-    ]
-    report(values, lines, as_json=as_json, out=out)
+
+    def write(out: Path) -> None:
+        if out.suffix.lower() == ".csv":
+            _write_csv(out, found)
+        else:
+            from lae_fast.analysis.plots import save_scatter
+
+            panels = {opened.path.name: (plane, found.labels.numpy())}
+            save_scatter(out, panels, found.class_names)
+
+    return Result(
+        {"images": len(found.values), "mean": mean, "std": std},
+        [
+            *_scatter(plane, found),
+            "mean  " + " ".join(f"{value:7.3f}" for value in mean),
+            "std   " + " ".join(f"{value:7.3f}" for value in std),
+        ],
+        (),
+        {"latents": found.values, "labels": found.labels},
+        write,
+    )
 
 
-def _show(found: Latents) -> None:
+def _scatter(points: Points, found: Latents) -> list[Text]:
     from rich.text import Text
 
     from lae_cli.terminal import scatter
@@ -58,36 +72,24 @@ def _show(found: Latents) -> None:
     from lae_cli.terminal.vocabulary import class_colour
 
     console = make_console()
-    colour = has_colour(console)
-    points = scatter.Projector()(found.values.double().numpy())
     grid = scatter.draw(
-        points, found.labels.numpy(), min(console.width, 2 * 40), ROWS,
-        braille=has_unicode(sys.stdout), colour=colour,
-    )  # fmt: skip
-    for row in grid:
-        line = Text()
-        for cell in row:
-            line.append(cell.text, "" if cell.label is None else class_colour(cell.label))
-        console.print(line)
-
-
-def _write(out: Path, found: Latents, title: str) -> None:
-    if out.suffix == ".npz":
-        save_arrays(out, latents=found.values, labels=found.labels)
-    elif out.suffix == ".csv":
-        _write_csv(out, found)
-    else:
-        from lae_fast.analysis.plots import principal_plane, save_scatter
-
-        plane = principal_plane(found.values.double().numpy())
-        save_scatter(out, {title: (plane, found.labels.numpy())}, found.class_names)
+        points,
+        found.labels.numpy(),
+        min(console.width, WIDTH),
+        ROWS,
+        braille=has_unicode(sys.stdout),
+        colour=has_colour(console),
+    )
+    return [
+        Text.assemble(*((c.text, "" if c.label is None else class_colour(c.label)) for c in row))
+        for row in grid
+    ]
 
 
 def _write_csv(out: Path, found: Latents) -> None:
     import csv
 
     names = [printable(name) for name in found.class_names]
-    out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", *(f"z{k}" for k in range(found.values.shape[1]))])

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from lae_cli.shared.opened import PICTURES, Opened, on_run, out_option, report, save_arrays
-from lae_cli.shared.options import LARGEST, FiniteRange
+from lae_cli.shared.opened import Opened, on_run
+from lae_cli.shared.options import real, whole
+from lae_cli.shared.results import PICTURES, Result
 
 SHOWN = 8
 
 
 @click.command()
-@on_run
-@click.option(
-    "--images",
-    "count",
-    type=click.IntRange(1, LARGEST),
-    default=10000,
-    show_default=True,
-    help="Held-out images to measure on.",
-)
-@click.option(
+@on_run(*PICTURES, ".npz")
+@whole("--images", "count", default=10000, help="Held-out images to measure on, at most.")
+@real(
     "--noise",
-    type=FiniteRange(min=0),
+    zero=True,
     default=0.0,
-    show_default=True,
-    help="Standard deviation of Gaussian noise on the encoder's input.",
+    help="Standard deviation of Gaussian noise added to the encoder's input, in pixel units.",
 )
-@out_option(*PICTURES, ".npz")
-def reconstruct(opened: Opened, count: int, noise: float, as_json: bool, out: Path | None) -> None:
-    """Reconstruct held-out images: mean squared error, likelihood, pictures.
+def reconstruct(opened: Opened, count: int, noise: float) -> Result:
+    """Reconstruct held-out images and measure the error.
 
-    Latents are the encoder's means; errors are against the clean images.
+    The decoder gets the encoder's mean latents. Errors are against the clean images.
+
+    \b
+    Example:
+      lae reconstruct latest --noise 0.2 --out reconstructions.png
     """
     from lae_fast.analysis import explore
 
@@ -41,25 +35,18 @@ def reconstruct(opened: Opened, count: int, noise: float, as_json: bool, out: Pa
     rows = [("images", found.originals), ("reconstructions", found.reconstructions)]
     if noise:
         rows.insert(1, (f"with noise {noise:g}", found.shown))
-    shown = [(caption, images[:SHOWN]) for caption, images in rows]
-    if not as_json:
-        from lae_cli.terminal.pictures import show_rows
-
-        show_rows([(caption, images.numpy()) for caption, images in shown])
-    if out is not None and out.suffix == ".npz":
-        save_arrays(
-            out, originals=found.originals, shown=found.shown, reconstructions=found.reconstructions
-        )
-    elif out is not None:
-        from lae_fast.analysis.plots import save_rows
-
-        save_rows(out, shown)
-    values = {
-        "run": opened.saved.path.name, "images": len(found.originals), "noise": noise,
-        "mse": found.mse, "nll": found.nll,
-    }  # fmt: skip
+    images = len(found.originals)
     lines = [
-        f"MSE         {found.mse:.5f} a pixel, {len(found.originals)} held-out images",
-        f"-log p(x|z) {found.nll:.2f} nats/image at the mean latents",
+        f"MSE         {found.mse:.5f} per pixel of [0, 1], over {images} held-out images",
+        f"-log p(x|z) {found.nll:.2f} nats per image at the mean latents",
     ]
-    report(values, lines, as_json=as_json, out=out)
+    return Result(
+        {"images": images, "noise": noise, "mse": found.mse, "nll": found.nll},
+        lines,
+        [(caption, pixels[:SHOWN]) for caption, pixels in rows],
+        {
+            "originals": found.originals,
+            "shown": found.shown,
+            "reconstructions": found.reconstructions,
+        },
+    )

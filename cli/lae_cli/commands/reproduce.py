@@ -1,4 +1,4 @@
-"""``lae reproduce``: every study of the seed documents, and the page of results."""
+"""``lae reproduce``: every study of the source documents, and the page of results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lae_cli.shared.labs import lab_options
-from lae_cli.shared.results import json_line
-from lae_fast.errors import printable
+from lae_cli.shared.results import Result, present
 from lae_fast.experiments import STUDIES
 
 if TYPE_CHECKING:
@@ -18,26 +17,32 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--only", type=click.Choice(list(STUDIES)), multiple=True, help="Study; may be repeated."
+    "--only",
+    type=click.Choice(list(STUDIES)),
+    multiple=True,
+    help="Run this study; may be repeated.  [default: all]",
 )
 @lab_options
 def reproduce(
     make_lab: Callable[[], Lab], only: tuple[str, ...], force: bool, as_json: bool
 ) -> None:
-    """Run every study that has no result yet, and write results.md with its pictures.
+    """Run all studies and write the page of results.
 
-    It may be interrupted: finished run folders and finished studies are not run again. --quick
-    takes minutes on digits; --full takes many hours on MNIST, so --only and --no-train matter.
+    Studies that have a result and models that are trained already are not run again, so the command
+    may be interrupted and repeated. --quick takes minutes on digits; --full takes many hours on
+    MNIST.
+
+    \b
+    Example:
+      lae reproduce --full --only probe --only attack --no-train
     """
-    from lae_fast.experiments import results
+    from lae_fast.experiments.page import PAGE, reproduce
 
-    found = results.reproduce(make_lab, only or list(STUDIES), force=force)
-    page = make_lab().out / results.PAGE
-    if as_json:
-        values = [outcome.to_dict() for outcome in found]
-        click.echo(json_line({"page": str(page), "studies": values}))
-        return
-    for outcome in found:
-        state = "done" if outcome.complete else "rows missing"
-        click.echo(f"{outcome.name:<16}{state:<14}{outcome.seconds:.0f} s")
-    click.echo(f"page            {printable(str(page))}")
+    found = reproduce(make_lab, only or list(STUDIES), force=force)
+    page = make_lab().out / PAGE
+    lines = [
+        f"{each.name:<16}{'done' if each.complete else 'rows missing':<14}{each.seconds:.0f} s"
+        for each in found
+    ]
+    values = {"page": str(page), "studies": [each.to_dict() for each in found]}
+    present(Result(values, [*lines, f"{'page':<16}{page}"]), as_json=as_json)

@@ -7,27 +7,26 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.shared.results import json_line
+from lae_cli.shared.options import json_option, setting_option
+from lae_cli.shared.results import Result, present
 from lae_cli.terminal import vocabulary
 from lae_fast import runs as store
-from lae_fast.config import TrainConfig, settings
-from lae_fast.errors import printable
+from lae_fast.config import TrainConfig
+from lae_fast.config.settings import flag_of
+from lae_fast.errors import RunError, printable
 from lae_fast.runs import Summary
 
-_ROOT = click.option(
-    "--run-root",
-    metavar="DIR",
-    default=None,
-    help="Folder that holds the run folders.  [default: runs]",
-)
-
+if TYPE_CHECKING:
+    from rich.table import Table
 
 ANSWER_WITHIN = 15.0
-"""Seconds to wait for a trainer; an iteration may take a few."""
+"""Seconds to wait for a trainer's answer; an iteration may take a few."""
+_run_argument = click.argument("run")
+_root_option = setting_option("run_root")
 
 
 @click.group()
@@ -35,73 +34,88 @@ def runs() -> None:
     """List, show, stop, remove and export run folders.
 
     RUN is a name, the unique beginning of one, a path, or `latest`.
+
+    \b
+    Example:
+      lae runs ls
+      lae runs show latest
     """
 
 
 @runs.command("ls")
-@_ROOT
-@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
-def list_command(run_root: str | None, as_json: bool) -> None:
-    """List the runs, newest first."""
-    root = _root(run_root)
-    summaries = store.list_runs(root)
+@_root_option
+@json_option
+def list_command(run_root: str, as_json: bool) -> None:
+    """List the runs, newest first.
+
+    \b
+    Example:
+      lae runs ls --json
+    """
+    summaries = store.list_runs(run_root)
+    shown = [_table(summaries)] if summaries and not as_json else []
+    present(Result([_values(summary) for summary in summaries], shown), as_json=as_json)
     if as_json:
-        click.echo(json_line([_values(summary) for summary in summaries]))
-    elif not summaries:
-        click.echo(f"no runs in {printable(root)}; `lae train` makes one", err=True)
-    else:
-        _print_table(summaries)
-    for path in [] if as_json else store.sweeps(Path(root)):
+        return
+    if not summaries:
+        click.echo(f"no runs in {printable(run_root)}; `lae train` makes one", err=True)
+    for path in store.sweeps(Path(run_root)):
         click.echo(
             f"{printable(path.name)} is a sweep; `lae runs ls --run-root "
-            f"{shlex.quote(printable(str(path)))}` lists its runs",
+            f"{shlex.quote(printable(path))}` lists its runs",
             err=True,
         )
 
 
 @runs.command("show")
-@click.argument("run")
-@_ROOT
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, settings included.")
-def show_command(run: str, run_root: str | None, as_json: bool) -> None:
-    """Show what RUN came to, and the settings that differ from the defaults."""
-    path = store.find(_root(run_root), run)
+@_run_argument
+@_root_option
+@json_option
+def show_command(run: str, run_root: str, as_json: bool) -> None:
+    """Show the result of RUN and the settings that differ from the defaults.
+
+    \b
+    Example:
+      lae runs show latest --json
+    """
+    path = store.find(run_root, run)
     summary, config = store.summarise(path), store.read_config(path)
-    if as_json:
-        click.echo(json_line(_values(summary) | {"config": config}))
-        return
-    for label, value in [*_rows(summary), *_changed(config)]:
-        click.echo(printable(f"{label:<18}{value}"))
+    lines = [f"{label:<18}{value}" for label, value in [*_rows(summary), *_changed(config)]]
+    present(Result(_values(summary) | {"config": config}, lines), as_json=as_json)
 
 
 @runs.command("stop")
-@click.argument("run")
-@_ROOT
+@_run_argument
+@_root_option
 @click.option(
     "--after",
     type=click.Choice(store.STOP_AFTER),
     default="now",
     show_default=True,
-    help="Let the epoch end first, or only the iteration.",
+    help="Stop after this iteration (now) or at the end of the epoch.",
 )
-def stop_command(run: str, run_root: str | None, after: str) -> None:
-    """Stop the training of RUN; its weights are kept.
+def stop_command(run: str, run_root: str, after: str) -> None:
+    """Stop the training of RUN and save its weights.
 
-    Waits until the trainer has answered.
+    The command waits until the trainer has answered.
+
+    \b
+    Example:
+      lae runs stop latest --after epoch
     """
-    path = store.find(_root(run_root), run)
+    path = store.find(run_root, run)
     shown = printable(path.name)
-    status = store.summarise(path, quick=True)
-    if not status.active:
-        raise store.RunError(f"{shown} is {status.status}: no trainer is there to be stopped")
+    summary = store.summarise(path, quick=True)
+    if not summary.active:
+        raise RunError(f"{shown} has already ended ({summary.status}), so there is nothing to stop")
     before = store.last_answer(path, "stop")
     store.send_command(path, "stop", after=after)
     deadline = time.monotonic() + ANSWER_WITHIN
     while (answer := store.last_answer(path, "stop")) == before:
         if time.monotonic() > deadline:
-            raise store.RunError(
-                f"{shown} has not answered within {ANSWER_WITHIN:.0f} s; the request stays in its "
-                "folder for the trainer to find"
+            raise RunError(
+                f"{shown} has not answered within {ANSWER_WITHIN:.0f} s; the trainer will stop as "
+                "soon as it finds the request in the run folder"
             )
         time.sleep(0.05)
     click.echo(f"{shown}: {answer.text if answer else ''}", err=True)
@@ -109,48 +123,52 @@ def stop_command(run: str, run_root: str | None, after: str) -> None:
 
 @runs.command("rm")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
-@_ROOT
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Also a run that is still being written.")
-def remove_command(names: tuple[str, ...], run_root: str | None, yes: bool, force: bool) -> None:
-    """Remove run folders and all they hold."""
-    root = _root(run_root)
-    paths = list(dict.fromkeys(store.find(root, name) for name in names))
+@_root_option
+@click.option("--yes", "-y", is_flag=True, help="Remove without asking.")
+@click.option("--force", is_flag=True, help="Remove runs that are still being written as well.")
+def remove_command(names: tuple[str, ...], run_root: str, yes: bool, force: bool) -> None:
+    """Remove run folders and everything in them.
+
+    \b
+    Example:
+      lae runs rm digits-lae-20260101-120000 --yes
+    """
+    paths = list(dict.fromkeys(store.find(run_root, name) for name in names))
     if not yes:
-        shown = ", ".join(printable(str(path)) for path in paths)
-        click.confirm(f"Remove {shown} and all that is in there?", abort=True, err=True)
+        shown = ", ".join(map(printable, paths))
+        click.confirm(f"Remove {shown} and everything in it?", abort=True, err=True)
     for path in paths:
         store.remove(path, force=force)
-        click.echo(f"removed {printable(str(path))}", err=True)
+        click.echo(f"removed {printable(path)}", err=True)
 
 
 @runs.command("export")
-@click.argument("run")
-@_ROOT
+@_run_argument
+@_root_option
 @click.option(
     "--format",
     "fmt",
     type=click.Choice(store.EXPORT_FORMATS),
     default="csv",
     show_default=True,
-    help="A table of events, or one object with the settings.",
+    help="Write a table with one row per event, or one JSON object with the settings.",
 )
-@click.option("--out", metavar="FILE", help="Where to write; stdout when not given.")
-def export_command(run: str, run_root: str | None, fmt: str, out: str | None) -> None:
-    """Export the events of RUN."""
-    path = store.find(_root(run_root), run)
+@click.option("--out", metavar="FILE", help="Write to this file.  [default: stdout]")
+def export_command(run: str, run_root: str, fmt: str, out: str | None) -> None:
+    """Export the events of RUN.
+
+    \b
+    Example:
+      lae runs export latest --format csv --out losses.csv
+    """
+    path = store.find(run_root, run)
     if out is None:
         store.export(path, fmt, sys.stdout)
         return
     if not store.is_run(path):  # before the output file is touched
-        raise store.RunError(f"{printable(str(path))} is not a run folder")
+        raise RunError(f"{path} is not a run folder")
     with open(out, "w", encoding="utf-8", newline="") as file:
         store.export(path, fmt, file)
-
-
-def _root(given: str | None) -> str:
-    """The run root by the rules of training: flag over environment over default."""
-    return settings.resolve({} if given is None else {"run_root": given}).run_root
 
 
 def _values(summary: Summary) -> dict[str, Any]:
@@ -169,15 +187,11 @@ def _age(summary: Summary) -> str:
     return vocabulary.age(None if summary.started is None else time.time() - summary.started)
 
 
-def _print_table(summaries: list[Summary]) -> None:
-    from rich import box
-    from rich.table import Table
+def _table(summaries: list[Summary]) -> Table:
+    from lae_cli.terminal.console import has_unicode, make_table, plain
 
-    from lae_cli.terminal.console import has_unicode, make_console, plain
-
-    unicode = has_unicode(sys.stdout)
-    table = Table(box=box.SIMPLE_HEAD if unicode else box.ASCII2, pad_edge=False)
-    overflow: Any = "ellipsis" if unicode else "crop"
+    table = make_table()
+    overflow: Any = "ellipsis" if has_unicode(sys.stdout) else "crop"
     table.add_column("run", overflow="fold", min_width=12)
     table.add_column("status", no_wrap=True)
     table.add_column("data", no_wrap=True, overflow=overflow)
@@ -195,10 +209,7 @@ def _print_table(summaries: list[Summary]) -> None:
             vocabulary.rate(summary.accept_rate),
             _age(summary),
         )
-    console = make_console()
-    if not console.is_terminal:
-        console.width = max(120, console.width)  # a pipe has no edge to cut a name at
-    console.print(table)
+    return table
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:
@@ -233,7 +244,7 @@ def _local_time(moment: float | None) -> str:
 
 
 def _changed(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """The settings that are not the default."""
+    """The settings that differ from the defaults."""
     defaults = TrainConfig().to_dict()
     changed = {k: v for k, v in config.items() if k in defaults and v != defaults[k]}
-    return [(name.replace("_", "-"), str(value)) for name, value in changed.items()]
+    return [(flag_of(name).removeprefix("--"), str(value)) for name, value in changed.items()]

@@ -15,18 +15,20 @@ from lae_cli.processes import torchrun
 from lae_cli.progress import training as reporters
 from lae_cli.progress.interrupts import Interrupts
 from lae_cli.shared.options import (
-    LARGEST,
     GroupedCommand,
     GroupedOption,
+    Whole,
     given_settings,
     setting_options,
 )
-from lae_cli.shared.results import print_result
+from lae_cli.shared.results import Result, present
+from lae_cli.terminal import vocabulary
 from lae_fast import runs
 from lae_fast.config import CHANGEABLE, TrainConfig, settings
 from lae_fast.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lae_cli.progress.view import RunView
     from lae_fast.ranks import Ranks
 
 _CONFIG = GroupedOption(
@@ -34,28 +36,28 @@ _CONFIG = GroupedOption(
     type=click.Path(),
     metavar="FILE",
     group="Run",
-    help="TOML file of settings; LAE_* variables and flags come before it.",
+    help="TOML file of settings. LAE_* variables win over it, and flags over both.",
 )
 _RESUME = GroupedOption(
     ["--resume"],
     metavar="RUN",
     group="Run",
-    help="Continue this run from its last saved state, as if it had never stopped.",
+    help="Resume this run from its last saved state, as if it had never stopped.",
 )
-_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Result as one JSON object.")
+_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object.")
 _DASHBOARD = click.Option(
-    ["--dashboard"], is_flag=True, help="Train in the background and open the dashboard on it."
+    ["--dashboard"], is_flag=True, help="Train in the background and open the dashboard."
 )
 _NPROC = GroupedOption(
     ["--nproc"],
-    type=click.IntRange(1, LARGEST),
+    type=Whole(1),
     default=1,
     metavar="INT",
     group="Run",
-    help="Processes of this machine that share each batch, as `torchrun --nproc-per-node` starts "
-    "them.  [default: 1]",
+    help="Share each batch among this many processes of this machine, as torchrun does.  "
+    "[default: 1]",
 )
-_QUIET = click.Option(["--quiet", "-q"], is_flag=True, help="Nothing on stderr but errors.")
+_QUIET = click.Option(["--quiet", "-q"], is_flag=True, help="Print nothing on stderr but errors.")
 
 
 @click.command(
@@ -73,19 +75,27 @@ def train(
 ) -> None:
     """Train a Langevin autoencoder and watch it learn.
 
-    Progress goes to stderr: a live picture on a terminal, sparse lines on a pipe. The result goes
-    to stdout. Every setting can also stand in a TOML file (--config) or in the environment
-    (LAE_STEPS=50).
+    Progress is drawn live on stderr; a pipe gets a line now and then. The result is on stdout.
+    Every setting can also stand in a TOML file (--config) or in the environment (LAE_STEPS=50).
+
+    \b
+    Example:
+      lae train --dataset mnist --steps 50 --epochs 20
+      lae train --resume latest
     """
     ctx = click.get_current_context()
     config, run = _settings(given_settings(ctx), config_file, resume)
     if dashboard:
         if run is not None:
-            raise click.UsageError("--dashboard starts a new run: drop --resume, then `lae dash`")
+            raise click.UsageError(
+                "--dashboard starts a new run; drop it, and run `lae dash` in another terminal"
+            )
         if nproc > 1:
-            raise click.UsageError("--dashboard watches one process: drop --nproc, then `lae dash`")
+            raise click.UsageError(
+                "--dashboard trains in one process; drop it, and run `lae dash` in another terminal"
+            )
         if as_json or quiet:
-            raise click.UsageError("--dashboard leaves no result to print: drop --json and --quiet")
+            raise click.UsageError("--dashboard prints no result; drop --json and --quiet")
         ctx.exit(_in_background(config, given_settings(ctx), config_file))
     if nproc > 1 and not torchrun.is_child():
         ctx.exit(torchrun.launch(_words(ctx, config, resume), nproc))
@@ -100,7 +110,7 @@ def train(
 def _lead(
     config: TrainConfig, run: Path | None, ranks: Ranks, *, as_json: bool, quiet: bool
 ) -> int:
-    """Train and show it; the exit code."""
+    """Train on the first rank and show progress and result; the exit code."""
     from lae_fast.train import StopRequest
     from lae_fast.train import train as run_training
 
@@ -114,13 +124,34 @@ def _lead(
                     reporter(event)
             code = interrupts.exit_code
     finally:
-        print_result(reporter.view, as_json=as_json)
+        if reporter.view.finished is not None:  # else the training did not get so far
+            present(_result(reporter.view), as_json=as_json)
     status = reporter.view.finished.status if reporter.view.finished else ""
     return code or {"interrupted": exits.INTERRUPTED, "failed": exits.FAILED}.get(status, 0)
 
 
+def _result(view: RunView) -> Result:
+    """The result of a finished training; losses are in nats per image, times in seconds."""
+    assert view.finished is not None
+    values = dataclasses.asdict(view.finished)
+    del values["time"]
+    values = {"run": view.run_name, "run_dir": str(view.run_dir)} | values
+    rows = {
+        "run": values["run_dir"],
+        "status": f"{values['status']} after {values['epochs']} epochs, "
+        f"{vocabulary.duration(values['elapsed'])}",
+        vocabulary.VAL_LOSS: f"{vocabulary.loss(values['val_loss'])} {vocabulary.LOSS_UNIT} "
+        f"(best, epoch {values['best_epoch']})",
+        vocabulary.TRAIN_LOSS: f"{vocabulary.loss(values['train_loss'])} {vocabulary.LOSS_UNIT}",
+        vocabulary.ACCEPTANCE: vocabulary.rate(values["accept_rate"]),
+        vocabulary.STEP_SIZE: vocabulary.scientific(values["step_size"]),
+        "speed": f"{vocabulary.per_second(values['images_per_second'])} images/s",
+    }
+    return Result(values, [f"{label:<12}{value}" for label, value in rows.items()])
+
+
 def _follow(config: TrainConfig, run: Path | None, ranks: Ranks) -> None:
-    """Train with the first rank, in silence, until it says stop."""
+    """Train on another rank, in silence, until the first rank broadcasts the end."""
     from lae_fast.train import train as run_training
 
     torchrun.ignore_signals()
@@ -152,20 +183,20 @@ def _settings(
             return config, None
         flags, file = {name: flags[name] for name in flags if name in CHANGEABLE}, None
     if file is not None:
-        raise ConfigError("--resume takes a run's own settings; drop --config")
-    root = flags.get("run_root") or settings.resolve({}).run_root
+        raise ConfigError("--resume takes the settings of the run itself; drop --config")
+    root = flags["run_root"] if "run_root" in flags else settings.default_of("run_root")
     run = runs.find(root, resume)
     config = settings.resumed(runs.read_config(run), flags)
     return dataclasses.replace(config, run_root=str(run.parent), name=run.name), run
 
 
 def _in_background(config: TrainConfig, given: dict[str, Any], config_file: str | None) -> int:
-    """Train in another process, show it here, and say how to come back; the exit code."""
+    """Train in another process, open the dashboard, and say how to reopen it; the exit code."""
     from lae_cli.dashboard import launch
     from lae_cli.processes import background
 
     launch.need_terminal()
-    reporters.say("starting the training; Ctrl-C ends it")
+    reporters.say("starting the training; press Ctrl-C to end it")
     training = background.Background(config, given, config_file)
     try:
         run = training.wait_for_run()
@@ -183,9 +214,9 @@ def _farewell(run: Path, root: str, *, ended: bool) -> list[str]:
     usual = root == TrainConfig.run_root
     where = shlex.quote(run.name if usual else os.path.join(root, run.name))
     if ended:
-        return [f"{run} has ended; `lae runs show {where}` shows what it came to"]
+        return [f"{run} has ended; `lae runs show {where}` shows its result"]
     return [
-        f"the training goes on in {run}",
-        f"  lae dash {where}       comes back to it",
-        f"  lae runs stop {where}  stops it, weights kept",
+        f"the training continues in {run}",
+        f"  lae dash {where}       reopens the dashboard",
+        f"  lae runs stop {where}  stops it and saves the weights",
     ]

@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from lae_cli.shared.opened import (
-    PICTURES,
-    Opened,
-    label_option,
-    on_run,
-    out_option,
-    report,
-    save_arrays,
-)
-from lae_cli.shared.options import LARGEST, FiniteRange
+from lae_cli.shared.opened import Opened, label_option, on_run
+from lae_cli.shared.options import real, whole
+from lae_cli.shared.results import PICTURES, Result
 
 
 @click.command()
-@on_run
+@on_run(*PICTURES, ".npz")
 @click.option(
     "--around",
-    default=None,
     metavar="POINT",
     help="Latent in the middle: point:0,1 or image:12 or class:7.  [default: the mean latent]",
 )
-@click.option(
+@whole(
     "--dim",
     "dims",
-    type=click.IntRange(0, LARGEST),
+    least=0,
     multiple=True,
-    help="Latent dimension; may be repeated.  [default: all]",
+    help="Latent dimension to vary, counted from 0; may be repeated.  [default: all]",
 )
-@click.option(
+@real(
     "--span",
-    type=FiniteRange(min=0, min_open=True),
     default=3.0,
-    show_default=True,
-    help="How far to either side, in standard deviations of the data's latents.",
+    help="How far to vary it to either side, in standard deviations of the held-out images' "
+    "latents.",
 )
-@click.option("--steps", type=click.IntRange(2, LARGEST), default=9, show_default=True)
+@whole("--steps", least=2, default=9, help="Images per dimension, both ends included.")
 @label_option
-@out_option(*PICTURES, ".npz")
 def traverse(
     opened: Opened,
     around: str | None,
@@ -50,10 +38,13 @@ def traverse(
     span: float,
     steps: int,
     label: str | None,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Decode while one latent at a time varies and the others stay."""
+) -> Result:
+    """Decode images while one latent dimension varies at a time.
+
+    \b
+    Example:
+      lae traverse latest --dim 0 --dim 1 --around class:7
+    """
     from lae_fast.analysis import explore
 
     values = explore.latents_of(opened.saved, opened.images).values
@@ -64,19 +55,10 @@ def traverse(
     found = explore.traverse(
         opened.saved, centre, spans=span * values.std(0), steps=steps, dims=dims or None
     )
-    rows = [(f"z{dim}", images) for dim, images in found.items()]
-    if not as_json:
-        from lae_cli.terminal.pictures import show_rows
-
-        show_rows([(caption, images.numpy()) for caption, images in rows])
-    if out is not None and out.suffix == ".npz":
-        save_arrays(out, **{f"z{dim}": images for dim, images in found.items()})
-    elif out is not None:
-        from lae_fast.analysis.plots import save_rows
-
-        save_rows(out, rows)
-    result = {
-        "run": opened.saved.path.name, "dims": list(found), "centre": centre.tolist(),
-        "span": span, "steps": steps,
-    }  # fmt: skip
-    report(result, [], as_json=as_json, out=out)
+    rows = {f"z{dim}": images for dim, images in found.items()}
+    return Result(
+        {"dims": list(found), "centre": centre.tolist(), "span": span, "steps": steps},
+        (),
+        list(rows.items()),
+        rows,
+    )

@@ -8,56 +8,49 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.shared.options import LARGEST, FiniteRange
+from lae_cli.shared.options import add_options, real, whole
 
 if TYPE_CHECKING:
     from lae_cli.shared.opened import Opened
+    from lae_cli.shared.results import Result
     from lae_fast.analysis.classify import Recipe
     from lae_fast.models.classifier import ConvClassifier
 
 _OPTIONS = (
-    click.option(
-        "--neighbours", "-N", type=click.IntRange(0, LARGEST), default=2, show_default=True,
-        help="Generated neighbours of every image.",
+    whole("--neighbours", "-N", least=0, default=2, help="Generated neighbours per image."),
+    whole("--epochs", default=10, help="Epochs to train the classifier for."),
+    real("--learning-rate", default=1e-4, help="Adam's learning rate."),
+    whole("--per-class", help="Train on at most this many images per class.  [default: all]"),
+    real(
+        "--imbalance",
+        most=1,
+        metavar="SHARE",
+        help="Thin the classes geometrically: keep all images of the first class and this share of "
+        "the last.  [default: keep all]",
     ),
-    click.option("--epochs", type=click.IntRange(1, LARGEST), default=10, show_default=True),
-    click.option(
-        "--learning-rate", type=FiniteRange(min=0, min_open=True), default=1e-4,
-        show_default=True,
-    ),
-    click.option(
-        "--per-class", type=click.IntRange(1, LARGEST), default=None,
-        help="Train on so many labels a class only.",
-    ),
-    click.option(
-        "--imbalance", type=FiniteRange(0, 1, min_open=True), default=None, metavar="SHARE",
-        help="Thin the classes geometrically, the last one to this share.",
-    ),
-)  # fmt: skip
+)
 
 
-def classifier_options(command: Callable[..., None]) -> Callable[..., None]:
+def classifier_options(command: Callable[..., Result]) -> Callable[..., Result]:
     """Add the options; the command gets them as ``recipe``."""
 
     @functools.wraps(command)
     def with_recipe(
         opened: Opened,
+        *,
         neighbours: int,
         epochs: int,
         learning_rate: float,
         per_class: int | None,
         imbalance: float | None,
         **rest: Any,
-    ) -> None:
+    ) -> Result:
         from lae_fast.analysis.classify import Recipe
 
         recipe = Recipe(neighbours, epochs, learning_rate, per_class, imbalance, opened.seed)
-        command(opened, recipe=recipe, **rest)
+        return command(opened, recipe=recipe, **rest)
 
-    decorated: Callable[..., None] = with_recipe
-    for decorate in reversed(_OPTIONS):
-        decorated = decorate(decorated)
-    return decorated
+    return add_options(with_recipe, *_OPTIONS)
 
 
 def obtain(opened: Opened, recipe: Recipe) -> tuple[ConvClassifier, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What `lae experiment` and `lae reproduce` share: their options, and outcomes on the terminal."""
+"""What `lae experiment` and `lae reproduce` share: their options, and a study's tables."""
 
 from __future__ import annotations
 
@@ -9,39 +9,47 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.shared.options import LARGEST, device_option
-from lae_cli.terminal.console import make_console, plain
-from lae_fast.config import settings
+from lae_cli.shared.options import add_options, json_option, setting_option, whole
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from lae_fast.experiments.lab import Lab
     from lae_fast.experiments.outcome import Outcome
 
 _OPTIONS = (
     click.option(
-        "--quick/--full", default=True,
-        help="Small models on the built-in digits, or the published settings on MNIST.  "
-        "[default: quick]",
+        "--quick/--full",
+        default=True,
+        help="Train small models on the built-in digits (minutes), or those of the original study "
+        "on MNIST (hours).  [default: quick]",
     ),
     click.option(
-        "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"),
-        show_default=True, metavar="DIR", help="Folder for results.md and pictures.",
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("results"),
+        show_default=True,
+        metavar="DIR",
+        help="Folder for results.md and pictures.",
     ),
-    click.option("--run-root", metavar="DIR", help="Folder of run folders.  [default: runs]"),
-    click.option("--data-dir", metavar="DIR", help="Where data sets lie.  [default: data]"),
+    setting_option("run_root"),
+    setting_option("data_dir"),
     click.option(
-        "--train/--no-train", default=True,
+        "--train/--no-train",
+        default=True,
         help="Train models that no finished run folder holds, or leave their rows out.  "
         "[default: train]",
     ),
-    click.option(
-        "--seeds", "seed_count", type=click.IntRange(1, LARGEST), default=1, show_default=True,
-        help="Seeds of every model; figures become means with standard deviations.",
+    whole(
+        "--seeds",
+        "seed_count",
+        default=1,
+        help="Seeds per model; figures become means with standard deviations.",
     ),
-    device_option,
-    click.option("--force", is_flag=True, help="Run again what has a result already."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object."),
-)  # fmt: skip
+    setting_option("device"),
+    click.option("--force", is_flag=True, help="Run again even if there is a result."),
+    json_option,
+)
 
 
 def lab_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -49,10 +57,11 @@ def lab_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_lab(
+        *,
         quick: bool,
         out: Path,
-        run_root: str | None,
-        data_dir: str | None,
+        run_root: str,
+        data_dir: str,
         train: bool,
         seed_count: int,
         device: str,
@@ -62,12 +71,10 @@ def lab_options(command: Callable[..., None]) -> Callable[..., None]:
             from lae_fast.experiments.lab import Lab
             from lae_fast.ops.devices import pick_device
 
-            default = settings.resolve({})
-            root, data = Path(run_root or default.run_root), data_dir or default.data_dir
             return Lab(
                 quick,
-                root,
-                data,
+                Path(run_root),
+                data_dir,
                 out,
                 train,
                 seed_count,
@@ -77,27 +84,21 @@ def lab_options(command: Callable[..., None]) -> Callable[..., None]:
 
         command(make_lab, **rest)
 
-    decorated: Callable[..., None] = with_lab
-    for decorate in reversed(_OPTIONS):
-        decorated = decorate(decorated)
-    return decorated
+    return add_options(with_lab, *_OPTIONS)
 
 
-def show(outcome: Outcome) -> None:
-    """Print an outcome's tables."""
-    from rich.table import Table
-
+def tables_of(outcome: Outcome) -> list[RenderableType]:
+    """What an outcome says, and its tables with their notes."""
+    from lae_cli.terminal.console import make_table, plain
     from lae_fast.experiments.outcome import texts
 
-    console = make_console()
-    console.print(plain(f"{outcome.title}. {outcome.described}"))
+    found: list[RenderableType] = [plain(f"{outcome.title}. {outcome.described}")]
     for table in outcome.tables:
         head, *rows = texts(table)
-        drawn = Table(title=plain(table.title), title_justify="left")
+        drawn = make_table(table.title)
         for index, heading in enumerate(head):
             drawn.add_column(heading, justify="right" if index else "left")
         for row in rows:
-            drawn.add_row(*(plain(cell) for cell in row))
-        console.print(drawn)
-        if table.note:
-            console.print(plain(table.note))
+            drawn.add_row(*map(plain, row))
+        found += [drawn, plain(table.note)] if table.note else [drawn]
+    return found

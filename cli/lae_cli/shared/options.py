@@ -1,4 +1,4 @@
-"""Options of ``lae train``, made from the fields of `TrainConfig`: one place for every setting."""
+"""Options that several verbs share; those of settings are made from the fields of `TrainConfig`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from lae_fast.config import DATASETS, GROUPS, TrainConfig, field_types
-from lae_fast.config.settings import ENV_PREFIX, flag_of, parse
+from lae_fast.config.settings import default_of, flag_of, parse
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -20,21 +20,22 @@ if TYPE_CHECKING:
 else:  # older versions of click have no parameter there
     _ParamType = click.ParamType
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 
-LARGEST = 2**63 - 1
-"""Whole numbers beyond it are none that a tensor could take."""
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 class SettingType(_ParamType):
     """Converts and checks one setting with the library's own rules."""
 
-    def __init__(self, field: dataclasses.Field[Any], flag: str) -> None:
-        self._field, self._flag = field, flag
-        self.name = _metavar(field)
+    def __init__(self, name: str) -> None:
+        self._setting = name
+        self.name = _metavar(FIELDS[name])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The value in the setting's type; raises `lae_fast.errors.ConfigError`."""
-        return parse(self._field.name, value, label=self._flag)
+        return parse(self._setting, value, label=flag_of(self._setting))
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -42,13 +43,24 @@ class SettingType(_ParamType):
         """Complete choices and data set names; leave paths to the shell."""
         from click.shell_completion import CompletionItem
 
-        choices = self._field.metadata["choices"] or ()
-        if self._field.name == "dataset":
+        choices = FIELDS[self._setting].metadata["choices"] or ()
+        if self._setting == "dataset":
             choices = DATASETS
         return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
 
 
-class FiniteRange(click.FloatRange):
+class Whole(click.IntRange):
+    """Whole numbers that a tensor can hold; the help shows only the lower bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, if it is in the range."""
+        number = super().convert(value, param, ctx)
+        if number >= 2**63:
+            self.fail(f"{number} is too large; give a number below 2^63.", param, ctx)
+        return number
+
+
+class Real(click.FloatRange):
     """A range of numbers; click's own lets NaN through, and infinity where there is no bound."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -57,6 +69,30 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
         return number
+
+
+def add_options(command: Callable[..., Any], *options: Decorator) -> Callable[..., Any]:
+    """``command`` with the options, which the help lists in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def whole(*names: str, help: str, least: int = 1, default: Any = None, **more: Any) -> Decorator:
+    """An option that takes a whole number, ``least`` or more."""
+    return click.option(
+        *names, type=Whole(least), default=default, show_default=default is not None, help=help,
+        **more,
+    )  # fmt: skip
+
+
+def real(*names: str, help: str, default: Any = None, zero: bool = False, most: float | None = None,
+         **more: Any) -> Decorator:  # fmt: skip
+    """An option that takes a finite number above 0 (or 0 itself, with ``zero``), up to ``most``."""
+    return click.option(
+        *names, type=Real(0, most, min_open=not zero), default=default,
+        show_default=default is not None, help=help, **more,
+    )  # fmt: skip
 
 
 class GroupedOption(click.Option):
@@ -71,7 +107,7 @@ class GroupedCommand(click.Command):
     """A command that prints its options in sections."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """One section a group, in the order in which the groups appear."""
+        """One section per group, in the order in which the groups appear."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
@@ -83,58 +119,51 @@ class GroupedCommand(click.Command):
 
 
 def setting_options() -> list[click.Parameter]:
-    """One option per field of `TrainConfig`, each in its section of the help."""
+    """One option per setting of a training, each in its section of the help."""
     options: list[click.Parameter] = []
     group = ""
-    for field in dataclasses.fields(TrainConfig):
-        group = GROUPS.get(field.name, group)
-        options.append(_option(field, group))
+    for name in FIELDS:
+        group = GROUPS.get(name, group)
+        flag, about = flag_of(name), _about(name)
+        if field_types()[name] is bool:
+            names = [f"{flag}/--no-{flag.removeprefix('--')}", name]
+            about = {"help": about["help"]}
+        else:
+            names = [flag, name]
+        options.append(GroupedOption(names, default=None, group=group, **about))
     return options
 
 
-def device_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the setting ``--device`` of `lae train`; the command gets its name as ``device``."""
-    (field,) = (f for f in dataclasses.fields(TrainConfig) if f.name == "device")
-    add = click.option(
-        "--device", type=SettingType(field, "--device"), metavar=_metavar(field),
-        default=field.default, envvar=f"{ENV_PREFIX}DEVICE", help=_help(field),
-    )  # fmt: skip
-    return add(command)
+def setting_option(name: str) -> Decorator:
+    """One setting of a training for another verb: the flag, else ``LAE_NAME``, else the default."""
+
+    def resolve(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if value is None and not ctx.resilient_parsing:
+            return default_of(name)
+        return value
+
+    return click.option(flag_of(name), name, callback=resolve, **_about(name))
 
 
 def given_settings(ctx: click.Context) -> dict[str, Any]:
     """The settings that stand on the command line, so that files and environment rank below."""
-    names = field_types()
     return {
         name: value
         for name, value in ctx.params.items()
-        if name in names and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name in FIELDS and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
 
 
-def _option(field: dataclasses.Field[Any], group: str) -> GroupedOption:
-    flag, text = flag_of(field.name), _help(field)
-    if field_types()[field.name] is bool:
-        both = f"{flag}/--no-{flag.removeprefix('--')}"
-        return GroupedOption([both, field.name], default=None, help=text, group=group)
-    return GroupedOption(
-        [flag, field.name],
-        type=SettingType(field, flag),
-        metavar=_metavar(field),
-        default=None,
-        help=text,
-        group=group,
-    )
-
-
-def _help(field: dataclasses.Field[Any]) -> str:
-    default = field.default
-    if default is None:
-        return str(field.metadata["help"])
+def _about(name: str) -> dict[str, Any]:
+    """What click is told of a setting's option: its type, and its help with the default."""
+    field = FIELDS[name]
+    text, default = field.metadata["help"], field.default
     if isinstance(default, bool):
-        name = field.name.replace("_", "-")
-        default = name if default else f"no-{name}"
-    return f"{field.metadata['help']}  [default: {default}]"
+        flag = name.replace("_", "-")
+        default = flag if default else f"no-{flag}"
+    if default is not None:
+        text += f"  [default: {default}]"
+    return {"type": SettingType(name), "metavar": _metavar(field), "help": text}
 
 
 def _metavar(field: dataclasses.Field[Any]) -> str:

@@ -1,37 +1,107 @@
-"""The result of a run on stdout: a short block, or one JSON object."""
+"""What a verb found, and the one way to show it: JSON, or lines and pictures, and a file."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.progress.view import RunView
-from lae_cli.terminal import vocabulary
+from lae_cli import exits
 from lae_fast.errors import printable
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from torch import Tensor
 
-def print_result(view: RunView, *, as_json: bool) -> None:
-    """Print what the finished run came to; nothing for a run that did not get so far."""
-    if view.finished is None:
-        return
-    values = result(view)
-    click.echo(json_line(values) if as_json else "\n".join(_block(values)))
+PICTURES = (".png", ".svg", ".pdf")
+"""Suffixes of files that hold a picture."""
 
 
-def result(view: RunView) -> dict[str, Any]:
-    """The result as plain values; losses are nats an image, times seconds."""
-    assert view.finished is not None
-    values = dataclasses.asdict(view.finished)
-    del values["time"]
-    run = {
-        "run": view.run_name,
-        "run_dir": str(view.run_dir) if view.run_dir else None,
-    }
-    return run | values
+@dataclass(frozen=True)
+class Result:
+    """What a verb found.
+
+    Attributes:
+        values: plain values, for ``--json``.
+        lines: for people, below the pictures; text, or tables and coloured text.
+        pictures: captions and images ``(k, c, h, w)`` uint8, drawn on the terminal.
+        arrays: what an ``.npz`` file holds, by name.
+        write: writes any other file; by default the pictures as they are drawn on the terminal.
+        code: the exit code.
+    """
+
+    values: Any
+    lines: Sequence[RenderableType] = ()
+    pictures: Sequence[tuple[str, Tensor]] = ()
+    arrays: Mapping[str, Tensor] | None = None
+    write: Callable[[Path], None] | None = None
+    code: int = exits.OK
+
+
+def present(result: Result, *, as_json: bool, out: Path | None = None) -> None:
+    """Write the file if one is asked for, show the result, and leave with its exit code."""
+    if out is not None:
+        _write(result, out)
+    if as_json:
+        click.echo(json_line(result.values | {"out": str(out)} if out else result.values))
+    else:
+        _show(result)
+        if out is not None:
+            click.echo(f"wrote {printable(out)}", err=True)
+    if result.code:
+        click.get_current_context().exit(result.code)
+
+
+def _show(result: Result) -> None:
+    if result.pictures:
+        from lae_cli.terminal.pictures import show_rows
+
+        show_rows([(caption, images.numpy()) for caption, images in result.pictures])
+    for line in result.lines:
+        if isinstance(line, str):
+            click.echo(printable(line))
+        else:
+            from lae_cli.terminal.console import show
+
+            show(line)
+
+
+def _write(result: Result, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix.lower() == ".npz":
+        import numpy as np
+
+        arrays: dict[str, Any] = {k: np.asarray(v) for k, v in (result.arrays or {}).items()}
+        np.savez_compressed(out, **arrays)
+    elif result.write is not None:
+        result.write(out)
+    else:
+        from lae_fast.analysis.plots import save_rows
+
+        save_rows(out, result.pictures)
+
+
+def out_option(*suffixes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """``--out FILE``, refused at once when its suffix is not one of ``suffixes``."""
+    listed = ", ".join(suffixes)
+
+    def check(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+        if value is not None and value.suffix.lower() not in suffixes:
+            raise click.BadParameter(f"'{printable(value)}' must end in {listed}")
+        return value
+
+    return click.option(
+        "--out",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=check,
+        help=f"Also write a file that ends in {listed}.",
+    )
 
 
 def json_line(value: Any) -> str:
@@ -48,20 +118,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return value
-
-
-def _block(values: dict[str, Any]) -> list[str]:
-    duration = vocabulary.duration(values["elapsed"])
-    rows = {
-        "run": printable(str(values["run_dir"])),
-        "status": f"{values['status']} after {values['epochs']} epochs, {duration}",
-        vocabulary.VAL_LOSS: (
-            f"{vocabulary.loss(values['val_loss'])} {vocabulary.LOSS_UNIT} "
-            f"(best, epoch {values['best_epoch']})"
-        ),
-        vocabulary.TRAIN_LOSS: f"{vocabulary.loss(values['train_loss'])} {vocabulary.LOSS_UNIT}",
-        vocabulary.ACCEPTANCE: vocabulary.rate(values["accept_rate"]),
-        vocabulary.STEP_SIZE: vocabulary.scientific(values["step_size"]),
-        "speed": f"{vocabulary.per_second(values['images_per_second'])} images/s",
-    }
-    return [f"{label:<12}{value}" for label, value in rows.items()]

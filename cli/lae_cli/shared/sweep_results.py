@@ -1,39 +1,36 @@
-"""A sweep's points and results on stdout."""
+"""A sweep's points and their results, as plain values and as a table."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
-
-import click
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lae_cli.progress.training import say
-from lae_cli.shared.results import json_line
+from lae_cli.shared.results import Result
 from lae_cli.terminal import vocabulary
-from lae_fast.errors import printable
+from lae_fast.config.settings import flag_of
 from lae_fast.experiments.outcome import Stat
 from lae_fast.sweeps import table
 from lae_fast.sweeps.folder import FAILED, PointState, SweepFolder
 from lae_fast.sweeps.spec import Sweep
 
-
-def print_points(states: Sequence[PointState], *, as_json: bool) -> None:
-    """The points and how far they are, one a line."""
-    if as_json:
-        points = [{"point": state.point.name, "status": _status(state)} for state in states]
-        click.echo(json_line(points))
-        return
-    for state in states:
-        click.echo(f"{state.point.name}  {_status(state)}")
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
-def _status(state: PointState) -> str:
-    return state.status if state.point.listed else f"{state.status}, no longer in the file"
+def list_points(states: Sequence[PointState]) -> Result:
+    """The points and how far each is."""
+    found = [
+        (s.point.name, s.status if s.point.listed else f"{s.status}, no longer in the file")
+        for s in states
+    ]
+    values = [{"point": name, "status": status} for name, status in found]
+    return Result(values, [f"{name}  {status}" for name, status in found])
 
 
-def result(sweep: Sweep, states: Sequence[PointState], names: Sequence[str]) -> dict[str, Any]:
-    """The whole result as plain values; losses are nats an image, times seconds."""
+def results_of(sweep: Sweep, states: Sequence[PointState], names: Sequence[str]) -> dict[str, Any]:
+    """The whole result as plain values; losses are in nats per image, times in seconds."""
     rows = [
         {
             **row.values,
@@ -47,24 +44,18 @@ def result(sweep: Sweep, states: Sequence[PointState], names: Sequence[str]) -> 
     return {"sweep": sweep.name, "folder": str(sweep.root), "rows": rows, "points": points}
 
 
-def print_table(states: Sequence[PointState], names: Sequence[str]) -> None:
-    """One row a setting, the best first; figures are means over the seeds that are done."""
-    from rich import box
-    from rich.table import Table
+def draw_table(states: Sequence[PointState], names: Sequence[str]) -> list[Table | str]:
+    """One row per setting, the best first; figures are means over the seeds that are done."""
+    from lae_cli.terminal.console import has_unicode, make_table, plain
 
-    from lae_cli.terminal.console import has_unicode, make_console, plain
-
-    unicode = has_unicode(sys.stdout)
-    drawn = Table(
-        box=box.SIMPLE_HEAD if unicode else box.ASCII2, pad_edge=False, collapse_padding=True
-    )
+    drawn = make_table()
     for name in names:
-        drawn.add_column(name.replace("_", "-"), overflow="fold")
+        drawn.add_column(flag_of(name).removeprefix("--"), overflow="fold")
     epochs = "epochs run" if "epochs" in names else "epochs"
     for heading in (vocabulary.VAL_LOSS, "accept", epochs, "time"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     drawn.add_column("status", no_wrap=True)
-    between = " ± " if unicode else " +- "
+    between = " ± " if has_unicode(sys.stdout) else " +- "
     found = table.rows(states, names)
     for row in found:
         figures = row.figures
@@ -76,13 +67,8 @@ def print_table(states: Sequence[PointState], names: Sequence[str]) -> None:
             _mean(figures["elapsed"], vocabulary.duration),
             _statuses(row),
         ]
-        drawn.add_row(*(plain(cell) for cell in cells))
-    console = make_console()
-    if not console.is_terminal:
-        console.width = max(160, console.width)  # a pipe has no edge to cut a cell at
-    console.print(drawn)
-    if not all(row.listed for row in found):
-        click.echo("* no longer in the file")
+        drawn.add_row(*map(plain, cells))
+    return [drawn] if all(row.listed for row in found) else [drawn, "* no longer in the file"]
 
 
 def _value(value: Any) -> str:
@@ -91,17 +77,17 @@ def _value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _spread(found: Stat | None, show: Any, between: str, *, count: bool = False) -> str:
-    if found is None:
-        return "-"
-    text = str(show(found.mean))
-    if found.sd is not None:
-        text += between + str(show(found.sd)) + (f" ({found.n})" if count else "")
-    return text
+def _spread(
+    found: Stat | None, text: Callable[[float], str], between: str, *, count: bool = False
+) -> str:
+    if found is None or found.sd is None:
+        return _mean(found, text)
+    spread = f"{text(found.mean)}{between}{text(found.sd)}"
+    return f"{spread} ({found.n})" if count else spread
 
 
-def _mean(found: Stat | None, show: Any) -> str:
-    return "-" if found is None else str(show(found.mean))
+def _mean(found: Stat | None, text: Callable[[float], str]) -> str:
+    return "-" if found is None else text(found.mean)
 
 
 def _statuses(row: table.Row) -> str:
@@ -111,11 +97,10 @@ def _statuses(row: table.Row) -> str:
 
 
 def say_what_is_left(folder: SweepFolder, states: Sequence[PointState]) -> None:
-    """Why points failed, and how many did not come to an end."""
+    """Why points failed, and how many have not finished, on stderr."""
     for state in states:
         if state.status == FAILED and state.point.listed:
-            log = printable(str(folder.log(state.point.name)))
-            say(f"{state.point.name} failed: {state.error} ({log})")
+            say(f"{state.point.name} failed: {state.error} ({folder.log(state.point.name)})")
     left = [s for s in states if s.point.listed and not s.done and s.status != FAILED]
     if left:
-        say(f"{len(left)} points are not done; run the same command again to go on")
+        say(f"{len(left)} points are not done; run the same command again to continue")

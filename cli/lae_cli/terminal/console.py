@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from lae_fast.errors import printable
 
+PIPE_WIDTH = 160
+"""Columns of a table on a pipe, which has no edge to cut a cell at."""
 # Terminals that draw only a few hundred glyphs, whatever their encoding.
 _FEW_GLYPHS = frozenset({"linux", "dumb", "vt100", "vt102", "vt220"})
 
@@ -20,10 +25,25 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
+def make_table(title: str = "") -> Table:
+    """An empty table in the one style of all tables, drawn in ASCII where stdout needs it."""
+    style = box.SIMPLE_HEAD if has_unicode(sys.stdout) else box.ASCII2
+    return Table(title=plain(title) if title else None, title_justify="left", box=style,
+                 pad_edge=False, collapse_padding=True)  # fmt: skip
+
+
+def show(what: RenderableType) -> None:
+    """Print a table, or coloured text whose lines are never broken, on stdout."""
+    console = make_console()
+    if not console.is_terminal:
+        console.width = max(PIPE_WIDTH, console.width)
+    console.print(what, soft_wrap=isinstance(what, Text))
+
+
 def has_unicode(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether block and braille characters will come out as such.
 
-    Python turns the C locale into UTF-8 on its own; a user who asked for C by name means ASCII.
+    Python turns the C locale into UTF-8 on its own, but a user who asks for C by name means ASCII.
     """
     if environ.get("LC_ALL") in ("C", "POSIX") or environ.get("TERM") in _FEW_GLYPHS:
         return False
@@ -42,5 +62,5 @@ def can_update(console: Console) -> bool:
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Untrusted text for a Rich console: control characters removed, markup taken literally."""
+    """Untrusted text for a Rich console: control characters spelled out, markup left as it is."""
     return Text(printable(text), style=style)

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lae_fast.config import CHAINLESS
+
 TRAIN_LOSS = "train loss"
 VAL_LOSS = "val loss"
 BEST = "best"
@@ -24,8 +26,6 @@ RHAT = "split R-hat"
 MEMORY = "memory"
 LOSS_UNIT = "nats/image"
 NO_CHAIN = "no chain"
-CHAINLESS = ("vae", "frozen")
-"""Models without Langevin steps: they accept and reject nothing."""
 
 GOOD, WARN, BAD, QUIET, ACCENT = "green", "yellow", "red", "bright_black", "cyan"
 TRAIN_COLOUR, VAL_COLOUR = "#4e9af1", "#f28e2b"

@@ -135,7 +135,7 @@ def test_stop_is_answered_by_the_trainer(tmp_path: Path) -> None:
 
 def test_stop_without_a_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path, "done")
-    assert "done is finished: no trainer" in str(invoke(tmp_path, "stop", "done").exception)
+    assert "done has already ended (finished)" in str(invoke(tmp_path, "stop", "done").exception)
     write_run(tmp_path, "deaf", status=None, began=time.time() - 60)
     monkeypatch.setattr("lae_cli.commands.runs.ANSWER_WITHIN", 0.1)
     assert "has not answered" in str(invoke(tmp_path, "stop", "deaf").exception)

@@ -76,7 +76,7 @@ def test_train_watch_pause_leave_come_back_stop(tmux: Tmux, tmp_path: Path) -> N
     tmux.type("1")
     tmux.wait("split R-hat")
     tmux.type("q")
-    screen = tmux.wait("the training goes on in")
+    screen = tmux.wait("the training continues in")
     assert f"lae runs stop {root / 'mine'}" in screen.replace("\n", "")
     assert runs.summarise(root / "mine").active
     tmux.type("clear", "Enter")
