@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --d
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f -not -path '*/emulate/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check lint bench doctor wheel wheel-test fuzz sanitize emulate mutants sanitize-cuda gpu soak clean
+.PHONY: help train test test-slow check lint bench doctor docs wheel wheel-test fuzz sanitize emulate mutants sanitize-cuda gpu soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +35,16 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test-slow ## Everything CI runs: style, types, import contracts, tests
+check: lint docs test-slow ## Everything CI runs: style, types, import contracts, docs, tests
 
 bench: $(STAMP) ## Compare the fused kernels with plain PyTorch
 	$(BIN)/lae bench
 
 doctor: $(STAMP) ## Say what is installed and whether it works
 	$(BIN)/lae doctor
+
+docs: $(STAMP) ## Build these pages, the command and the Python reference into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 wheel: $(STAMP) ## Build an sdist, and from it a wheel, into dist/
 	rm -rf dist

@@ -1,0 +1,286 @@
+"""The docs: commands and options exist, code blocks run, links lead somewhere, figures hold.
+
+A fence of ``sh`` or ``python`` is run, unless the line before it says ``<!-- not run: why -->``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from helpers.command_line import ROOT
+from lae_cli.main import lae, main
+
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+PROSE = [page for page in PAGES if page.name != "results.md"]
+"""Pages that are written by hand."""
+NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
+pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the docs are not here")
+
+FENCE = re.compile(
+    r"(?:^<!-- not run: (?P<why>[^\n]+) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+)
+INLINE = re.compile(r"`([^`\n]+)`")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fence: its language, its text, and whether it is to be run."""
+
+    kind: str
+    text: str
+    runs: bool
+
+
+def blocks(page: Path) -> list[Block]:
+    found = FENCE.finditer(page.read_text(encoding="utf-8"))
+    return [Block(m["kind"], m["text"], m["why"] is None) for m in found]
+
+
+def without_code(text: str) -> str:
+    """A page's text; fences and inline code are left out."""
+    return INLINE.sub("", FENCE.sub("", text))
+
+
+def commands(
+    group: click.Group = lae, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, click.Command]]:
+    """Every command that can be typed, with its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+COMMANDS = dict(commands())
+
+
+# Commands and options
+
+
+def logical_lines(text: str) -> Iterator[str]:
+    """Lines of a shell block: continued ones joined, comments and here-documents left out."""
+    lines = iter(text.replace("\\\n", " ").splitlines())
+    for line in lines:
+        yield line
+        if end := re.search(r"<<(\w+)", line):
+            while next(lines) != end[1]:
+                pass
+
+
+def typed(page: Path) -> Iterator[list[str]]:
+    """The words after ``lae`` wherever a page says what to type, in blocks or in a line."""
+    for block in blocks(page):
+        if block.kind == "sh":
+            for line in logical_lines(block.text):
+                words = shlex.split(line, comments=True)
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words = words[1:]
+                if words[:1] == ["lae"]:
+                    cut = [i for i, word in enumerate(words) if word in ("|", "||", ">", "&&")]
+                    yield words[1 : cut[0] if cut else None]
+    for text in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if text.startswith("lae "):
+            yield re.split(r" [|>] ", text)[0].split()[1:]
+
+
+def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the words call, and its arguments."""
+    command: click.Command = lae
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        found = command.get_command(click.Context(command), words[0])
+        assert found is not None, f"there is no command '{words[0]}'"
+        command, words = found, words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize("page", PROSE, ids=NAMES.get)
+def test_what_a_page_tells_to_type_exists(page: Path) -> None:
+    for words in typed(page):
+        if words[:1] == ["COMMAND"]:
+            continue
+        command, rest = resolve(words)
+        if not isinstance(command, click.Group):
+            context = click.Context(command, info_name=" ".join(words))
+            with contextlib.suppress(click.BadOptionUsage):  # `lae train --nproc` names an option
+                command.make_parser(context).parse_args([*rest])  # refuses options there are not
+
+
+def test_every_command_is_in_the_docs() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PROSE)
+    missing = [name for name in COMMANDS if f"lae {name}" not in text]
+    assert not missing
+
+
+OTHERS = {"--nproc-per-node", "--max-restarts", "--no-build-isolation", "--dry-run", "--seconds"}
+"""Options of other programs."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_options_in_the_docs_exist(page: Path) -> None:
+    known = {"--help", "--version"} | OTHERS
+    for command in COMMANDS.values():
+        known |= {word for param in command.params for word in (*param.opts, *param.secondary_opts)}
+    text = page.read_text(encoding="utf-8")
+    code = [*INLINE.findall(text), *(block.text for block in blocks(page))]
+    named = {word for part in code for word in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", part)}
+    assert not named - known
+
+
+# Code blocks
+
+
+def test_every_block_says_what_it_is() -> None:
+    for page in PAGES:
+        for block in blocks(page):
+            assert block.kind in ("sh", "python", "text", "toml", "json"), f"{NAMES[page]}: {block}"
+
+
+TRAINS = re.compile(r"^lae train|train\(", re.M)
+RUN = [page for page in PAGES if any(b.runs and b.kind in ("sh", "python") for b in blocks(page))]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            p, id=NAMES[p], marks=[pytest.mark.slow] if TRAINS.search(p.read_text()) else []
+        )
+        for p in RUN
+    ],
+)
+def test_blocks_run(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """In the order of the page, in one folder; every training is cut short at once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAE_MAX_TIME", "0.2")
+    monkeypatch.setenv("PATH", f"{shim(tmp_path)}{os.pathsep}{os.environ['PATH']}")
+    for block in blocks(page):
+        if block.runs and block.kind == "python":
+            exec(compile(block.text, NAMES[page], "exec"), {"__name__": "page"})
+        elif block.runs and block.kind == "sh":
+            run_shell(block.text)
+    capfd.readouterr()
+
+
+def shim(folder: Path) -> Path:
+    """A folder with ``lae`` in it, for what only a shell can do."""
+    binaries = folder / ".bin"
+    binaries.mkdir()
+    command = binaries / "lae"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lae_cli "$@"\n')
+    command.chmod(0o755)
+    return binaries
+
+
+def run_shell(text: str) -> None:
+    """Plain calls of ``lae`` in this process, which spares them importing torch; others in sh."""
+    lines = iter(text.replace("\\\n", " ").splitlines())
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if end := re.search(r"<<(\w+)", line):
+            while not line.endswith(f"\n{end[1]}"):
+                line += "\n" + next(lines)
+        if words[:1] == ["lae"] and not {"|", ">"} & set(words):
+            may_fail = "||" in words
+            call = words[1 : words.index("||")] if may_fail else words[1:]
+            with pytest.raises(SystemExit) as stopped:
+                main([*call, "--max-time", "0.2"] if call[0] == "train" else call)
+            assert may_fail or not stopped.value.code, line
+        elif words:
+            environ = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
+            subprocess.run(["sh", "-ec", line], check=True, env=environ, timeout=120)
+
+
+# Links
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as GitHub makes it."""
+    text = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower())
+    return text.strip().replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    found = {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+    if "<!-- commands -->" in text:
+        found |= {slug(f"lae {name}") for name in COMMANDS}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_links_and_pictures_are_there(page: Path) -> None:
+    text = without_code(page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+@pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="the sources are not here")
+@pytest.mark.parametrize("page", PROSE, ids=NAMES.get)
+def test_files_of_the_repository_are_there(page: Path) -> None:
+    for text in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.fullmatch(r"(tests|lae_fast|cli|csrc|benchmarks|docs)/[\w./-]+", text):
+            assert (ROOT / text).exists(), text
+
+
+# Figures
+
+
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "scripts"))
+
+
+def between(page: str, name: str) -> str:
+    return page.split(f"<!-- {name} -->\n")[1].split(f"<!-- end of {name} -->\n")[0]
+
+
+def test_figures_are_those_of_the_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts(monkeypatch)
+    import figures
+    import performance_tables
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    comparison = (DOCS / "comparison.md").read_text(encoding="utf-8")
+    assert between(readme, "speed").split("\n") == ["", *figures.speed(), ""]
+    assert between(readme, "likelihood").split("\n") == ["", *figures.likelihood(), ""]
+    assert between(comparison, "likelihood").split("\n") == ["", *figures.likelihood(), ""]
+    measured = json.loads((performance_tables.RESULTS / "epyc-2-cores.json").read_text())
+    page = (DOCS / "performance.md").read_text(encoding="utf-8")
+    shown = page.split(performance_tables.BEGIN)[1].split(performance_tables.END)[0]
+    assert shown == "\n" + "\n".join(performance_tables.tables(measured["groups"]))
+
+
+def test_the_page_of_results_is_that_of_its_files(tmp_path: Path) -> None:
+    from lae_fast.experiments.results import write_page
+
+    (tmp_path / "results").symlink_to(DOCS / "results")
+    (tmp_path / "sources.md").touch()
+    page = write_page(tmp_path).read_text(encoding="utf-8")
+    assert page == (DOCS / "results.md").read_text(encoding="utf-8")
