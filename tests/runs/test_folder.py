@@ -170,13 +170,13 @@ class TestWriterAndReader:
         assert runs.EventReader(tmp_path).poll() == []
         assert runs.summarise(tmp_path).status == "not a run"
 
-    def test_full_disk_is_one_line(self, tmp_path: Path) -> None:
+    def test_full_disk_is_one_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if not os.path.exists("/dev/full"):
             pytest.skip("no /dev/full here")
-        with runs.RunWriter(tmp_path) as log, open("/dev/full", "ab+", buffering=0) as full:
-            log._file = full
-            with pytest.raises(runs.RunError, match="No space left"):
-                log.append(progress(1))
+        full = open("/dev/full", "ab+", buffering=0)  # noqa: SIM115 - the writer closes it
+        monkeypatch.setattr("lae_fast.runs.log.open_own", lambda path: full)
+        with runs.RunWriter(tmp_path) as log, pytest.raises(runs.RunError, match="No space left"):
+            log.append(progress(1))
 
 
 class TestSummaries:

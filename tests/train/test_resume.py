@@ -360,15 +360,15 @@ class TestMachine:
     ) -> None:
         settings = config(tmp_path, images)
         list(train(dataclasses.replace(settings, name="whole")))
-        replace_file, written = checkpoint._write_beside, itertools.count()
+        fsync, written = os.fsync, itertools.count()
 
-        def full(path: Path, content: bytes) -> Path:
+        def full(file: int) -> None:
             if next(written) >= 9:
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            return replace_file(path, content)
+                no_space(file)
+            fsync(file)
 
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, "_write_beside", full)
+            patch.setattr(os, "fsync", full)
             with pytest.raises(OSError, match="No space left"):
                 list(train(settings))
         assert finish(settings, tmp_path / "run")[-1].status == "finished"
@@ -384,7 +384,7 @@ class TestMachine:
 
         def full(self: runs.RunWriter, event: Event) -> None:
             if next(calls) >= 5:
-                monkeypatch.setattr(checkpoint, "_write_beside", no_space)
+                monkeypatch.setattr(os, "fsync", no_space)
                 raise RunError("cannot write events.jsonl: No space left on device")
             append(self, event)
 
@@ -432,8 +432,8 @@ class TestMachine:
         assert files(tmp_path / "run") == files(tmp_path / "whole")
 
 
-def no_space(path: Path, content: bytes) -> Path:
-    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+def no_space(file: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
