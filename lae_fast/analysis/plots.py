@@ -85,17 +85,6 @@ def save_curves(
     _save(figure, path)
 
 
-def principal_plane(values: Floats) -> Floats:
-    """Points (n, d) in the plane (n, 2): as they are for d = 2, else by principal components."""
-    if values.shape[1] == 1:
-        return np.concatenate([values, np.zeros_like(values)], axis=1)
-    if values.shape[1] == 2:
-        return values
-    from sklearn.decomposition import PCA
-
-    return np.asarray(PCA(2).fit_transform(values), dtype=np.float64)
-
-
 def _figure(width: float, height: float, title: str = "") -> Any:
     from matplotlib.figure import Figure
 

@@ -18,7 +18,7 @@ from lae_fast.data.sets import (
     DEFLATE_LIMIT,
     ImageSet,
     Reader,
-    classify,
+    index_labels,
     no_labels,
     read_exactly,
     show,
@@ -177,7 +177,12 @@ def _to_bytes(images: Array, source: str) -> npt.NDArray[np.uint8]:
     for start in range(0, len(images), block):
         with np.errstate(over="ignore"):
             part = images[start : start + block].astype(np.float32)
-        if not ((part >= 0) & (part <= 1)).all():  # NaN too
+        if np.isnan(part).any():
+            raise DataError(
+                f"{source} holds NaN; replace it by numbers in [0, 1], such as with "
+                "numpy.nan_to_num"
+            )
+        if not ((part >= 0) & (part <= 1)).all():
             raise DataError(
                 f"{source} holds floats from {part.min()} to {part.max()}; scale them to [0, 1], "
                 "or save them as uint8"
@@ -194,7 +199,7 @@ def _to_labels(labels: Array, n: int, source: str) -> tuple[Tensor, tuple[str, .
     if labels.dtype.kind == "f":
         raise DataError(f"{source} has labels of type {labels.dtype}; save integers or text")
     try:
-        return classify(labels)
+        return index_labels(labels)
     except (ValueError, OverflowError) as error:  # text that is not Unicode
         raise DataError(
             f"{source} has unreadable labels ({one_line(error)}); save them again"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from lae_fast.data.sets import ImageSet, classify, no_labels, refuse_oversized, show
+from lae_fast.data.sets import ImageSet, index_labels, no_labels, refuse_oversized, show
 from lae_fast.errors import DataError, one_line, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -45,7 +45,7 @@ def read(root: Path) -> ImageSet:
     pixels = torch.from_numpy(images)
     if not classes:
         return ImageSet(pixels, no_labels(len(files)), ())
-    return ImageSet(pixels, *classify(np.array(classes)))
+    return ImageSet(pixels, *index_labels(np.array(classes)))
 
 
 def _find(root: Path) -> tuple[list[Path], list[str]]:

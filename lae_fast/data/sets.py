@@ -115,7 +115,7 @@ def fixed_split(n: int, fraction: float) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(kept.astype(np.int64)), torch.from_numpy(held_out.astype(np.int64))
 
 
-def classify(values: npt.NDArray[np.generic]) -> tuple[Tensor, tuple[str, ...]]:
+def index_labels(values: npt.NDArray[np.generic]) -> tuple[Tensor, tuple[str, ...]]:
     """Labels 0..k-1 (int64, (n,)) and their k names, in sorted order of the given values."""
     names, labels = np.unique(values, return_inverse=True)
     texts = (v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in names.tolist())

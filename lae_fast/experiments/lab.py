@@ -17,7 +17,7 @@ from lae_fast.config import TrainConfig
 from lae_fast.config.settings import from_dict, load_json
 from lae_fast.data import ImageSet, Splits
 from lae_fast.errors import CheckpointError, NotTrainedError
-from lae_fast.experiments.outcome import Outcome, Stat, Table, stat
+from lae_fast.experiments.outcome import Outcome, ResultTable, Stat, stat
 
 ELSEWHERE = ("run_root", "name", "device", "data_dir", "download", "checkpoint_interval")
 """Settings that do not change what is learned."""
@@ -131,7 +131,12 @@ class Lab:
         return self.out / "results" / name
 
     def outcome(
-        self, name: str, title: str, setting: str, tables: list[Table], pictures: dict[str, str]
+        self,
+        name: str,
+        title: str,
+        setting: str,
+        tables: list[ResultTable],
+        pictures: dict[str, str],
     ) -> Outcome:
         """The result of a study; ``pictures`` maps names for `picture` to captions."""
         shown = {f"results/{file}": caption for file, caption in pictures.items()}

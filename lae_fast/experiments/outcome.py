@@ -36,7 +36,7 @@ def stat(values: Iterable[float]) -> Stat:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """Rows of cells.
 
     Attributes:
@@ -72,7 +72,7 @@ class Outcome:
     name: str
     title: str
     setting: str
-    tables: list[Table] = field(default_factory=list)
+    tables: list[ResultTable] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)
     quick: bool = False
     seconds: float = 0.0
@@ -113,7 +113,7 @@ def filled(outcome: Outcome, earlier: Outcome) -> Outcome:
     )
 
 
-def _fill(table: Table, earlier: Table) -> Table:
+def _fill(table: ResultTable, earlier: ResultTable) -> ResultTable:
     """The table with the rows that were not run as they were, if its columns are the same."""
     if list(table.columns) != list(earlier.columns):
         return table
@@ -138,9 +138,9 @@ def load(path: Path) -> Outcome | None:
         return None
 
 
-def _table(values: dict[str, Any]) -> Table:
+def _table(values: dict[str, Any]) -> ResultTable:
     rows = [[Stat(**c) if isinstance(c, dict) else c for c in row] for row in values["rows"]]
-    return Table(values["title"], values["columns"], rows, values["note"])
+    return ResultTable(values["title"], values["columns"], rows, values["note"])
 
 
 def cell_text(cell: Cell, form: str) -> str:
@@ -155,7 +155,7 @@ def cell_text(cell: Cell, form: str) -> str:
     return text if cell.sd is None else f"{text} ± {format(cell.sd, form)}"
 
 
-def texts(table: Table) -> list[Sequence[str]]:
+def texts(table: ResultTable) -> list[Sequence[str]]:
     """Headings and rows of a table as text."""
     forms = list(table.columns.values())
     rows = [[cell_text(c, f) for c, f in zip(row, forms, strict=True)] for row in table.rows]

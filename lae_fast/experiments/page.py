@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lae_fast.experiments import STUDIES, find_study, outcome
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import Outcome, Table
+from lae_fast.experiments.outcome import Outcome, ResultTable
 
 PAGE = "results.md"
 CITED = re.compile(
@@ -111,7 +111,7 @@ def markdown(found: Outcome) -> list[str]:
     return lines
 
 
-def _table(table: Table) -> list[str]:
+def _table(table: ResultTable) -> list[str]:
     head, *rows = outcome.texts(table)
     rule = ["---", *["---:"] * (len(head) - 1)]
     lines = [[cell.replace("|", r"\|") for cell in cells] for cells in (head, rule, *rows)]

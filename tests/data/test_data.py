@@ -248,6 +248,9 @@ def test_unknown_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load("zzzzzz")
     with refused("check the path", "images.npy"):
         load("some/images.npy")
+    for path in ("./nosuchdir/", "./digits", "mnist/"):  # as like a name as they may be
+        with refused(f"there is no file or folder {path}; check the path"):
+            load(path)
     with refused("\\x00"):
         load("a\0b")
     with refused():
@@ -634,7 +637,7 @@ def test_npy_booleans(tmp_path: Path) -> None:
     [
         (np.full((4, 2, 2), 1.5), "[0, 1]"),
         (np.full((4, 2, 2), -0.1), "[0, 1]"),
-        (np.full((4, 2, 2), np.nan), "[0, 1]"),
+        (np.full((4, 2, 2), np.nan), "holds NaN; replace it"),
         (np.full((4, 2, 2), 1e300), "[0, 1]"),
         (np.zeros((4, 2, 2), np.int64), "uint8"),
         (np.zeros((4, 2, 2), complex), "complex128"),

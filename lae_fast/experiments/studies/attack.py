@@ -6,7 +6,7 @@ import torch
 
 from lae_fast.analysis.attack import CONVERGED, EPSILONS, PUBLISHED, Attack, AttackResult, attack
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table, stat
+from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable, stat
 from lae_fast.experiments.studies.generators import ROWS, over_seeds
 from lae_fast.experiments.studies.published import ATTACK
 from lae_fast.models.classifier import ConvClassifier
@@ -74,7 +74,7 @@ def _attack(lab: Lab, how: Attack, count: int) -> Found:
 
 def _table(
     title: str, form: str, found: Found, figure: int, *, printed: bool, note: str = ""
-) -> Table:
+) -> ResultTable:
     """``figure`` is 0 for accuracy, 1 for loss; ``printed`` puts those of Bisht 2023 beside."""
     columns = {"neighbours": "", "clean": form}
     for epsilon in EPSILONS:
@@ -89,4 +89,4 @@ def _table(
             row += [published[k - 1][figure] if published else None] if printed and k else []
             row += [stat(ours) if ours else NOT_RUN]
         rows.append(row)
-    return Table(title, columns, rows, note)
+    return ResultTable(title, columns, rows, note)

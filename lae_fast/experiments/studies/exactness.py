@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import Cell, Outcome, Table, stat
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, stat
 from lae_fast.experiments.studies.targets import (
     Target,
     conjugate,
@@ -68,7 +68,7 @@ def run(lab: Lab) -> Outcome:
             ]
             rows.append([name, *cells])
         note = NOTE if make is neural else ""
-        tables.append(Table(f"Target: {make().name}", COLUMNS, rows, note))
+        tables.append(ResultTable(f"Target: {make().name}", COLUMNS, rows, note))
     setting = (
         f"8 data points, 2 latents, {CHAINS} chains of {draws} draws after as many of warm-up."
     )

@@ -6,7 +6,7 @@ from lae_fast import runs
 from lae_fast.analysis.evaluate import evaluate_run
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
+from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable
 from lae_fast.experiments.studies.models import acceptance, further_models, report_models
 
 COLUMNS = {
@@ -52,7 +52,7 @@ def run(lab: Lab) -> Outcome:
         f"{images} held-out images, {samples} importance samples per image, {annealed} images "
         "annealed."
     )
-    table = Table("Held-out -log p(x), nats per image", COLUMNS, rows, NOTE)
+    table = ResultTable("Held-out -log p(x), nats per image", COLUMNS, rows, NOTE)
     return lab.outcome("likelihood", "Likelihood on equal terms", setting, [table], {})
 
 

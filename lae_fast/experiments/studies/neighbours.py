@@ -11,7 +11,7 @@ import itertools
 from lae_fast.analysis import plots
 from lae_fast.analysis.classify import Recipe
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Stat, Table, stat
+from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable, Stat, stat
 from lae_fast.experiments.studies.generators import ROWS, classifier_of, over_seeds, recipe
 from lae_fast.experiments.studies.models import report_models
 from lae_fast.experiments.studies.published import NEIGHBOURS
@@ -61,7 +61,7 @@ def run(lab: Lab) -> Outcome:
     )
 
 
-def _table(lab: Lab) -> Table:
+def _table(lab: Lab) -> ResultTable:
     rows: list[list[Cell]] = []
     for name in ROWS:
         accuracy, loss = NEIGHBOURS.get(name, (None, None))
@@ -73,10 +73,10 @@ def _table(lab: Lab) -> Table:
             rows.append([name, accuracy, NOT_RUN, loss, None])
     note = NOTE + lab.finding(FOUND)
     title = "Table 7 of Bisht 2023: held-out accuracy, and loss in nats per image"
-    return Table(title, COLUMNS, rows, note)
+    return ResultTable(title, COLUMNS, rows, note)
 
 
-def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[Table, Curves]:
+def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[ResultTable, Curves]:
     """More epochs of fewer labels."""
     labels = sum(1 for _ in lab.splits().train.class_names)
     recipes = {
@@ -94,7 +94,7 @@ def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[Table, Curves]:
     return _sweep(lab, title, "labels per class", recipes, "accuracy", note, repeats)
 
 
-def _imbalance(lab: Lab, ratios: tuple[float, ...]) -> tuple[Table, Curves]:
+def _imbalance(lab: Lab, ratios: tuple[float, ...]) -> tuple[ResultTable, Curves]:
     recipes = {
         ratio: dataclasses.replace(recipe(lab, 0, 0), imbalance=ratio, epochs=6 if lab.quick else 2)
         for ratio in ratios
@@ -116,7 +116,7 @@ def _sweep(
     figure: str,
     note: str,
     repeats: int = 1,
-) -> tuple[Table, Curves]:
+) -> tuple[ResultTable, Curves]:
     chosen = {name: row for name, row in ROWS.items() if "z=8" in row[0]}
     cells: dict[str, list[Cell]] = {name: [] for name in chosen}
     for name, (kind, neighbours) in chosen.items():
@@ -139,4 +139,4 @@ def _sweep(
         if len(stats) == len(recipes):
             spread = [cell.sd or 0.0 for cell in stats]
             curves[name] = (list(recipes), [cell.mean for cell in stats], spread)
-    return Table(title, columns, rows, note), curves
+    return ResultTable(title, columns, rows, note), curves

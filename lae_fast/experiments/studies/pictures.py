@@ -9,7 +9,7 @@ import torch
 from lae_fast.analysis import explore, plots
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import Cell, Outcome, Table
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable
 from lae_fast.experiments.studies.models import report_models, sound_lae
 
 CORNERS = ("-1,1", "1,1", "-1,-1", "1,-1")
@@ -54,7 +54,7 @@ def _models(lab: Lab) -> dict[str, SavedRun]:
     return {name: run for name, run in found.items() if run is not None}
 
 
-def _spread(lab: Lab, models: dict[str, SavedRun]) -> Table:
+def _spread(lab: Lab, models: dict[str, SavedRun]) -> ResultTable:
     images = lab.held_out()
     rows: list[list[Cell]] = []
     for name, run in models.items():
@@ -65,7 +65,7 @@ def _spread(lab: Lab, models: dict[str, SavedRun]) -> Table:
         "The prior has mean 0 and standard deviation 1. Decoding N(0, I) means something only for "
         "latents that match it."
     )
-    return Table("Where the latents lie", columns, rows, note)
+    return ResultTable("Where the latents lie", columns, rows, note)
 
 
 def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lae_fast.analysis.probe import train_probe
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
+from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable
 from lae_fast.experiments.studies.models import further_models, report_models
 from lae_fast.experiments.studies.published import PROBE
 
@@ -60,7 +60,7 @@ def run(lab: Lab) -> Outcome:
             found["train_accuracy"], training_loss, found["train_loss"], found["converged"],
         ])  # fmt: skip
     note = NOTE + lab.finding(FOUND)
-    table = Table(
+    table = ResultTable(
         "Tables 4 to 6 of Bisht 2023: probe of frozen latents; loss in nats per image",
         COLUMNS,
         rows,

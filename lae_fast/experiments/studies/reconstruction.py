@@ -9,7 +9,7 @@ from lae_fast.analysis import explore
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table
+from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable
 from lae_fast.experiments.studies.models import acceptance, further_models, report_models
 from lae_fast.experiments.studies.published import RECONSTRUCTION
 from lae_fast.train.watching.validate import validate
@@ -52,7 +52,7 @@ def run(lab: Lab) -> Outcome:
         _row(lab, name, settings, images)
         for name, settings in (report_models(lab) | further_models(lab)).items()
     ]
-    table = Table(
+    table = ResultTable(
         "Tables 1 to 3 of Bisht 2023: nats per image; MSE per pixel", COLUMNS, rows,
         NOTE + lab.finding(BRIEF),
     )  # fmt: skip

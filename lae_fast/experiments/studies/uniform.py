@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lae_fast.analysis import plots
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import Cell, Outcome, Table, stat
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, stat
 from lae_fast.experiments.studies.square import SquareVAE, train_square
 from lae_fast.ops.devices import device_of, normal
 
@@ -60,7 +60,7 @@ def run(lab: Lab) -> Outcome:
             pictures[file] = f"{what} of the square with {latents} latent(s), coloured by quadrant."
     setting = "Two hidden layers of 30 ReLU each way; fresh uniform points on the unit square; "
     setting += f"{ITERATIONS[lab.quick]} batches of 256."
-    table = Table(
+    table = ResultTable(
         "Normality, reconstruction, and the way back", COLUMNS, rows, NOTE + lab.finding(FOUND)
     )
     return lab.outcome(

@@ -11,7 +11,7 @@ from lae_fast.analysis.anomaly import Detection, detect, rotated
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet, load_test
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, Table, stat
+from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable, stat
 from lae_fast.experiments.studies.generators import over_seeds
 from lae_fast.experiments.studies.models import SHORT, sound_lae
 from lae_fast.experiments.studies.pictures import draw_latents
@@ -76,7 +76,7 @@ def _settings(lab: Lab) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _errors(lab: Lab, found: list[SavedRun]) -> Table:
+def _errors(lab: Lab, found: list[SavedRun]) -> ResultTable:
     images = lab.held_out()
     rows: list[list[Cell]] = []
     for noise in (0.0, *NOISES):
@@ -90,10 +90,10 @@ def _errors(lab: Lab, found: list[SavedRun]) -> Table:
         "input": "", "MSE, De León Martínez 2024": ".5f", "MSE from the mean": ".5f",
         "MSE from a draw": ".5f",
     }  # fmt: skip
-    return Table("Reconstruction error per pixel", columns, rows, ERROR_NOTE)
+    return ResultTable("Reconstruction error per pixel", columns, rows, ERROR_NOTE)
 
 
-def _anomalies(lab: Lab, found: list[SavedRun]) -> Table:
+def _anomalies(lab: Lab, found: list[SavedRun]) -> ResultTable:
     rows: list[list[Cell]] = []
     for score, count in (("mse", 4000), ("elbo", 4000), ("likelihood", 400)):
         results = [_detect(lab, run, score, count) for run in found]
@@ -109,7 +109,7 @@ def _anomalies(lab: Lab, found: list[SavedRun]) -> Table:
         "score": "", "kept, De León Martínez 2024": ".1%", "kept": ".1%", "found": ".1%",
         "AUROC": ".4f",
     }  # fmt: skip
-    return Table("Anomaly detection", columns, rows, ANOMALY_NOTE)
+    return ResultTable("Anomaly detection", columns, rows, ANOMALY_NOTE)
 
 
 def _detect(lab: Lab, run: SavedRun, score: str, count: int) -> Detection:
@@ -149,7 +149,7 @@ def _first(images: ImageSet, label: int) -> int:
     return int((images.labels == label).nonzero()[0])
 
 
-def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
+def _conditional(lab: Lab) -> tuple[ResultTable, dict[str, str]]:
     """Train the conditional models, and say how often a sample is recognised as its class."""
     judges = over_seeds(lab, "none", lambda model, _: model)
     form: dict[str, Any] = {"latent_dim": 8, "conditional": True}
@@ -178,7 +178,7 @@ def _conditional(lab: Lab) -> tuple[Table, dict[str, str]]:
         note += f" Of held-out images it is {share:.1%}."
     note += lab.finding(SMALL_BATCHES)
     columns = {"model": "", "recognised": ".1%"}
-    return Table("Class-conditional generation", columns, rows, note), pictures
+    return ResultTable("Class-conditional generation", columns, rows, note), pictures
 
 
 def _samples(lab: Lab, run: SavedRun, count: int) -> list[plots.Row]:
