@@ -19,8 +19,8 @@ from lae_fast.experiments.lab import Lab, NotTrainedError
 from lae_fast.experiments.outcome import (
     Cell,
     Outcome,
+    ResultTable,
     Stat,
-    Table,
     cell_text,
     filled,
     load,
@@ -54,7 +54,9 @@ class TestOutcome:
         assert texts == ["-", "not run", "0.50", "3.00", "0.50", "0.50 ± 0.25"]
 
     def test_it_comes_back(self, tmp_path: Path) -> None:
-        table = Table("t", {"a": "", "b": ".1f"}, [["x", Stat(1.0, None, 1)], ["y", None]], "note")
+        table = ResultTable(
+            "t", {"a": "", "b": ".1f"}, [["x", Stat(1.0, None, 1)], ["y", None]], "note"
+        )
         found = Outcome("probe", "T", "s", [table], {"p.png": "c"}, True, 1.5, False)
         assert load(tmp_path / "none.json") is None
         save(found, tmp_path / "o.json")
@@ -63,8 +65,8 @@ class TestOutcome:
         assert load(tmp_path / "o.json") is None
 
     def test_figures_stay_when_their_run_folders_are_gone(self) -> None:
-        def table(*rows: list[Cell]) -> Table:
-            return Table("t", {"a": "", "published": ".1f", "ours": ".1f"}, list(rows))
+        def table(*rows: list[Cell]) -> ResultTable:
+            return ResultTable("t", {"a": "", "published": ".1f", "ours": ".1f"}, list(rows))
 
         before = Outcome("probe", "", "", [table(["x", 9.0, 1.0], ["y", 8.0, 2.0])], {"p.png": "c"})
         rows: list[list[Cell]] = [["x", 9.0, 3.0], ["y", 8.0, "not run"], ["z", None, "not run"]]
@@ -81,7 +83,7 @@ class TestOutcome:
         assert (found.partial, found.complete) == (["vae z=2 (epoch 4)"], False)
 
     def test_markdown(self) -> None:
-        table = Table("Title", {"a": "", "|b|": ".1f"}, [["x", 1.0]], "Note.")
+        table = ResultTable("Title", {"a": "", "|b|": ".1f"}, [["x", 1.0]], "Note.")
         lines = results.markdown(Outcome("probe", "T", "s", [table], {"p.png": "c"}, quick=True))
         assert r"| a | \|b\| |" in lines
         assert "| --- | ---: |" in lines
@@ -90,7 +92,7 @@ class TestOutcome:
         assert any("lae experiment probe --quick" in line for line in lines)
 
     def test_other_columns_do_not_fill_a_table(self) -> None:
-        earlier = Table("t", {"a": "", "b": "", "c": ".1f"}, [["x", 1.0, 2.0]])
+        earlier = ResultTable("t", {"a": "", "b": "", "c": ".1f"}, [["x", 1.0, 2.0]])
         now = replace(
             earlier, columns={"a": "", "b": "", "d": ".1f"}, rows=[["x", "not run", None]]
         )
