@@ -14,7 +14,7 @@ import torch
 from helpers.command_line import run as run_cli
 from lae_fast import runs
 from lae_fast.config import ConfigError
-from lae_fast.experiments import STUDIES, find_study, lab, results
+from lae_fast.experiments import STUDIES, find_study, lab, page
 from lae_fast.experiments.lab import Lab, NotTrainedError
 from lae_fast.experiments.outcome import (
     Cell,
@@ -84,7 +84,7 @@ class TestOutcome:
 
     def test_markdown(self) -> None:
         table = ResultTable("Title", {"a": "", "|b|": ".1f"}, [["x", 1.0]], "Note.")
-        lines = results.markdown(Outcome("probe", "T", "s", [table], {"p.png": "c"}, quick=True))
+        lines = page.markdown(Outcome("probe", "T", "s", [table], {"p.png": "c"}, quick=True))
         assert r"| a | \|b\| |" in lines
         assert "| --- | ---: |" in lines
         assert "| x | 1.0 |" in lines
@@ -110,10 +110,10 @@ class TestOutcome:
             return lab.outcome("uniform", "U", "s", [], {})
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(results, "find_study", lambda name: study)
+            patch.setattr(page, "find_study", lambda name: study)
             for seeds in (1, 1, 3, 2):
                 make = partial(Lab, True, tmp_path, "data", tmp_path, seed_count=seeds)
-                results.reproduce(make, ["uniform"])
+                page.reproduce(make, ["uniform"])
         assert asked == [1, 3]
 
 
@@ -290,8 +290,8 @@ class TestCommands:
         code, out, err = run_cli(capsys, "experiment", "uniform", *place)
         assert code == 0
         assert "Gaussian" in out
-        page = (tmp_path / "out" / "results.md").read_text()
-        assert "results/uniform-latents-2.png" in page
+        text = (tmp_path / "out" / "results.md").read_text()
+        assert "results/uniform-latents-2.png" in text
         assert (tmp_path / "out" / "results" / "uniform-latents-2.png").stat().st_size > 1000
         code, out, err = run_cli(capsys, "reproduce", "--only", "uniform", *place, "--json")
         assert code == 0
