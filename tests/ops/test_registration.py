@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import runpy
 import subprocess
 import sys
-import warnings
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import lae_fast
+from helpers.command_line import ROOT
 from helpers.ops_cases import DTYPES, Case, make_case
 from lae_fast.ops import chains, chains_ref
 
@@ -153,23 +155,68 @@ def test_cuda_kernels_load_where_they_were_built() -> None:
             assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lae_fast::{op}", "CUDA")
 
 
-def test_without_cuda_kernels_the_reference_runs_and_one_warning_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(chains, "_CUDA_LIBRARY", None)
-    monkeypatch.setattr(chains, "_NO_CUDA_KERNELS", "lae_fast was built without CUDA kernels")
-    chains._ask_driver.cache_clear()
-    chains._warn_once.cache_clear()
-    on_gpu: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0))
-    with pytest.warns(UserWarning, match="built without CUDA kernels; CUDA tensors run"):
-        assert chains.needs_reference(on_gpu)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert chains.needs_reference(on_gpu)
-        assert not chains.needs_reference(torch.zeros(2))
-    chains._ask_driver.cache_clear()
-    chains._warn_once.cache_clear()
+BUILT = """
+import ctypes, json, sys, warnings
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from lae_fast import _C
 
+# What PyTorch and the extension were built with is asked once, when the operators are imported.
+facts = json.loads(sys.argv[1])
+torch.version.cuda, info = "13.0", _C.build_info()
+_C.build_info = lambda: info | facts
+_C.__file__ = str(Path("_C.so").absolute())
+Path("_C_cuda.so").touch()
+
+
+class Image:
+    # Answers as a driver does: GPU 0 runs machine code, 1 compiles PTX, 2 can run nothing.
+
+    def __call__(self, device, machine, ptx):
+        machine._obj.value, ptx._obj.value = ((86, 86), (130, 120), (0, 0))[device]
+        return b"no kernel image is available for execution on the device" if device == 2 else None
+
+
+ctypes.CDLL = lambda path: SimpleNamespace(lae_cuda_image=Image())
+torch.ops.load_library = lambda path: None
+from lae_fast.ops import chains
+
+
+def asked(device):
+    # Whether tensors of a GPU take the reference, asked twice, and every warning.
+    tensor = SimpleNamespace(is_cuda=True, device=torch.device("cuda", device))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        answers = [chains.needs_reference(tensor) for _ in range(2)]
+    return answers, [str(warning.message) for warning in said]
+
+"""
+
+
+def with_another_build(folder: Path, code: str, **facts: Any) -> Any:
+    """What ``code`` leaves in ``found``, in a process whose extension was built with ``facts``."""
+    code += "\nprint(json.dumps(found))"
+    words = [sys.executable, "-c", BUILT + code, json.dumps(facts)]
+    environ = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(
+        words, cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_without_cuda_kernels_one_warning_says_that_the_reference_runs(tmp_path: Path) -> None:
+    code = "found = [asked(0), asked(1), chains.needs_reference(torch.zeros(2))]"
+    found = with_another_build(tmp_path, code, cuda=None)
+    first, second, cpu = found
+    assert first[0] == second[0] == [True, True]
+    assert not cpu
+    (said,) = first[1] + second[1]
+    assert "built without CUDA kernels; CUDA tensors run" in said
+
+
+def test_where_the_kernels_cannot_run_the_reference_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chains, "needs_reference", lambda phi: True)
     case = make_case((3, 4), torch.float32)
     plain = case.clone()
@@ -182,46 +229,26 @@ def test_without_cuda_kernels_the_reference_runs_and_one_warning_says_so(
         chains.propose(case.phi, case.grad, case.rng, -1.0)
 
 
-class Driver:
-    """Answers as a driver does: GPU 0 runs machine code, 1 compiles PTX, 2 can run nothing."""
-
-    def lae_cuda_image(self, device: int, machine: Any, ptx: Any) -> bytes | None:
-        machine._obj.value, ptx._obj.value = ((86, 86), (130, 120), (0, 0))[device]
-        return b"no kernel image is available for execution on the device" if device == 2 else None
-
-
-def test_a_gpu_that_no_image_fits_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "_CUDA_LIBRARY", Driver())
-    monkeypatch.setattr(chains, "_NO_CUDA_KERNELS", "")
-    chains._ask_driver.cache_clear()
-    chains._warn_once.cache_clear()
-    assert chains.cuda_image(0) == ("8.6", "8.6")
-    assert chains.cuda_image(1) == ("13.0", "12.0")
-    assert [chains.has_cuda_kernels(device) for device in (None, 0, 1, 2)] == [
-        True,
-        True,
-        True,
-        False,
-    ]
-    on_gpu: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 2))
-    with pytest.warns(UserWarning, match=r"which GPU 2 cannot run \(no kernel image"):
-        assert chains.needs_reference(on_gpu)
-    chains._ask_driver.cache_clear()
-    chains._warn_once.cache_clear()
-
-
-def test_the_driver_is_asked_while_compiling_and_not_traced(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(chains, "_CUDA_LIBRARY", Driver())
-    chains._ask_driver.cache_clear()
-
-    def doubled(x: torch.Tensor) -> torch.Tensor:
-        return x + x if not chains._obstacle(0) else x
-
-    compiled = torch.compile(doubled, fullgraph=True, backend="eager")
-    assert torch.equal(compiled(torch.ones(3)), torch.full((3,), 2.0))
-    chains._ask_driver.cache_clear()
+def test_a_gpu_that_no_image_fits_runs_the_reference(tmp_path: Path) -> None:
+    """And the driver, whose answer is a constant, is not traced by the compiler."""
+    code = """
+compiled = torch.compile(
+    lambda x: x + x if chains.has_cuda_kernels(0) else x, fullgraph=True, backend="eager"
+)
+found = {
+    "images": [chains.cuda_image(device) for device in (0, 1)],
+    "kernels": [chains.has_cuda_kernels(device) for device in (None, 0, 1, 2)],
+    "asked": [asked(device) for device in (0, 2)],
+    "compiled": compiled(torch.ones(3)).tolist(),
+}
+"""
+    found = with_another_build(tmp_path, code, cuda="13.0", cuda_architectures=["8.6", "12.0+PTX"])
+    assert found["images"] == [["8.6", "8.6"], ["13.0", "12.0"]]
+    assert found["kernels"] == [True, True, True, False]
+    (good, nothing), (bad, (said,)) = found["asked"]
+    assert (good, nothing, bad) == ([False, False], [], [True, True])
+    assert "which GPU 2 cannot run (no kernel image" in said
+    assert found["compiled"] == [2.0, 2.0, 2.0]
 
 
 def test_importing_the_operators_leaves_the_compiler_out() -> None:
