@@ -57,7 +57,7 @@ def of(results: dict, dtype: torch.dtype, rank: int, job: str) -> dict[str, Tens
     }
 
 
-KINDS = ["image", "whitened", "plain", "vae", "hoffman", "frozen"]
+KINDS = ["image", "gaussian", "whitened", "plain", "vae", "hoffman", "frozen"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,6 +28,7 @@ CHANGEABLE = frozenset(
 )
 """Settings that may differ when a run is resumed."""
 ENCODER_GRADIENTS = ("chain", "start")
+STARTS = ("point", "gaussian")
 SCHEDULES = ("constant", "cosine")
 ON_DIVERGENCE = ("stop", "restart")
 AUTO = "auto"
@@ -182,6 +183,18 @@ class TrainConfig:
         "Whitening adds this share of the Gram matrix's mean diagonal to the diagonal.",
         POSITIVE,
     )
+    start: str = setting(
+        "point",
+        "Start each image's chain at phi g(x), as published (point), or at a draw from "
+        "N(phi g(x), sigma(x)^2), whose sigma the encoder learns (gaussian; use --damping 10).",
+        choices=STARTS,
+    )
+    kl_warmup: int = setting(
+        0,
+        "Raise the weight of the encoder's KL term from 0 to 1 over this many iterations (models "
+        "with a KL term: vae, hoffman, and lae with --start gaussian).",
+        NOT_NEGATIVE,
+    )
     encoder_gradient: str = setting(
         "chain",
         "Differentiate the encoder body at the states that the chain passes through, as published "
@@ -251,6 +264,13 @@ class TrainConfig:
             check(spec.name, getattr(self, spec.name), label=spec.name)
         if self.accept == "image" and not self.whiten:
             raise ConfigError("accept = image runs in whitened coordinates; drop --no-whiten")
+        if self.start == "gaussian" and self.model == "lae" and not self.per_image:
+            raise ConfigError("start = gaussian needs accept = image; drop --no-whiten or --accept")
+        if self.start == "gaussian" and self.encoder_gradient == "start":
+            raise ConfigError(
+                "start = gaussian trains the encoder by its evidence lower bound; "
+                "drop --encoder-gradient"
+            )
         if self.encoder_gradient == "start" and not self.per_image:
             raise ConfigError(
                 "encoder-gradient = start needs accept = image; drop --no-whiten or --accept"

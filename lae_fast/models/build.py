@@ -37,7 +37,14 @@ def build_model(config: TrainConfig, image_shape: Shape, classes: int = 0) -> Mo
         decoder = _decoder(config, image_shape, classes)
         if is_vae:
             return VAE(encoder, decoder, likelihood, config.latent_dim)
-        return LAE(encoder, decoder, likelihood, config.hidden, config.latent_dim)
+        return LAE(
+            encoder,
+            decoder,
+            likelihood,
+            config.hidden,
+            config.latent_dim,
+            gaussian_start=config.start == "gaussian",
+        )
 
 
 def check_networks(config: TrainConfig, image_shape: Shape, classes: int) -> None:

@@ -18,8 +18,9 @@ EVALUATION_STD = 0.05
 class LAE(Autoencoder):
     """Latents are ``z = phi g(x; psi)``; the decoder ``theta`` gives ``p(x | z)``.
 
-    In evaluation q(z | x) is N(phi g(x), 0.05^2). ``phi`` is a buffer: it is
-    saved and moved to devices with the model, and no optimiser touches it.
+    In evaluation q(z | x) is N(phi g(x), 0.05^2), or with a Gaussian start the law of that start.
+    ``phi`` is a buffer: it is saved and moved to devices with the model, and no optimiser touches
+    it.
 
     Args:
         encoder: maps ``(n, d_x)`` to features ``(n, d_h)``; its weights are psi.
@@ -27,6 +28,8 @@ class LAE(Autoencoder):
         likelihood: p(x | decoder output).
         feature_dim: d_h.
         latent_dim: d_z.
+        gaussian_start: whether the model has a law ``q(z | x) = N(phi g(x), sigma(x)^2)`` of the
+            chain's start, with ``sigma(x) = exp(omega g(x) + b)``; omega and b are `spread`.
     """
 
     phi: Tensor
@@ -38,25 +41,44 @@ class LAE(Autoencoder):
         likelihood: Likelihood,
         feature_dim: int,
         latent_dim: int,
+        *,
+        gaussian_start: bool = False,
     ) -> None:
         super().__init__(encoder, decoder, likelihood, latent_dim)
         phi = torch.empty(latent_dim, feature_dim)
         self.register_buffer("phi", nn.init.orthogonal_(phi))
+        self.spread = nn.Linear(feature_dim, latent_dim) if gaussian_start else None
 
     @property
     def own_entropy(self) -> float:
-        """Entropy of q(z | x), nats, less the constant that the prior's normalisation cancels."""
+        """What `terms` leaves out of the negative ELBO, nats per image.
+
+        Nothing with a Gaussian start. Without, the entropy of q(z | x), less the constant that the
+        prior's normalisation cancels.
+        """
+        if self.spread is not None:
+            return 0.0
         return self.latent_dim * (0.5 + math.log(EVALUATION_STD))
 
     def law(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``phi g(x)``, and 0.05 everywhere."""
-        mean = self.encoder(x) @ self.phi.T
-        return mean, torch.full_like(mean, EVALUATION_STD)
+        """``phi g(x)``, and ``sigma(x)`` or, without a Gaussian start, 0.05 everywhere."""
+        features: Tensor = self.encoder(x)
+        mean = features @ self.phi.T
+        if self.spread is None:
+            return mean, torch.full_like(mean, EVALUATION_STD)
+        return mean, torch.exp(self.spread(features))
 
     def terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """-log p(x | z) and ``||z||^2 / 2`` at ``z = phi g(x) + 0.05 noise``, each ``(n,)``."""
-        z = self.draw(x, noise)
-        return self.nll(x, z), 0.5 * z.square().sum(1)
+        """-log p(x | z) at a draw from q(z | x), and the prior's term, each ``(n,)``.
+
+        That term is KL(q || N(0, I)) with a Gaussian start, and ``||z||^2 / 2`` without.
+        """
+        mean, std = self.law(x)
+        z = mean + std * noise
+        if self.spread is None:
+            return self.nll(x, z), 0.5 * z.square().sum(1)
+        kl = 0.5 * (mean.square() + std.square() - 1) - torch.log(std)
+        return self.nll(x, z), kl.sum(1)
 
 
 def mlp_lae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> LAE:

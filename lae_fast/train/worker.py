@@ -78,6 +78,7 @@ class Worker:
             seed = (self.config.seed * 2**32 + place.iteration) % 2**63
             x = data.binarize(x, seed, first=share.start, images=len(whole))
         self._set_learning_rate(self._learning_rate(place.iteration))
+        self.trainer.kl_weight = self._kl_weight(place.iteration)
         return self.trainer.iteration(x, len(whole), self.train_set.labels[index])
 
     def _set_learning_rate(self, rate: float) -> None:
@@ -93,6 +94,10 @@ class Worker:
             return config.learning_rate
         done = min(iteration / (config.epochs * self.per_epoch), 1.0)
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _kl_weight(self, iteration: int) -> float:
+        warmup = self.config.kl_warmup
+        return min(1.0, iteration / warmup) if warmup else 1.0
 
     def receive(self) -> None:
         """Copy rank 0's weights, moments and generators to this rank; rank 0 sends them."""

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lae_fast.models import VAE
-from lae_fast.models.lae import LAE, mlp_lae
+from lae_fast.models.lae import LAE
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.mlp import MLP
 from lae_fast.ranks import PATIENCE, Ranks
@@ -34,9 +34,17 @@ def _images(n: int, dtype: torch.dtype, seed: int) -> Tensor:
     return torch.randint(0, 2, (n, PIXELS), generator=generator).to(dtype)
 
 
-def _lae(dtype: torch.dtype) -> LAE:
+def _lae(dtype: torch.dtype, *, gaussian_start: bool = False) -> LAE:
     torch.manual_seed(1)
-    return mlp_lae(PIXELS, LATENTS, HIDDEN, make_likelihood("bernoulli", None)).to(dtype)
+    encoder, decoder = MLP(PIXELS, HIDDEN, None), MLP(LATENTS, HIDDEN, PIXELS)
+    return LAE(
+        encoder,
+        decoder,
+        make_likelihood("bernoulli", None),
+        HIDDEN,
+        LATENTS,
+        gaussian_start=gaussian_start,
+    ).to(dtype)
 
 
 def _vae(dtype: torch.dtype) -> VAE:
@@ -46,12 +54,13 @@ def _vae(dtype: torch.dtype) -> VAE:
 
 
 def _trainer(kind: str, dtype: torch.dtype, ranks: Ranks):  # type: ignore[no-untyped-def]
-    model = _vae(dtype) if kind in ("vae", "hoffman") else _lae(dtype)
+    is_vae = kind in ("vae", "hoffman")
+    model = _vae(dtype) if is_vae else _lae(dtype, gaussian_start=kind == "gaussian")
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     rng = ald.make_rng(3)
     settings = {"ranks": ranks}
     match kind:
-        case "image":
+        case "image" | "gaussian":
             return LAETrainer(model, optimizer, rng, STEPS, 0.05, 0.1, **settings)
         case "whitened":
             return LAETrainer(model, optimizer, rng, STEPS, 0.02, 0.1, accept="batch", **settings)
@@ -111,7 +120,7 @@ def fails_on_one(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
 
 JOBS: dict[str, Callable[[torch.dtype, Ranks], dict[str, Tensor]]] = {
     kind: lambda dtype, ranks, kind=kind: train(kind, dtype, ranks)  # type: ignore[misc]
-    for kind in ("image", "whitened", "plain", "vae", "hoffman", "frozen")
+    for kind in ("image", "gaussian", "whitened", "plain", "vae", "hoffman", "frozen")
 } | {"decisions": decisions, "fails_on_one": fails_on_one}
 
 

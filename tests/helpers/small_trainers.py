@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lae_fast.models.lae import LAE, mlp_lae
+from lae_fast.models.lae import LAE
 from lae_fast.models.likelihoods import make_likelihood
+from lae_fast.models.mlp import MLP
 from lae_fast.models.vae import VAE, mlp_vae
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner
@@ -22,7 +23,7 @@ CASES = [
     ("gaussian", 0.5, 0.05),
     ("discretized-logistic", None, 0.002),
 ]
-KINDS = ["image", "whitened", "plain", "vae", "hoffman", "frozen"]
+KINDS = ["image", "gaussian", "whitened", "plain", "vae", "hoffman", "frozen"]
 
 
 class Frozen(torch.optim.SGD):
@@ -32,9 +33,22 @@ class Frozen(torch.optim.SGD):
         super().__init__(model.parameters(), lr=0.0)
 
 
-def small_model(likelihood: str, dtype: torch.dtype, scale: float | None = None) -> LAE:
+def small_model(
+    likelihood: str,
+    dtype: torch.dtype,
+    scale: float | None = None,
+    *,
+    gaussian_start: bool = False,
+) -> LAE:
     torch.manual_seed(1)
-    model = mlp_lae(20, 3, 16, make_likelihood(likelihood, scale)).to(dtype)
+    model = LAE(
+        MLP(20, 16, None),
+        MLP(3, 16, 20),
+        make_likelihood(likelihood, scale),
+        feature_dim=16,
+        latent_dim=3,
+        gaussian_start=gaussian_start,
+    ).to(dtype)
     for p in model.parameters():
         p.data += 0.1 * torch.randn_like(p)
     return model
@@ -71,10 +85,10 @@ def other_trainer(
     model: nn.Module = (
         small_vae(likelihood, explicit=True, dtype=dtype)
         if is_vae
-        else small_model(likelihood, dtype)
+        else small_model(likelihood, dtype, gaussian_start=kind == "gaussian")
     )
     model.to(device)
-    if kind == "image":
+    if kind in ("image", "gaussian"):
         return trainer_of(model, device)
     cuda, rng = device == "cuda", ald.make_rng(3, device)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=cuda)

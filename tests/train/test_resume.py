@@ -71,7 +71,7 @@ def every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lae_fast.train.watching.chain_check.DRAWS", 4)
 
 
-@pytest.mark.parametrize("model", ["lae", "lae-batch", "vae", "frozen", "hoffman"])
+@pytest.mark.parametrize("model", ["lae", "lae-batch", "lae-gaussian", "vae", "frozen", "hoffman"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_killed_at_any_moment_and_resumed(
     tmp_path: Path, images: str, model: str, threads: int
@@ -81,8 +81,9 @@ def test_killed_at_any_moment_and_resumed(
         pytest.skip("one threaded model of each kind is enough")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    accept = "batch" if model == "lae-batch" else "auto"
-    settings = config(tmp_path, images, model=model.removesuffix("-batch"), accept=accept)
+    kind, _, variant = model.partition("-")
+    variants = {"batch": {"accept": "batch"}, "gaussian": {"start": "gaussian", "kl_warmup": 7}}
+    settings = config(tmp_path, images, model=kind, **variants.get(variant, {}))
     try:
         moments: list[Path] = []
         for event in train(settings):

@@ -46,6 +46,7 @@ class Trainer(Protocol):
     """Trains one iteration at a time; ``step_size`` may be changed between iterations."""
 
     step_size: float
+    kl_weight: float | Tensor
     optimizer: torch.optim.Optimizer
 
     @property
@@ -84,7 +85,11 @@ class Learner(ABC, Generic[M]):
     Attributes:
         step_sizes: eta on the device, where a captured iteration must find it; it then replaces
             ``step_size``.
+        kl_weight: of the encoder's KL term, in [0, 1]; a float, or a 0-d tensor on the device,
+            where a captured iteration must find it.
     """
+
+    kl_weight: float | Tensor = 1.0
 
     def __init__(
         self,

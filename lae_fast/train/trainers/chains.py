@@ -6,6 +6,7 @@ One algorithm (T steps of `lae_fast.sampling.ald`), and what differs with who de
   rejects as a whole. Phi is the one row of the chain.
 - `PhiByImage`: the chain runs on the latents, one row per image, and each image decides for itself.
   Phi takes over the displacement through a ridge map.
+- `PhiFromDraw`: the same, from a start that is drawn from a Gaussian.
 - `Images`: one row per image, and no phi (Hoffman 2017).
 
 With K = h h^T the Gram matrix of a batch's features, the move of phi that takes the latents from
@@ -23,11 +24,13 @@ one. What the damping leaves out, ``z - phi h``, lives as long as the batch. See
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lae_fast.models.mlp import grad_of
 from lae_fast.ranks import Ranks
 from lae_fast.sampling import ald
 from lae_fast.sampling.whitening import Coordinates, RidgeMap
+from lae_fast.train.trainers.gaussian import GaussianDraw
 from lae_fast.train.trainers.passes import Evaluation, Evaluator
 from lae_fast.train.trainers.states import TOGETHER, make_states
 
@@ -277,6 +280,61 @@ class PhiByBatch(BatchChains):
         """Of the images of all ranks."""
         counted = chain.info.values
         return torch.cat([counted[4:], counted[2:4] * self.images]) / self.steps
+
+
+class PhiFromDraw(PhiByImage):
+    """A chain per image that starts at a draw from ``N(phi h, sigma(x)^2)``.
+
+    Features, omega and b follow the negative evidence lower bound at the start, reparametrised.
+    Phi takes over the chain's displacement; it follows no gradient.
+
+    Args:
+        evaluator, x, steps, phi, ridge, ranks, images, prior: as in `PhiByImage`.
+        features: h, ``(n, d_h)``.
+        spread: omega and b, whose gradients are added to.
+        noise: standard normal, ``(n, d_z)``.
+        kl_weight: of the KL term in the bound.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        x: Tensor,
+        steps: int,
+        phi: Tensor,
+        ridge: RidgeMap,
+        ranks: Ranks,
+        images: int,
+        *,
+        prior: bool,
+        features: Tensor,
+        spread: nn.Linear,
+        noise: Tensor,
+        kl_weight: float | Tensor,
+    ) -> None:
+        code = torch.cat([features @ phi.T, spread(features)], 1)
+        self.draw = GaussianDraw(code, noise)
+        self.features, self.spread, self.kl_weight = features, spread, kl_weight
+        super().__init__(
+            evaluator,
+            x,
+            steps,
+            phi,
+            self.draw.z,
+            ridge,
+            ranks,
+            images,
+            prior=prior,
+            along_chain=False,
+        )
+
+    def begun(self, chain: ald.State) -> None:
+        grad_z = chain.grad - self.prior * self.draw.z
+        by_mean, by_log_std = self.draw.pull_back(grad_z, self.kl_weight).chunk(2, 1)
+        weight, bias = self.spread.weight, self.spread.bias
+        torch.mm(by_mean, self.phi, out=self.grad_features).addmm_(by_log_std, weight)
+        grad_of(weight).addmm_(by_log_std.T, self.features)
+        grad_of(bias).add_(by_log_std.sum(0))
 
 
 PhiChains = PhiByImage | PhiByBatch

@@ -9,6 +9,7 @@ from lae_fast.models.lae import LAE
 from lae_fast.models.vae import VAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.train.trainers.base import Learner, pack_stats, standard_normal, sum_grads
+from lae_fast.train.trainers.gaussian import GaussianDraw
 from lae_fast.train.trainers.passes import Evaluator
 
 
@@ -29,34 +30,8 @@ class VAETrainer(Learner[VAE]):
             draw = GaussianDraw(code, noise)
             values, grad_z = self.evaluator.accumulate(x, draw.z)
             bound = values.sum() + draw.kl()
-        self.encoder.backward(draw.pull_back(grad_z))
+        self.encoder.backward(draw.pull_back(grad_z, self.kl_weight))
         return None, pack_stats(sum_grads(self.optimizer, self.ranks, bound), bound)
-
-
-class GaussianDraw:
-    """``z = mu + sigma eps`` from an encoder's output, and the bound's gradients through it.
-
-    Args:
-        code: mu and log sigma side by side, ``(n, 2 d_z)``.
-        noise: eps, ``(n, d_z)``.
-    """
-
-    def __init__(self, code: Tensor, noise: Tensor) -> None:
-        self.mean, self.log_std = code.chunk(2, dim=1)
-        self.std = torch.exp(self.log_std)
-        self.noise = noise
-        self.z = self.mean + self.std * noise
-
-    def kl(self) -> Tensor:
-        """Sum over images of KL(q || N(0, I)), float64."""
-        variances = self.std.square()
-        terms = 0.5 * (self.mean.square() + variances - 1) - self.log_std
-        return terms.sum(dtype=torch.float64)
-
-    def pull_back(self, grad_z: Tensor) -> Tensor:
-        """Gradient of the negative bound with respect to the code, given -log p(x | z)'s at z."""
-        by_std = grad_z * self.std * self.noise + self.std.square() - 1
-        return torch.cat([grad_z + self.mean, by_std], 1)
 
 
 class FrozenTrainer(Learner[LAE]):

@@ -40,7 +40,7 @@ class GraphedTrainer:
         self.eager = eager
         self.optimizer, self.rng = eager.optimizer, eager.rng
         self.trouble = why_not(eager)
-        self._replay: Callable[[Tensor, float], Tensor] | None = None
+        self._replay: Callable[[Tensor, float, float], Tensor] | None = None
         self._images = 0  # of a full batch: the largest seen
         self._seen = 0
 
@@ -60,6 +60,15 @@ class GraphedTrainer:
         self.eager.step_size = value
 
     @property
+    def kl_weight(self) -> float | Tensor:
+        """Weight of the KL term, as in `Learner`."""
+        return self.eager.kl_weight
+
+    @kl_weight.setter
+    def kl_weight(self, value: float | Tensor) -> None:
+        self.eager.kl_weight = value
+
+    @property
     def description(self) -> str:
         """How an iteration is computed."""
         if self.trouble is not None:
@@ -76,7 +85,7 @@ class GraphedTrainer:
         self._seen += 1
         if self._replay is None or len(x) != self._images:
             return self.eager.iteration(x, images, labels)
-        return read_stats(self._replay(x, self.step_size), len(x))
+        return read_stats(self._replay(x, self.step_size, float(self.kl_weight)), len(x))
 
     def _try_capture(self, x: Tensor) -> None:
         try:
@@ -97,8 +106,12 @@ def why_not(trainer: Learner[Any]) -> str | None:
     return None if explicit else "the networks run through autograd"
 
 
-def capture(trainer: Learner[Any], x: Tensor) -> Callable[[Tensor, float], Tensor]:
-    """Record an iteration on images like ``x``; the result replays it and returns its packed.
+def capture(trainer: Learner[Any], x: Tensor) -> Callable[[Tensor, float, float], Tensor]:
+    """Record an iteration on images like ``x``.
+
+    Returns:
+        What replays it, given images, step size and weight of the KL term, and returns its packed
+        statistics.
 
     Raises:
         RuntimeError: something in it cannot be captured.
@@ -109,16 +122,18 @@ def capture(trainer: Learner[Any], x: Tensor) -> Callable[[Tensor, float], Tenso
     own.evaluator = trainer.evaluator.fresh()
     own.encoder = make_encoder(trainer.model.encoder)
     own.step_sizes = trainer.new_step_sizes()
+    own.kl_weight = kl_weight = torch.ones((), dtype=x.dtype, device=x.device)
     images = x.clone()
     _warm_up(own, images)
     graph = torch.cuda.CUDAGraph()
     with _as_before_if_it_fails() as pool, torch.cuda.graph(graph, pool=pool):
         packed = guarded_iteration(own, images)
 
-    def replay(x: Tensor, step_size: float) -> Tensor:
+    def replay(x: Tensor, step_size: float, weight: float) -> Tensor:
         images.copy_(x)
         if own.step_sizes is not None:
             own.step_sizes.fill_(step_size)
+        kl_weight.fill_(weight)
         graph.replay()
         return packed
 

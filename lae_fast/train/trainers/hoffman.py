@@ -16,7 +16,7 @@ from lae_fast.ranks import ALONE, Ranks
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner, pack_stats, standard_normal, sum_grads
 from lae_fast.train.trainers.chains import Images
-from lae_fast.train.trainers.controls import GaussianDraw
+from lae_fast.train.trainers.gaussian import GaussianDraw
 from lae_fast.train.trainers.passes import Evaluator
 
 
@@ -62,7 +62,7 @@ class HoffmanTrainer(Learner[VAE]):
         with torch.no_grad():
             shape = len(x), self.model.latent_dim
             draw = GaussianDraw(code, standard_normal(shape, code, self.rng, first_row))
-            chains = FromDraw(self.evaluator, x, self.steps, draw, first_row)
+            chains = FromDraw(self.evaluator, x, self.steps, draw, first_row, self.kl_weight)
             eta = self.step_size if self.step_sizes is None else self.step_sizes
             end = chains.run(self.rng, eta, self.temperature, mh=self.mh)
             self.encoder.backward(chains.grad_code)
@@ -76,6 +76,7 @@ class FromDraw(Images):
     Args:
         evaluator, x, steps, first_row: as in `BatchChains`.
         draw: where the chains start.
+        kl_weight: of the KL term in the encoder's bound.
 
     Attributes:
         grad_code: the negative evidence lower bound's gradient at the encoder's output.
@@ -84,11 +85,17 @@ class FromDraw(Images):
     grad_code: Tensor
 
     def __init__(
-        self, evaluator: Evaluator, x: Tensor, steps: int, draw: GaussianDraw, first_row: int
+        self,
+        evaluator: Evaluator,
+        x: Tensor,
+        steps: int,
+        draw: GaussianDraw,
+        first_row: int,
+        kl_weight: float | Tensor,
     ) -> None:
         super().__init__(evaluator, x, steps, draw.z, first_row=first_row)
-        self.draw = draw
+        self.draw, self.kl_weight = draw, kl_weight
 
     def begun(self, chain: ald.State) -> None:
         # The chains start where the bound is taken; its gradient leaves the prior to the KL.
-        self.grad_code = self.draw.pull_back(chain.grad - self.draw.z)
+        self.grad_code = self.draw.pull_back(chain.grad - self.draw.z, self.kl_weight)

@@ -13,8 +13,8 @@ from torch import Tensor
 from lae_fast.models.lae import LAE
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.sampling.whitening import RidgeMap, make_coordinates
-from lae_fast.train.trainers.base import Learner, pack_stats, sum_grads
-from lae_fast.train.trainers.chains import PhiByBatch, PhiByImage, PhiChains
+from lae_fast.train.trainers.base import Learner, pack_stats, standard_normal, sum_grads
+from lae_fast.train.trainers.chains import PhiByBatch, PhiByImage, PhiChains, PhiFromDraw
 from lae_fast.train.trainers.passes import Evaluator
 
 
@@ -30,7 +30,8 @@ class LAETrainer(Learner[LAE]):
             coordinates.
         accept: who decides on a proposal, each ``image`` or the ``batch`` as a whole.
         mh, temperature, prior: as in `lae_fast.config.TrainConfig`.
-        encoder_gradient: where the encoder's body is differentiated (``image`` alone):
+        encoder_gradient: where the encoder's body is differentiated (``image`` alone, and only
+            where the model has no Gaussian start):
 
             - ``chain``: at the retained states, the gradient of ``1/T sum_t V_t``. A chain that
               mixes has gradients of mean zero there, so the body learns little of where its
@@ -64,6 +65,8 @@ class LAETrainer(Learner[LAE]):
     ) -> None:
         if accept == "image" and damping is None:
             raise ValueError("a decision per image needs a damping")
+        if accept == "batch" and model.spread is not None:
+            raise ValueError("a Gaussian start needs a decision per image")
         super().__init__(model, optimizer, rng, step_size, evaluator=evaluator, ranks=ranks)
         self.steps, self.damping, self.accept = steps, damping, accept
         self.mh, self.temperature, self.prior = mh, temperature, prior
@@ -98,8 +101,22 @@ class LAETrainer(Learner[LAE]):
             coordinates = make_coordinates(features, self.damping, self.ranks)
             return PhiByBatch(*parts, coordinates, self.ranks, images, prior=prior)
         assert self.damping is not None
-        start = features @ phi.T
         ridge = RidgeMap(features, self.damping, self.ranks, images)
+        spread = self.model.spread
+        if spread is not None:
+            first_row = self.ranks.share(images).start
+            return PhiFromDraw(
+                *parts,
+                ridge,
+                self.ranks,
+                images,
+                prior=prior,
+                features=features,
+                spread=spread,
+                noise=standard_normal((len(x), len(phi)), x, self.rng, first_row),
+                kl_weight=self.kl_weight,
+            )
+        start = features @ phi.T
         along_chain = self.encoder_gradient == "chain"
         return PhiByImage(
             *parts, start, ridge, self.ranks, images, prior=prior, along_chain=along_chain
