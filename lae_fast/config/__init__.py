@@ -264,7 +264,9 @@ class TrainConfig:
             check(spec.name, getattr(self, spec.name), label=spec.name)
         if self.accept == "image" and not self.whiten:
             raise ConfigError("accept = image runs in whitened coordinates; drop --no-whiten")
-        if self.start == "gaussian" and self.model == "lae" and not self.per_image:
+        if self.start == "gaussian" and self.model != "lae":
+            raise ConfigError("start = gaussian is for --model lae")
+        if self.start == "gaussian" and not self.per_image:
             raise ConfigError("start = gaussian needs accept = image; drop --no-whiten or --accept")
         if self.start == "gaussian" and self.encoder_gradient == "start":
             raise ConfigError(
