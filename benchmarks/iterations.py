@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from baselines import synchronise
-from lae_fast.train.trainers.chain_states import TOGETHER
+from lae_fast.train.trainers.states import TOGETHER
 from torch import Tensor
 
 from lae_fast.models.lae import LAE, mlp_lae

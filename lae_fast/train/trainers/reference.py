@@ -53,7 +53,7 @@ def naive_gradients(
 ) -> tuple[Tensor, Tensor, list[bool]]:
     """Run T Langevin steps and add the gradient of ``1/T sum_t V_t`` to ``parameter.grad``.
 
-    Arguments are as in `lae_fast.train.trainers.batch.LAETrainer`.
+    Arguments are as in `lae_fast.train.trainers.lae.LAETrainer`.
 
     Returns:
         the new phi ``(d_z, d_h)`` (the model's is left alone), the mean potential of the batch,
