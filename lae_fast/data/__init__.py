@@ -1,18 +1,20 @@
-"""Images for training: named data sets, your own arrays and folders, all as one uint8 tensor.
+"""Images as one uint8 tensor, from named data sets or from your own arrays and folders.
 
-`load` gives the splits, `batch_indices` the order of an epoch, `to_pixels` a batch as the model
-reads it. torchvision, scikit-learn and pillow are imported only by the sources that need them.
+`load` returns the splits, `batch_indices` the order of an epoch, and `to_pixels` a batch as the
+model reads it. Only the sources that need torchvision, scikit-learn or pillow import them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from lae_fast.config import DATASETS, VALIDATION_SETS
 from lae_fast.data.batches import batch_indices, binarize, to_pixels
 from lae_fast.data.sets import ImageSet, Splits, fixed_split
-from lae_fast.errors import DataError, closest, one_line
+from lae_fast.errors import DataError, closest, one_line, reason
 
 __all__ = [
     "DataError",
@@ -36,53 +38,54 @@ def load(
     validation: str = "split",
     validation_fraction: float = 0.1,
 ) -> Splits:
-    """Load a data set and set its validation images aside.
+    """The training, validation and test images of a data set.
 
     Args:
-        dataset: a name of `lae_fast.config.DATASETS`, or the path of a .npy/.npz array or of a
-            folder of images. A name wins over a file of that name; ``./mnist`` is the file.
-        data_dir: where named data sets lie, in torchvision's layout, or are downloaded to.
-        download: fetch a named data set that is not there. One that is there is read without
-            any network access.
-        validation: ``split`` takes a fixed seeded part of the training images, the same for
-            every run with this number of images and fraction; ``test`` validates on the test
-            set and trains on all training images.
+        dataset: a name from `lae_fast.config.DATASETS`, or the path of a .npy or .npz array or of
+            a folder of images. A name wins over a file of that name; write ``./mnist`` for the
+            file.
+        data_dir: folder of the named data sets, in torchvision's layout; downloads go there.
+        download: download a named data set that is missing. One that is there is read without
+            network access.
+        validation: ``split`` validates on a fixed part of the training images, the same for every
+            run with this number of images and this fraction. ``test`` validates on the test set
+            and trains on all training images.
         validation_fraction: share of the training images in the split, in (0, 1).
 
     Raises:
-        DataError: anything missing, truncated, corrupt, unreadable or unsuitable, in one line.
+        DataError: an argument or a file cannot be used.
     """
     if validation not in VALIDATION_SETS:
         raise DataError(f"validation must be 'split' or 'test', not {validation!r}")
     if not 0 < validation_fraction < 1:
         raise DataError(f"validation_fraction must be between 0 and 1, not {validation_fraction}")
-    try:
+    with _as_data_errors(dataset):
         name, train, test = _read(dataset, Path(data_dir).expanduser(), download)
-    except DataError:
-        raise
-    except MemoryError as error:
-        raise DataError(f"{one_line(dataset)} does not fit in memory; use fewer images") from error
-    except OSError as error:
-        raise DataError(f"cannot read {one_line(dataset)}: {one_line(error)}") from error
     return _splits(name, train, test, validation, validation_fraction)
 
 
 def load_test(dataset: str, data_dir: str | Path = "data", *, download: bool = True) -> ImageSet:
-    """The test images of a named data set, or all images of a path: for sets not trained on.
+    """The test images of a named data set, or all images of a path.
 
-    Arguments and errors as in `load`; training images need not be there.
+    Training images may be missing. Arguments and errors are those of `load`.
     """
     root = Path(data_dir).expanduser()
-    try:
+    with _as_data_errors(dataset):
         if dataset in DATASETS:
             from lae_fast.data import named
 
             return named.read_test(dataset, root, download)
         return _read(dataset, root, download)[1]
-    except DataError:
-        raise
+
+
+@contextlib.contextmanager
+def _as_data_errors(dataset: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise DataError(f"{one_line(dataset)} does not fit in memory; use fewer images") from error
     except OSError as error:
-        raise DataError(f"cannot read {one_line(dataset)}: {one_line(error)}") from error
+        raise DataError(f"cannot read {one_line(dataset)}: {reason(error)}") from error
 
 
 def _splits(
@@ -97,12 +100,12 @@ def _splits(
         kept, held_out = fixed_split(len(train), fraction)
         return Splits(name, train.subset(kept), train.subset(held_out), test)
     if test is None:
-        raise DataError(f"{name} has no test set to validate on; use validation 'split'")
+        raise DataError(f"{name} has no test set to validate on; use --validation split")
     return Splits(name, train, test, test)
 
 
 def _read(dataset: str, root: Path, download: bool) -> tuple[str, ImageSet, ImageSet | None]:
-    """Name, training images and test images of a named set or a path."""
+    """Name, training images and test images of a named data set or a path."""
     if dataset in DATASETS:
         from lae_fast.data import named
 

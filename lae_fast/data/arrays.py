@@ -1,4 +1,4 @@
-"""Images from .npy and .npz files. A file is input: its header is checked before it is believed."""
+"""Images from .npy and .npz files, whose headers are checked before they are believed."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ CONVERT_PIXELS = 1 << 22
 
 
 def read(path: Path) -> ImageSet:
-    """Read images, and labels if there are any, from a .npy or .npz file.
+    """The images of a .npy or .npz file, and its labels if it has any.
 
-    Images are uint8, boolean, or floating in [0, 1], of shape (n, h, w), (n, c, h, w) or
-    (n, h, w, c) with 1 or 3 channels; when both readings fit, channels come first. An .npz holds
+    Images are uint8, boolean, or floats in [0, 1], of shape (n, h, w), (n, c, h, w) or
+    (n, h, w, c) with 1 or 3 channels; if both readings fit, channels come first. An .npz holds
     them as ``images``, ``x``, ``data`` or its only array, and labels (integers or text, (n,)) as
     ``labels`` or ``y``. Pickled objects are never loaded.
 
     Raises:
-        DataError: any other content, a truncated or corrupt file, a size that is not there.
+        DataError: the file holds anything else, or is truncated or corrupt.
     """
     source = show(path)
     if path.suffix.lower() == ".npy":
@@ -93,7 +93,7 @@ def _image_key(keys: list[str], source: str) -> str:
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, source: str) -> Array:
-    """Read one array, once the sizes that the archive declares are possible ones."""
+    """One array of an archive, if the sizes that the archive declares are possible."""
     packed, size = entry.compress_size, entry.file_size
     known = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     if not known or packed > path.stat().st_size or size > DEFLATE_LIMIT * packed:
@@ -106,7 +106,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, so
 
 
 def _read_array(stream: Reader, size: int, source: str) -> Array:
-    """Read an array in .npy format whose file has ``size`` bytes."""
+    """An array in .npy format, from a file of ``size`` bytes."""
     head = stream.read(min(size, _HEADER_LIMIT))
     shape, fortran, dtype, offset = _parse_header(head, source)
     nbytes = math.prod(shape) * dtype.itemsize
@@ -120,7 +120,7 @@ def _read_array(stream: Reader, size: int, source: str) -> Array:
 
 
 def _parse_header(head: bytes, source: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, column-major or not, type, and where the data begin."""
+    """Shape, whether it is column-major, type, and where the data begin."""
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
@@ -129,7 +129,7 @@ def _parse_header(head: bytes, source: str) -> tuple[tuple[int, ...], bool, np.d
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = parse(stream)
-    except Exception as error:  # numpy parses a literal: more than ValueError comes out of that
+    except Exception as error:  # numpy evaluates the header as a literal, which may raise anything
         raise DataError(
             f"{source} is not in NumPy's .npy format ({one_line(error, 100)}); "
             "save it with numpy.save"
@@ -142,7 +142,7 @@ def _parse_header(head: bytes, source: str) -> tuple[tuple[int, ...], bool, np.d
 
 
 def _to_tensor(images: Array, source: str) -> Tensor:
-    """Bytes (n, c, h, w) from any accepted type and layout."""
+    """Bytes ``(n, c, h, w)`` from any accepted type and layout."""
     layout = _channels_first(images, source)
     if layout.size == 0:
         raise DataError(f"{source} holds no pixels (shape {images.shape}); give at least 2 images")
@@ -171,7 +171,7 @@ def _to_bytes(images: Array, source: str) -> npt.NDArray[np.uint8]:
         raise DataError(
             f"{source} holds {images.dtype}; save images as uint8, or as floats in [0, 1]"
         )
-    # In blocks: a temporary copy of everything in float32 would be four times the result.
+    # In blocks: a float32 copy of all images would take four times the memory of the result.
     block = max(1, CONVERT_PIXELS // math.prod(images.shape[1:]))
     result = np.empty(images.shape, dtype=np.uint8)
     for start in range(0, len(images), block):
@@ -194,7 +194,7 @@ def _to_bytes(images: Array, source: str) -> npt.NDArray[np.uint8]:
 def _to_labels(labels: Array, n: int, source: str) -> tuple[Tensor, tuple[str, ...]]:
     if labels.size != n or labels.shape[:1] != (n,):
         raise DataError(
-            f"{source} has {n} images but labels of shape {labels.shape}; give one label an image"
+            f"{source} has {n} images but labels of shape {labels.shape}; give one label per image"
         )
     if labels.dtype.kind == "f":
         raise DataError(f"{source} has labels of type {labels.dtype}; save integers or text")

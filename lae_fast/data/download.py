@@ -1,4 +1,4 @@
-"""Downloads through torchvision: quiet on stdout, unable to hang, errors in one line."""
+"""Downloads through torchvision: nothing on stdout, a time limit, and errors in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lae_fast.data.sets import show
-from lae_fast.errors import DataError, one_line
+from lae_fast.errors import DataError, reason
 
 SILENCE_LIMIT = 30.0
 """Seconds without a byte after which a server counts as gone; torchvision sets no limit."""
@@ -34,9 +34,12 @@ _DISK_ERRORS = (
 
 @contextlib.contextmanager
 def downloading(name: str, root: Path, place: Path) -> Iterator[None]:
-    """Run torchvision's download of data set ``name`` into ``root``; raise only `DataError`.
+    """A context for torchvision's download of data set ``name`` into ``root``.
 
-    ``place`` is where a reader without a network would put the files by hand.
+    ``place`` is the folder into which a user without a network would put the files.
+
+    Raises:
+        DataError: whatever went wrong.
     """
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE_LIMIT)
@@ -60,14 +63,15 @@ def downloading(name: str, root: Path, place: Path) -> Iterator[None]:
 
 
 def _explain(error: Exception, name: str, root: Path, place: Path) -> str:
-    # URLError is an OSError whose errno is not the disk's.
-    on_disk = isinstance(error, OSError) and not isinstance(error, urllib.error.URLError)
-    if on_disk and getattr(error, "errno", None) in _DISK_ERRORS:
+    # A URLError is an OSError too, and its errno says nothing about the disk.
+    if isinstance(error, urllib.error.URLError):
+        error = error.reason if isinstance(error.reason, Exception) else error
+    elif isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return (
-            f"cannot write {name} to {show(root)} ({one_line(error)}); "
+            f"cannot write {name} to {show(root)} ({reason(error)}); "
             "give another folder with --data-dir"
         )
     return (
-        f"could not download {name} ({one_line(error)}); check the network and try again, or put "
+        f"could not download {name} ({reason(error)}); check the network and try again, or put "
         f"its files into {show(place)} yourself"
     )

@@ -1,4 +1,4 @@
-"""Images from a folder of files; its subfolders are the classes."""
+"""Images from a folder of files, whose subfolders are the classes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read(root: Path) -> ImageSet:
-    """Read every image under ``root``, in order of path.
+    """Every image under ``root``, in order of path.
 
-    Images lie directly in ``root`` (no labels), or in subfolders of it, one a class, at any
-    depth. Names that begin with a dot and files of other kinds are passed over. Links to files
-    and to class folders are followed, deeper links to folders are not. The result is grey when
-    every image is, else colour; transparency is dropped.
+    Images lie directly in ``root``, without labels, or at any depth in its subfolders, one per
+    class. Names that begin with a dot and files of other kinds are ignored. Links to files and to
+    class folders are followed; links to folders further down are not. The images are grey if every
+    file is, else colour; transparency is dropped.
 
     Raises:
-        DataError: no images, two sizes, a corrupt or 16-bit image: named, the first in order.
+        DataError: there are no images or images of several sizes, or one is corrupt or has more
+            than 8 bits per channel; the message names the first such file.
     """
     files, classes = _find(root)
     width, height, grey = _survey(files)
@@ -49,13 +50,13 @@ def read(root: Path) -> ImageSet:
 
 
 def _find(root: Path) -> tuple[list[Path], list[str]]:
-    """Image files in order, and the class of each; no classes when they lie in ``root``."""
+    """Image files in order, and the class of each; no classes if they lie in ``root``."""
     direct = sorted(path for path in _visible(root) if _is_image(path))
     files: list[Path] = []
     classes: list[str] = []
     for folder in sorted(path for path in _visible(root) if path.is_dir()):
         if folder.is_symlink() and folder.resolve() in (root.resolve(), *root.resolve().parents):
-            continue  # a loop: it would list everything twice
+            continue  # a link back up would list every file twice
         inside = _walk(folder)
         files += inside
         classes += [printable(folder.name)] * len(inside)
@@ -91,7 +92,7 @@ def _raise(error: OSError) -> None:
 
 
 def _survey(files: list[Path]) -> tuple[int, int, bool]:
-    """Width, height and greyness of all images, from their headers and checksums."""
+    """Width and height of all images, and whether all are grey, from their headers."""
     found = [_inspect(path) for path in files]
     usual, _ = Counter(size for size, _ in found).most_common(1)[0]
     for path, (size, _) in zip(files, found, strict=True):
@@ -113,7 +114,7 @@ def _inspect(path: Path) -> tuple[tuple[int, int], str]:
     except Exception as error:
         raise _unreadable(path, error) from error
     if mode in _DEEP:
-        raise DataError(f"{show(path)} has more than 8 bits a channel; save it as 8-bit")
+        raise DataError(f"{show(path)} has more than 8 bits per channel; save it as 8-bit")
     return size, mode
 
 

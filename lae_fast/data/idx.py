@@ -1,7 +1,8 @@
-"""MNIST's IDX files, read by their own headers and refused when anything does not add up.
+"""MNIST's IDX files, checked against their own headers.
 
-torchvision trusts a raw file once it is there; a download that was cut short is there too.
-Format: http://yann.lecun.com/exdb/mnist (big-endian magic number, then the sizes, then bytes).
+torchvision does not check a raw file that is already there, although its download may have been
+cut short. Format: big-endian magic number, then the sizes, then bytes
+(http://yann.lecun.com/exdb/mnist).
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ _UNSIGNED_BYTE = 0x08
 
 
 def missing(raw: Path, parts: tuple[str, ...] = _PARTS) -> list[str]:
-    """Names of the files of ``parts`` that ``raw`` has neither plain nor gzipped."""
+    """Names of those files of ``parts`` that are not in ``raw``, neither plain nor gzipped."""
     names = [name.format(part) for part in parts for name in _NAMES]
     return [name for name in names if _locate(raw, name) is None]
 
 
 def read(raw: Path, part: str, class_names: tuple[str, ...]) -> ImageSet:
-    """Read the ``train`` or ``t10k`` images and labels in the folder ``raw``.
+    """The ``train`` or ``t10k`` images and labels in the folder ``raw``.
 
     Raises:
-        DataError: a truncated, overlong or foreign file; labels that do not fit the images.
+        DataError: a file is missing, truncated, too long or not IDX, or the labels do not fit the
+            images.
     """
     image_path, label_path = (_require(raw, name.format(part)) for name in _NAMES)
     images = _read_file(image_path, dimensions=3)
@@ -48,8 +50,8 @@ def read(raw: Path, part: str, class_names: tuple[str, ...]) -> ImageSet:
         )
     if (largest := int(labels.max())) >= len(class_names):
         raise DataError(
-            f"{show(label_path)} holds a label {largest} and there are {len(class_names)} "
-            f"classes; {_remedy(label_path)}"
+            f"{show(label_path)} holds a label {largest} but there are only "
+            f"{len(class_names)} classes; {_remedy(label_path)}"
         )
     return ImageSet(
         torch.from_numpy(images)[:, None],

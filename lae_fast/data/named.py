@@ -1,9 +1,14 @@
-"""The named data sets: scikit-learn's digits, and torchvision's sets in torchvision's layout."""
+"""The named data sets: scikit-learn's digits, and torchvision's sets in torchvision's layout.
+
+To add one whose files are in the IDX format, add a line to `_IDX_SETS`; for any other set of
+torchvision, write its reader and add it to `_CHECKED`. Either way, name it in
+`lae_fast.config.DATASETS`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,31 +19,17 @@ from lae_fast.data.sets import ImageSet, fixed_split, show
 from lae_fast.errors import DataError, one_line
 
 _TEN_DIGITS = tuple("0123456789")
+_CLOTHES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 _DIGITS_TEST_FRACTION = 0.2
+
 # Folder under data_dir, which is also the name of torchvision's class; names of the classes.
 _IDX_SETS = {
     "mnist": ("MNIST", _TEN_DIGITS),
-    "fashion-mnist": (
-        "FashionMNIST",
-        (
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ),
-    ),
+    "fashion-mnist": ("FashionMNIST", _CLOTHES),
     "kmnist": ("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
-}
-# What each of the others keeps under data_dir.
-_FILES = {
-    "cifar10": ("cifar-10-batches-py",),
-    "svhn": ("train_32x32.mat", "test_32x32.mat"),
 }
 
 
@@ -46,7 +37,7 @@ def read(name: str, root: Path, download: bool) -> tuple[ImageSet, ImageSet]:
     """Training and test images of a named data set under ``root``.
 
     Raises:
-        DataError: it is missing and not to be downloaded, cannot be downloaded, or is corrupt.
+        DataError: it is missing and may not or cannot be downloaded, or it is corrupt.
     """
     if name == "digits":
         return _digits()
@@ -56,10 +47,10 @@ def read(name: str, root: Path, download: bool) -> tuple[ImageSet, ImageSet]:
 
 
 def read_test(name: str, root: Path, download: bool) -> ImageSet:
-    """The test images alone; for IDX sets it is enough that their two files are there.
+    """The test images of a named data set; of an IDX set, its training files may be missing.
 
     Raises:
-        DataError: as `read`.
+        DataError: as for `read`.
     """
     if name in _IDX_SETS:
         folder, class_names = _IDX_SETS[name]
@@ -70,7 +61,7 @@ def read_test(name: str, root: Path, download: bool) -> ImageSet:
 
 
 def _digits() -> tuple[ImageSet, ImageSet]:
-    """The 1797 bundled 8x8 digits, their 0..16 scaled to 0..255; a fixed fifth is the test set."""
+    """The 1,797 bundled 8x8 digits, scaled from 0..16 to 0..255; a fixed fifth is the test set."""
     from sklearn.datasets import load_digits
 
     bundle = load_digits()
@@ -85,8 +76,10 @@ def _read_idx(name: str, root: Path, download: bool) -> tuple[ImageSet, ImageSet
     folder, class_names = _IDX_SETS[name]
     raw = root / folder / "raw"
     if download and idx.missing(raw):
+        from torchvision import datasets
+
         with downloading(name, root, raw):
-            _construct(folder, root, train=True, download=True)
+            getattr(datasets, folder)(root, train=True, download=True)
     if absent := idx.missing(raw):
         raise DataError(
             f"{name} is not in {show(root)} (no {absent[0]}); drop --no-download, or put the "
@@ -96,49 +89,51 @@ def _read_idx(name: str, root: Path, download: bool) -> tuple[ImageSet, ImageSet
 
 
 def _read_checked(name: str, root: Path, download: bool) -> tuple[ImageSet, ImageSet]:
-    """CIFAR-10 and SVHN: torchvision checks the MD5 of every file before it reads it."""
+    """Read a set of `_CHECKED`: torchvision checks the MD5 of every file before it reads it."""
+    read_part, files = _CHECKED[name]
+
+    def both(download: bool) -> tuple[ImageSet, ImageSet]:
+        return read_part(root, True, download), read_part(root, False, download)
+
     try:
-        return _both(name, root, download=False)
-    except RuntimeError as error:
+        return both(download=False)
+    except RuntimeError as error:  # a file is missing or has another MD5
         if not download:
-            raise DataError(_absent_or_corrupt(name, root)) from error
+            raise DataError(_absent_or_corrupt(name, root, files)) from error
     except OSError:
         raise
-    except Exception as error:  # unpickling and MAT reading raise anything
-        raise DataError(_absent_or_corrupt(name, root)) from error
+    except Exception as error:  # unpickling and reading MAT files raise anything
+        raise DataError(_absent_or_corrupt(name, root, files)) from error
     with downloading(name, root, root):
-        return _both(name, root, download=True)
+        return both(download=True)
 
 
-def _both(name: str, root: Path, *, download: bool) -> tuple[ImageSet, ImageSet]:
-    convert = _from_cifar10 if name == "cifar10" else _from_svhn
-    kind = name.upper()
-    train = convert(_construct(kind, root, train=True, download=download))
-    return train, convert(_construct(kind, root, train=False, download=download))
+def _cifar10(root: Path, train: bool, download: bool) -> ImageSet:
+    from torchvision.datasets import CIFAR10
 
-
-def _construct(kind: str, root: Path, *, train: bool, download: bool) -> Any:
-    from torchvision import datasets
-
-    if kind == "SVHN":
-        split = "train" if train else "test"
-        return datasets.SVHN(root, split=split, download=download)
-    return getattr(datasets, kind)(root, train=train, download=download)
-
-
-def _from_cifar10(source: Any) -> ImageSet:
+    source = CIFAR10(root, train=train, download=download)
     pixels = np.ascontiguousarray(source.data.transpose(0, 3, 1, 2))
     labels = torch.tensor(source.targets, dtype=torch.int64)
     return ImageSet(torch.from_numpy(pixels), labels, tuple(map(one_line, source.classes)))
 
 
-def _from_svhn(source: Any) -> ImageSet:
+def _svhn(root: Path, train: bool, download: bool) -> ImageSet:
+    from torchvision.datasets import SVHN
+
+    source = SVHN(root, split="train" if train else "test", download=download)
     pixels = torch.from_numpy(np.ascontiguousarray(source.data))
     return ImageSet(pixels, torch.from_numpy(source.labels.astype(np.int64)), _TEN_DIGITS)
 
 
-def _absent_or_corrupt(name: str, root: Path) -> str:
-    paths = [root / entry for entry in _FILES[name]]
+# Reads the training or the test images, from ``root`` or the network; what it keeps under data_dir.
+_CHECKED: dict[str, tuple[Callable[[Path, bool, bool], ImageSet], tuple[str, ...]]] = {
+    "cifar10": (_cifar10, ("cifar-10-batches-py",)),
+    "svhn": (_svhn, ("train_32x32.mat", "test_32x32.mat")),
+}
+
+
+def _absent_or_corrupt(name: str, root: Path, files: tuple[str, ...]) -> str:
+    paths = [root / file for file in files]
     listed = " and ".join(show(path) for path in paths)
     if all(path.exists() for path in paths):
         return f"{name} is incomplete or corrupt; delete {listed}, then drop --no-download"

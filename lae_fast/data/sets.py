@@ -1,4 +1,4 @@
-"""What every source of images returns, and what they share: limits, the fixed split."""
+"""What every source of images returns (`ImageSet`), and the limits and checks they share."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from torch import Tensor
 
 from lae_fast.errors import DataError, printable
 
-# Deflate cannot do better than 1032 to 1: more is a size that the file does not hold.
 DEFLATE_LIMIT = 1032
+"""Deflate's best ratio: a file that claims to hold more is corrupt."""
 
 _SPLIT_SEED = 20220707
 _READ_CHUNK = 1 << 24
 
 
 class Reader(Protocol):
-    """What a file, a gzipped file and an archive's entry have in common."""
+    """A file, a gzipped file, or an archive's entry."""
 
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes; none at the end."""
@@ -36,9 +36,9 @@ class ImageSet:
     """Images of one size, held as bytes.
 
     Attributes:
-        images: uint8, (n, c, h, w), contiguous.
-        labels: int64, (n,), indices into ``class_names``; all zero when there are no labels.
-        class_names: one name a class; empty when there are no labels.
+        images: uint8 ``(n, c, h, w)``, contiguous.
+        labels: int64 ``(n,)``, indices into ``class_names``; all zero without labels.
+        class_names: one name per class; empty without labels.
     """
 
     images: Tensor
@@ -53,7 +53,7 @@ class ImageSet:
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
-                f"labels must be int64 of shape ({len(self.images)},), one an image, not "
+                f"labels must be int64 of shape ({len(self.images)},), one per image, not "
                 f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
             )
 
@@ -79,9 +79,9 @@ class ImageSet:
         return zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
 
     def binarized(self, seed: int = 0) -> ImageSet:
-        """Every pixel black or white with its grey level as probability, once and for all.
+        """The set with every pixel drawn black or white, white with probability its grey level.
 
-        Drawn on the CPU, so that every device validates on the same images.
+        The CPU draws, so that every device validates on the same images.
         """
         generator = torch.Generator().manual_seed(seed)
         draws = torch.randint(0, 255, self.images.shape, generator=generator, dtype=torch.uint8)
@@ -91,7 +91,10 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set ready for training. With validation on the test set, both are one object."""
+    """A data set ready for training.
+
+    When training validates on the test set, ``validation`` is ``test``.
+    """
 
     name: str
     train: ImageSet
@@ -100,10 +103,13 @@ class Splits:
 
 
 def fixed_split(n: int, fraction: float) -> tuple[Tensor, Tensor]:
-    """Positions kept and held out, int64 and ascending, by a fixed seeded permutation.
+    """Positions to keep and positions to hold out, int64, ascending, at least one of each.
 
-    They depend on ``n`` and ``fraction`` alone; each part has at least one image. NumPy freezes
-    `RandomState`'s streams, so that the split outlives versions of NumPy and torch.
+    They depend on ``n`` and ``fraction`` alone. NumPy guarantees that `RandomState`'s streams never
+    change, so every version of NumPy and torch gives the same split.
+
+    Raises:
+        DataError: fewer than 2 images.
     """
     if n < 2:
         raise DataError(
@@ -116,7 +122,7 @@ def fixed_split(n: int, fraction: float) -> tuple[Tensor, Tensor]:
 
 
 def index_labels(values: npt.NDArray[np.generic]) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels 0..k-1 (int64, (n,)) and their k names, in sorted order of the given values."""
+    """Labels 0..k-1, int64 ``(n,)``, and their k names, in sorted order of the values."""
     names, labels = np.unique(values, return_inverse=True)
     texts = (v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in names.tolist())
     flat = np.ascontiguousarray(labels.reshape(-1), dtype=np.int64)
@@ -124,12 +130,12 @@ def index_labels(values: npt.NDArray[np.generic]) -> tuple[Tensor, tuple[str, ..
 
 
 def no_labels(n: int) -> Tensor:
-    """Labels of a set without labels: zeros, int64, (n,)."""
+    """The labels of a set without labels: zeros, int64 ``(n,)``."""
     return torch.zeros(n, dtype=torch.int64)
 
 
 def show(path: Path) -> str:
-    """A path for a message, on one line, its white space kept."""
+    """A path for a message: on one line, but with its white space."""
     return printable(str(path))
 
 
@@ -146,10 +152,11 @@ def refuse_oversized(nbytes: int, source: str) -> None:
 def read_exactly(
     stream: Reader, shape: tuple[int, ...], source: str, *, begun: bytes = b""
 ) -> npt.NDArray[np.uint8]:
-    """Read a uint8 array of ``shape``; ``begun`` holds bytes of it that were already read.
+    """A uint8 array of ``shape`` from a stream, of which ``begun`` has already been read.
 
     Raises:
-        DataError: the stream ends early, or goes on after the last byte.
+        DataError: the stream ends early or continues after the last byte, or the array is larger
+            than this machine's memory.
     """
     nbytes = math.prod(shape)
     refuse_oversized(nbytes, source)

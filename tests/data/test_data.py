@@ -85,7 +85,7 @@ def test_image_set_checks_itself() -> None:
         ImageSet(images.float(), labels, ())
     with refused("(n, c, h, w)"):
         ImageSet(images[:, 0], labels, ())
-    with refused("one an image"):
+    with refused("one per image"):
         ImageSet(images, labels[:2], ())
 
 
@@ -130,17 +130,16 @@ def test_split_needs_two() -> None:
     batch_size=st.integers(1, 64),
     seed=st.integers(0, 2**64 - 1),
     epoch=st.integers(0, 2**64 - 1),
-    drop_last=st.booleans(),
 )
-def test_batches(n: int, batch_size: int, seed: int, epoch: int, drop_last: bool) -> None:
+def test_batches(n: int, batch_size: int, seed: int, epoch: int) -> None:
     def batches() -> list[torch.Tensor]:
-        return list(batch_indices(n, batch_size, seed=seed, epoch=epoch, drop_last=drop_last))
+        return list(batch_indices(n, batch_size, seed=seed, epoch=epoch))
 
     found = batches()
     assert all(batch.dtype == torch.int64 for batch in found)
     assert all(len(batch) == batch_size for batch in found[:-1])
     seen = torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
-    assert len(seen.unique()) == len(seen) == (n - n % batch_size if drop_last else n)
+    assert len(seen.unique()) == len(seen) == n
     if len(seen):
         assert int(seen.min()) >= 0
         assert int(seen.max()) < n
@@ -153,11 +152,6 @@ def test_batches_differ_by_seed_and_epoch() -> None:
 
     orders = {order(seed, epoch) for seed in range(6) for epoch in range(6)}
     assert len(orders) == 36  # not, say, a function of seed + epoch
-
-
-def test_drop_last_leaves_out_others_each_epoch() -> None:
-    batches = [b for e in range(50) for b in batch_indices(7, 4, seed=0, epoch=e, drop_last=True)]
-    assert len(torch.cat(batches).unique()) == 7
 
 
 def test_batches_are_uniform() -> None:
@@ -755,9 +749,9 @@ def test_npz_keys_and_labels(
         ({}, "'images'"),
         ({"labels": np.zeros(4, int)}, "'images'"),
         ({"a": gradient(4, 3, 3), "b": gradient(4, 3, 3)}, "a, b"),
-        ({"images": gradient(4, 3, 3), "labels": np.zeros(5, int)}, "one label an image"),
-        ({"images": gradient(4, 3, 3), "labels": np.zeros((1, 4), int)}, "one label an image"),
-        ({"images": gradient(4, 3, 3), "labels": np.zeros((4, 4), int)}, "one label an image"),
+        ({"images": gradient(4, 3, 3), "labels": np.zeros(5, int)}, "one label per image"),
+        ({"images": gradient(4, 3, 3), "labels": np.zeros((1, 4), int)}, "one label per image"),
+        ({"images": gradient(4, 3, 3), "labels": np.zeros((4, 4), int)}, "one label per image"),
         ({"images": gradient(4, 3, 3), "labels": np.zeros(4)}, "integers or text"),
     ],
 )
