@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -126,6 +127,16 @@ def test_every_command_is_in_the_docs() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PROSE)
     missing = [name for name in COMMANDS if f"lae {name}" not in text]
     assert not missing
+
+
+def test_every_command_and_option_says_what_it_does() -> None:
+    assert not [name for name, command in COMMANDS.items() if not command.help]
+    assert not [
+        f"{name} {param.opts[0]}"
+        for name, command in COMMANDS.items()
+        for param in command.params
+        if isinstance(param, click.Option) and not param.help
+    ]
 
 
 OTHERS = {"--nproc-per-node", "--max-restarts", "--no-build-isolation", "--dry-run", "--seconds"}
@@ -250,6 +261,13 @@ def test_files_of_the_repository_are_there(page: Path) -> None:
             assert (ROOT / text).exists(), text
 
 
+@pytest.mark.parametrize("page", PROSE, ids=NAMES.get)
+def test_names_of_the_library_are_there(page: Path) -> None:
+    for text in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.fullmatch(r"lae_fast(\.\w+)+", text) and not text.startswith("lae_fast._C"):
+            pkgutil.resolve_name(text)
+
+
 # Figures
 
 
@@ -278,7 +296,7 @@ def test_figures_are_those_of_the_measurements(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_of_results_is_that_of_its_files(tmp_path: Path) -> None:
-    from lae_fast.experiments.results import write_page
+    from lae_fast.experiments.page import write_page
 
     (tmp_path / "results").symlink_to(DOCS / "results")
     (tmp_path / "sources.md").touch()

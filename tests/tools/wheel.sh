@@ -17,7 +17,7 @@ pip=("$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-chec
 # The tests alone: beside the packages' sources, the sources would be what is tested.
 rm -rf "$folder/tree" "$folder/bin"
 mkdir -p "$folder/tree" "$folder/bin"
-cp -r "$source/tests" "$source/benchmarks" "$source/pyproject.toml" "$source/README.md" \
+cp -r "$source/tests" "$source/benchmarks" "$source/pyproject.toml" "$source/README.md" "$source/CHANGELOG.md" "$source/CONTRIBUTING.md" \
     "$source/docs" "$folder/tree/"
 
 # Everything the tests may call but compilers.

@@ -1,4 +1,4 @@
-"""What the site has beyond Markdown: formulas as MathML, and the commands as Click knows them.
+"""What the site has beyond Markdown: formulas as MathML, and the reference from the code itself.
 
 mkdocs calls `on_page_markdown` and `on_page_content` for every page (``hooks`` in mkdocs.yml).
 Formulas are converted while the site is built, so that a browser loads nothing from elsewhere.
@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from html import escape, unescape
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,16 +19,26 @@ from latex2mathml.converter import convert
 from lae_cli.exits import MEANINGS
 from lae_cli.main import lae
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = "<!-- commands -->"
 """Stands in a page where the reference of all commands goes."""
+MODULES = re.compile(r"<!-- modules of ([\w.]+) -->")
+"""Stands where the Python reference of a package goes."""
 FORMULA = re.compile(r'<(div|span) class="arithmatex">(.*?)</\1>', re.DOTALL)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Write the command reference where a page asks for it."""
-    if COMMANDS not in markdown:
-        return markdown
-    return markdown.replace(COMMANDS, "\n".join(reference()))
+    """Write the commands, or the modules of a package, where a page asks for them."""
+    if COMMANDS in markdown:
+        markdown = markdown.replace(COMMANDS, "\n".join(reference()))
+    return MODULES.sub(lambda found: "\n\n".join(modules(found[1])), markdown)
+
+
+def modules(package: str) -> list[str]:
+    """What mkdocstrings takes for the package itself and for every public module in it."""
+    folder = ROOT / package.replace(".", "/")
+    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return [f"::: {package}", *(f"::: {package}.{name}" for name in names)]
 
 
 def on_page_content(html: str, **_: Any) -> str:
