@@ -81,7 +81,10 @@ def test_numbers_out_of_bounds(name: str, text: str) -> None:
     assert len(str(error.value)) < 200
 
 
-@pytest.mark.parametrize("name", sorted({*NUMBERS} - {"patience", "seed", "checkpoint_interval"}))
+ZERO_IS_ALLOWED = {"patience", "seed", "checkpoint_interval", "kl_warmup"}
+
+
+@pytest.mark.parametrize("name", sorted({*NUMBERS} - ZERO_IS_ALLOWED))
 def test_zero_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="--flag must be"):
         parse(name, "0", label="--flag")
