@@ -185,8 +185,17 @@ struct Call {
     }
     check_like_phi("grad", grad);
     check_rng(rng);
-    check_vector("step_sizes", step_sizes, ScalarType::Double, phi.size(1), "one a dimension");
+    check_step_sizes(step_sizes);
     check_positive("temperature", temperature);
+  }
+
+  void check_step_sizes(const Tensor& t) const {
+    check_device("step_sizes", t);
+    check_dtype("step_sizes", t, ScalarType::Double, "");
+    if (t.dim() != 1 || (t.size(0) != phi.size(1) && t.size(0) != 1)) {
+      fail(op, ": step_sizes has shape ", shape_text(t), "; it must be [", phi.size(1),
+           "], one per dimension, or [1], one for all.");
+    }
   }
 
   void check_step_rows(const Tensor& grad, const Tensor& potential, const Tensor& proposal,

@@ -2,9 +2,8 @@
 // makes the build for seven architectures five times as fast.
 #include "ald_log_ratio.cu"
 #include "ald_propose.cu"
-#include "ald_propose_rows.cu"
+#include "ald_rows.cu"
 #include "ald_step.cu"
-#include "ald_step_rows.cu"
 #include "column_sums.cu"
 #include "copy_rows.cu"
 #include "image.cu"

@@ -55,6 +55,13 @@ struct Pair {
   T first = 0, second = 0;
 };
 
+// What a row's decision is made of.
+struct RowProposal {
+  RatioSums ratio;
+  double potential = 0;
+};
+static_assert(sizeof(RowProposal) == 4 * sizeof(double));
+
 // What the lane `offset` further holds.
 __device__ __forceinline__ float shuffle_down(float s, int offset) {
   return __shfl_down_sync(0xFFFFFFFFu, s, offset);
@@ -72,6 +79,10 @@ __device__ __forceinline__ Pair<T> shuffle_down(const Pair<T>& s, int offset) {
 __device__ __forceinline__ RatioSums shuffle_down(const RatioSums& s, int offset) {
   return {shuffle_down(s.work, offset), shuffle_down(s.grad_change, offset),
           shuffle_down(s.poison, offset)};
+}
+
+__device__ __forceinline__ RowProposal shuffle_down(const RowProposal& s, int offset) {
+  return {shuffle_down(s.ratio, offset), shuffle_down(s.potential, offset)};
 }
 
 __device__ __forceinline__ RowSums shuffle_down(const RowSums& s, int offset) {
@@ -92,6 +103,11 @@ __device__ __forceinline__ void add(RatioSums& total, const RatioSums& part) {
   total.work += part.work;
   total.grad_change += part.grad_change;
   total.poison += part.poison;
+}
+
+__device__ __forceinline__ void add(RowProposal& total, const RowProposal& part) {
+  add(total.ratio, part.ratio);
+  add(total.potential, part.potential);
 }
 
 __device__ __forceinline__ void add(RowSums& total, const RowSums& part) {

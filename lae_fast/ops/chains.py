@@ -222,10 +222,10 @@ def propose_rows(
 ) -> Tensor:
     """Draw x' = x - eta grad + sqrt(2 eta tau) eps for chains that are the rows of x ``(n, d)``.
 
-    ``step_sizes`` is eta, float64 ``(d,)``, positive and finite (on CUDA the values are not
-    checked: looking at them would wait for the device). The noise is that of `propose`; where x
-    is a part of a larger batch, ``first_row``, a multiple of four, is its first row's place there,
-    and the noise is that of the whole.
+    ``step_sizes`` is eta, float64, one per dimension ``(d,)`` or one for all ``(1,)``, positive and
+    finite (on CUDA the values are not checked: looking at them would wait for the device). The
+    noise is that of `propose`; where x is a part of a larger batch, ``first_row``, a multiple of
+    four, is its first row's place there, and the noise is that of the whole.
     """
     run = chains_ref.ald_propose_rows if needs_reference(x) else _propose_rows
     result: Tensor = run(x, grad, rng, step_sizes, temperature, first_row)

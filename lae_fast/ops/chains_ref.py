@@ -339,7 +339,7 @@ def _check_rows(
     if x.dim() != 2:
         raise RuntimeError(f"{op}: x has shape {list(x.shape)}; it must be (rows, dimensions).")
     vectors = {name: (tensor, x.shape[0]) for name, tensor in potentials.items()}
-    vectors["step_sizes"] = step_sizes, x.shape[1]
+    vectors["step_sizes"] = step_sizes, 1 if step_sizes.shape == (1,) else x.shape[1]
     for name, (tensor, length) in vectors.items():
         if tensor.shape != (length,) or tensor.dtype != torch.float64:
             raise RuntimeError(

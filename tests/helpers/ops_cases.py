@@ -139,6 +139,7 @@ def make_rows(
     layout: str = "contiguous",
     seed: int = 0,
     step: int = 0,
+    one_step_size: bool = False,
 ) -> Rows:
     """Chains near their proposals, so that log ratios are of order one."""
     case = make_case(shape, dtype, device=device, layout=layout, seed=seed, step=step)
@@ -146,7 +147,8 @@ def make_rows(
     n, d = shape
     potential = 3 + torch.randn(n, generator=generator, dtype=torch.float64)
     change = torch.randn(n, generator=generator, dtype=torch.float64)
-    etas = 0.01 * (1 + torch.rand(d, generator=generator, dtype=torch.float64))
+    count = 1 if one_step_size else d
+    etas = 0.01 * (1 + torch.rand(count, generator=generator, dtype=torch.float64))
     vectors = [lay_out(t.to(device), layout) for t in (potential, potential + change, etas)]
     accepted = torch.zeros(n, dtype=torch.bool, device=device)
     info = torch.cat([case.info, case.info.new_tensor([7.0])])

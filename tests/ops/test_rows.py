@@ -13,6 +13,7 @@ from torch import Tensor
 
 from helpers.ops_cases import (
     DTYPES,
+    Case,
     Extras,
     Rows,
     dtypes,
@@ -21,7 +22,6 @@ from helpers.ops_cases import (
     make_extras,
     make_rows,
     rng_of,
-    scalar,
     seeds,
     steps,
     temperatures,
@@ -80,29 +80,38 @@ def check_step(rows: Rows, temperature: float, mh: bool) -> Tensor:
     return moved
 
 
-@given(shape=shapes, dtype=dtypes, layout=layouts, seed=seeds, step=steps, temperature=temperatures)
+arguments = st.fixed_dictionaries(
+    {
+        "shape": shapes, "dtype": dtypes, "layout": layouts, "seed": seeds, "step": steps,
+        "one_step_size": st.booleans(),
+    }
+)  # fmt: skip
+
+
+@given(case=arguments, temperature=temperatures)
 def test_propose_agrees_with_the_reference(
-    device: str, shape, dtype, layout, seed, step, temperature
+    device: str, case: dict[str, Any], temperature: float
 ) -> None:
-    rows = make_rows(shape, dtype, device=device, layout=layout, seed=seed, step=step)
-    check_propose(rows, temperature)
+    check_propose(make_rows(**case, device=device), temperature)
 
 
-@given(shape=shapes, dtype=dtypes, layout=layouts, seed=seeds, step=steps, temperature=temperatures)
+@given(case=arguments, temperature=temperatures)
 @pytest.mark.parametrize("mh", [True, False])
 def test_step_agrees_with_the_reference(
-    device: str, mh: bool, shape, dtype, layout, seed, step, temperature
+    device: str, mh: bool, case: dict[str, Any], temperature: float
 ) -> None:
-    rows = make_rows(shape, dtype, device=device, layout=layout, seed=seed, step=step)
-    check_step(rows, temperature, mh)
+    check_step(make_rows(**case, device=device), temperature, mh)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("one_step_size", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_agree_around_every_tile_chunk_and_warp(
-    device: str, shape: tuple[int, int], dtype: torch.dtype
+    device: str, shape: tuple[int, int], one_step_size: bool, dtype: torch.dtype
 ) -> None:
-    rows = make_rows(shape, dtype, device=device, seed=4, step=2**32 - 1)
+    rows = make_rows(
+        shape, dtype, device=device, seed=4, step=2**32 - 1, one_step_size=one_step_size
+    )
     check_propose(rows, 0.7)
     moved = check_step(rows, 0.7, mh=True)
     if len(moved) > 8 and shape[1] < 20:
@@ -229,26 +238,35 @@ def test_a_first_row_inside_a_block_is_refused(device: str, first: int) -> None:
             )
 
 
-def test_one_row_is_the_chain_of_step(device: str) -> None:
-    """With equal step sizes: same noise, same uniform, same ratio."""
-    decisions = set()
-    for change in (-5.0, 5.0):
-        rows = make_rows((1, 37), torch.float64, device=device, seed=8, step=6)
-        rows.step_sizes.fill_(0.02)
-        rows.potential_proposal.copy_(rows.potential + change)
-        phi, grad, proposal = rows.x.clone(), rows.grad.clone(), rows.proposal.clone()
-        potential, info = scalar(float(rows.potential), device), rows.info[:4].clone()
-        ops.step_(
-            phi, grad, potential, proposal, rows.grad_proposal,
-            scalar(float(rows.potential_proposal), device), rows.rng.clone(), info, 0.02,
-        )  # fmt: skip
-        ops.step_rows_(*rows.tensors())
-        assert torch.equal(rows.x, phi)
-        torch.testing.assert_close(rows.proposal, proposal, rtol=0, atol=1e-14)
-        assert float(rows.info[1]) == float(info[1])
-        assert float(rows.info[2]) == pytest.approx(float(info[2]), rel=1e-11)
-        decisions.add(bool(rows.accepted))
-    assert decisions == {True, False}
+def step_of_matrix(rows: Rows) -> Case:
+    """What `step_` makes of the only row."""
+    case = Case(
+        rows.x[0].clone(), rows.grad[0].clone(), rows.potential[0].clone(),
+        rows.proposal[0].clone(), rows.grad_proposal[0], rows.potential_proposal[0],
+        rows.rng.clone(), rows.info[:4].clone(),
+    )  # fmt: skip
+    ops.step_(*case.tensors(), float(rows.step_sizes))
+    return case
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [37, 300, 4097, 16_385, 40_001])
+def test_one_row_is_the_chain_of_step(device: str, size: int, dtype: torch.dtype) -> None:
+    """The same bits, also where the log ratio is within 1e-6 of what decides."""
+    rows = make_rows((1, size), dtype, device=device, seed=8, step=6, one_step_size=True)
+    threshold = float(chains_ref.uniform(rows.rng).log())
+    rows.potential_proposal += float(step_of_matrix(rows).info[0]) - threshold
+    for margin in (-1e-6, 1e-6):
+        mine = rows.clone()
+        mine.potential_proposal += margin
+        case = step_of_matrix(mine)
+        ops.step_rows_(*mine.tensors())
+        for name in ("grad", "potential", "proposal"):
+            assert torch.equal(getattr(mine, name)[0], getattr(case, name)), name
+        assert torch.equal(mine.x[0], case.phi)
+        assert mine.accepted.tolist() == [margin < 0]
+        assert case.info[1] == mine.accepted
+        assert float(mine.info[2]) == pytest.approx(float(case.info[2]), rel=1e-15)
 
 
 @pytest.mark.parametrize("mh", [True, False])

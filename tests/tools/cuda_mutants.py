@@ -42,20 +42,21 @@ MUTANTS = (
         WRITE + BARRIER, WRITE, "thread",
     ),
     Mutant(
-        "a row moves while others of its team still read it", "ald_step_rows.cu",
+        "a row moves while others of its team still read it", "ald_rows.cu",
         "void sync() const { __syncwarp(); }", "void sync() const {}", "thread",
     ),
     Mutant(
-        "the second launch reads what it overwrites", "ald_step.cu",
-        "  apply(args, sums, *snapshot);", "  apply(args, sums, args.snapshot());", "thread",
+        "the second launch reads what it overwrites", "ald_rows.cu",
+        "  move_one_row(a, proposed, *snapshot);",
+        "  move_one_row(a, proposed, {load_rng(a.rng, 1), a.potential[0]});", "thread",
     ),
     Mutant(
-        "the counter is read while a block advances it", "ald_step_rows.cu",
-        "const RngKey next{snapshot->rng.seed, snapshot->rng.step + 1};",
+        "the counter is read while a block advances it", "ald_rows.cu",
+        "const RngKey next{before->seed, before->step + 1};",
         "const RngKey live = load_rng(a.rng, 1), next{live.seed, live.step + 1};", "thread",
     ),
     Mutant(
-        "threads without a row read another's", "ald_step_rows.cu",
+        "threads without a row read another's", "ald_rows.cu",
         "team.sum(real ? row_share(a, row, lane, width) : RowProposal{});",
         "team.sum(row_share(a, real ? row : a.rows - 1, lane, width));", "thread",
     ),
@@ -74,7 +75,7 @@ MUTANTS = (
         "    for (int64_t i = first + lane; i <= end && i <= a.n; i += kDeep) {", "address",
     ),
     Mutant(
-        "lanes without a row leave before the shuffles", "ald_step_rows.cu",
+        "lanes without a row leave before the shuffles", "ald_rows.cu",
         "    const bool real = row < a.rows;\n",
         "    const bool real = row < a.rows;\n    if (!real) break;\n",
     ),
@@ -120,7 +121,7 @@ MUTANTS = (
         "for (int part = 0; part < parts; ++part)", "for (int part = 0; part < parts - 1; ++part)",
     ),
     Mutant(
-        "noise of the step before", "ald_step_rows.cu",
+        "noise of the step before", "ald_rows.cu",
         "  propose_next(a, {rng.seed, rng.step + 1});", "  propose_next(a, rng);",
     ),
 )  # fmt: skip

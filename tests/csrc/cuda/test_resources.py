@@ -82,7 +82,7 @@ def launch_everything(device: str) -> dict[str, int]:
                 ops.propose(case.phi, case.grad, case.rng, 0.1)
                 ops.log_ratio(*case.evaluated(), 0.1)
                 ops.step_(*case.tensors(), 0.1)
-            for shape in ((2048, 8), (20_001, 8), (1, 16384), (1, 70_001)):
+            for shape in ((2048, 8), (20_001, 8), (32, 512), (300, 300), (1, 16384), (1, 70_001)):
                 rows = make_rows(shape, dtype, device=device)
                 ops.propose_rows(*rows.drift())
                 rows, extras = make_extras(rows, 2, True, "contiguous")

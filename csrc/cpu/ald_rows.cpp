@@ -1,0 +1,359 @@
+// Chains that are the rows of an n x d matrix. One row is one chain on a whole matrix: its elements
+// are then shared among threads, as many short rows otherwise are.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "../tensors.h"
+#include "kernels.h"
+#include "tile.h"
+
+namespace lae::cpu {
+namespace {
+
+constexpr int64_t kShortLanes = 8;  // accumulators of a sum over few elements
+constexpr int64_t kLongRow = 256;   // elements from which a sum runs in kLanes accumulators
+alignas(64) constexpr double kOnes[kLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+// Every element's step size and noise scale. The tables repeat the step sizes, one per dimension or
+// one for all, so that a tile that starts at any dimension reads them in a straight line.
+template <class T>
+struct Law {
+  Law(const Tensor& step_sizes, double temperature)
+      : period(step_sizes.numel()), step_size(period > 0 ? period + kTile : 0),
+        noise_scale(step_size.size()) {
+    const double* const eta = read<double>(step_sizes);
+    for (int64_t i = 0; i < period; ++i) {
+      const auto law = make_proposal<T>(eta[i], temperature);
+      step_size[i] = law.step_size;
+      noise_scale[i] = law.noise_scale;
+    }
+    repeat(step_size);
+    repeat(noise_scale);
+  }
+  void repeat(std::vector<T>& values) const {
+    if (period == 1) std::fill(values.begin(), values.end(), values[0]);
+    for (size_t i = period; period > 1 && i < values.size(); ++i) values[i] = values[i - period];
+  }
+  int64_t period;
+  std::vector<T> step_size, noise_scale;
+};
+
+template <class T>
+struct ProposeRowsArgs {
+  const T* x;
+  const T* grad;
+  T* proposal;
+  const Law<T>& law;
+  RngKey rng;
+  int64_t first_block;  // of the noise of the first four elements
+};
+
+// The step's arguments; `rng` is that of the decision.
+template <class T>
+struct StepRowsArgs {
+  T* x;
+  T* grad;
+  double* potential;
+  const T* proposal;
+  const T* grad_proposal;
+  const double* values;  // their sums are the potentials of the proposals, before the prior
+  const T* latents;      // what the prior is on, or null: the proposals themselves
+  T* x_trace;            // where the states after the step are also written, or null
+  T* grad_trace;
+  bool* accepted;
+  const double* step_sizes;  // one per dimension, or null:
+  double step_size;          // of all dimensions; else 1
+  int64_t rows, d, values_per_row, latents_per_row;
+  double temperature, prior;
+  bool mh;
+  RngKey rng;
+  int64_t first_row;
+
+  bool prior_on_x() const { return prior != 0 && latents == nullptr; }
+};
+
+// Proposals of elements [begin, end); `begin` is a multiple of kTile.
+template <class T>
+LAE_INLINE void propose_loop(const ProposeRowsArgs<T>& args, int64_t begin, int64_t end) {
+  alignas(64) T eps[kTile];
+  for (int64_t base = begin; base < end; base += kTile) {
+    draw_tile(args.rng, static_cast<uint64_t>(args.first_block + base / 4), eps);
+    const int64_t count = end - base < kTile ? end - base : kTile;
+    const int64_t first = base % args.law.period;
+    const T* const x = args.x + base;
+    const T* const grad = args.grad + base;
+    const T* const step_size = args.law.step_size.data() + first;
+    const T* const noise_scale = args.law.noise_scale.data() + first;
+    T* const proposal = args.proposal + base;
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) {
+      proposal[i] = propose_element(x[i], grad[i], eps[i], {step_size[i], noise_scale[i]});
+    }
+  }
+}
+
+// The sums over elements [begin, end) of a row. kPrior: the gradient of a prior on x itself is yet
+// to be added.
+template <bool kPrior, int64_t lanes, class T>
+LAE_INLINE RatioSums ratio_loop(const StepRowsArgs<T>& args, int64_t row, int64_t begin,
+                                int64_t end) {
+  alignas(64) double work[lanes] = {}, change[lanes] = {}, poison[lanes] = {};
+  const T* const x = args.x + row * args.d;
+  const T* const grad = args.grad + row * args.d;
+  const T* const proposal = args.proposal + row * args.d;
+  const T* const grad_proposal = args.grad_proposal + row * args.d;
+  const T prior = static_cast<T>(args.prior);
+  const auto add = [&](int64_t k, int64_t l, double weight) __attribute__((always_inline)) {
+    const T whole = kPrior ? grad_proposal[k] + prior * proposal[k] : grad_proposal[k];
+    add_ratio_terms(x[k], grad[k], proposal[k], whole, weight, work[l], change[l], poison[l]);
+  };
+  int64_t k = begin;
+  for (; k + lanes <= end; k += lanes) {
+    const double* const weights = args.step_sizes != nullptr ? args.step_sizes + k : kOnes;
+    for (int64_t l = 0; l < lanes; ++l) add(k + l, l, weights[l]);
+  }
+  const double* const weights = args.step_sizes != nullptr ? args.step_sizes + k : kOnes;
+  for (int64_t l = 0; k + l < end; ++l) add(k + l, l, weights[l]);
+  return {add_lanes(work), add_lanes(change), add_lanes(poison)};
+}
+
+template <class T>
+LAE_INLINE RatioSums ratio_sums(const StepRowsArgs<T>& args, int64_t row, int64_t begin,
+                                int64_t end) {
+  if (args.prior_on_x()) {
+    return args.d < kLongRow ? ratio_loop<true, kShortLanes>(args, row, begin, end)
+                             : ratio_loop<true, kLanes>(args, row, begin, end);
+  }
+  return args.d < kLongRow ? ratio_loop<false, kShortLanes>(args, row, begin, end)
+                           : ratio_loop<false, kLanes>(args, row, begin, end);
+}
+
+// Adds term(k) over 0 <= k < count; many terms run in lanes, so that the loop is vector arithmetic.
+template <class Term>
+LAE_INLINE double sum_terms(int64_t count, const Term& term) {
+  alignas(64) double lanes[kLanes] = {};
+  int64_t k = 0;
+  if (count >= kLongRow) {
+    for (; k + kLanes <= count; k += kLanes) {
+      for (int64_t l = 0; l < kLanes; ++l) lanes[l] += term(k + l);
+    }
+  }
+  double sum = add_lanes(lanes);
+  for (; k < count; ++k) sum += term(k);
+  return sum;
+}
+
+template <class T>
+LAE_INLINE double row_potential(const StepRowsArgs<T>& args, int64_t row) {
+  double potential = 0;
+  if (args.prior != 0) {
+    const bool on_x = args.latents == nullptr;
+    const int64_t count = on_x ? args.d : args.latents_per_row;
+    const T* const z = (on_x ? args.proposal : args.latents) + row * count;
+    potential = 0.5 * args.prior * sum_terms(count, [&](int64_t k) {
+      return static_cast<double>(z[k]) * static_cast<double>(z[k]);
+    });
+  }
+  const double* const values = args.values + row * args.values_per_row;
+  return potential + sum_terms(args.values_per_row, [&](int64_t k) { return values[k]; });
+}
+
+// The decision on a row, of whose elements `sums` are.
+template <class T>
+LAE_INLINE void decide_row(const StepRowsArgs<T>& args, int64_t row, const RatioSums& sums,
+                           double uniform, RowSums& total) {
+  const double proposed = row_potential(args, row);
+  const Decision decision = decide(sums, args.potential[row], proposed, args.step_size,
+                                   args.temperature, args.mh, uniform);
+  args.accepted[row] = decision.accepted;
+  if (decision.accepted) args.potential[row] = proposed;
+  total.prob += accept_prob(decision.log_ratio);
+  total.accepted += decision.accepted;
+  total.potential += args.potential[row];
+}
+
+// Decides rows [begin, end); `begin` is a multiple of four.
+template <class T>
+LAE_INLINE RowSums decide_loop(const StepRowsArgs<T>& args, int64_t begin, int64_t end) {
+  alignas(64) double uniforms[kTile];
+  RowSums total;
+  for (int64_t base = begin; base < end; base += kTile) {
+    const int64_t count = end - base < kTile ? end - base : kTile;
+    draw_uniform_tile(args.rng, args.first_row + base, count, uniforms);
+    for (int64_t i = 0; i < count; ++i) {
+      decide_row(args, base + i, ratio_sums(args, base + i, 0, args.d), uniforms[i], total);
+    }
+  }
+  return total;
+}
+
+// Moves elements [begin, end), which lie in one row, and traces them.
+template <class T>
+LAE_INLINE void move_elements(const StepRowsArgs<T>& args, bool accepted, int64_t begin,
+                              int64_t end) {
+  if (accepted) {
+    const T prior = static_cast<T>(args.prior);
+#pragma GCC ivdep
+    for (int64_t i = begin; i < end; ++i) args.x[i] = args.proposal[i];
+    if (args.prior_on_x()) {
+#pragma GCC ivdep
+      for (int64_t i = begin; i < end; ++i) {
+        args.grad[i] = args.grad_proposal[i] + prior * args.proposal[i];
+      }
+    } else {
+#pragma GCC ivdep
+      for (int64_t i = begin; i < end; ++i) args.grad[i] = args.grad_proposal[i];
+    }
+  }
+  const size_t bytes = static_cast<size_t>(end - begin) * sizeof(T);
+  if (args.x_trace != nullptr) std::memcpy(args.x_trace + begin, args.x + begin, bytes);
+  if (args.grad_trace != nullptr) std::memcpy(args.grad_trace + begin, args.grad + begin, bytes);
+}
+
+// Moves the accepted of elements [begin, end) and proposes from them, a tile at a time while it is
+// in the cache; `begin` is a multiple of kTile. The next proposals may replace the pending ones.
+template <class T>
+LAE_INLINE void move_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,
+                          int64_t begin, int64_t end) {
+  int64_t row = begin / args.d, row_end = (row + 1) * args.d;
+  for (int64_t base = begin; base < end; base += kTile) {
+    const int64_t stop = end - base < kTile ? end : base + kTile;
+    for (int64_t first = base; first < stop;) {
+      const int64_t last = row_end < stop ? row_end : stop;
+      move_elements(args, args.accepted[row], first, last);
+      if (last == row_end) {
+        ++row;
+        row_end += args.d;
+      }
+      first = last;
+    }
+    propose_loop(next, base, stop);
+  }
+}
+
+// Function multiversioning does not reach templates, so each loop has a plain function.
+#define LAE_LOOPS(T)                                                                          \
+  LAE_CLONES void propose_chunk(const ProposeRowsArgs<T>& args, int64_t begin, int64_t end) {   \
+    propose_loop(args, begin, end);                                                           \
+  }                                                                                           \
+  LAE_CLONES RatioSums ratio_chunk(const StepRowsArgs<T>& args, int64_t row, int64_t begin,     \
+                                   int64_t end) {                                             \
+    return ratio_sums(args, row, begin, end);                                                 \
+  }                                                                                           \
+  LAE_CLONES RowSums decide_chunk(const StepRowsArgs<T>& args, int64_t begin, int64_t end) {    \
+    return decide_loop(args, begin, end);                                                     \
+  }                                                                                           \
+  LAE_CLONES void move_chunk(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,        \
+                             int64_t begin, int64_t end) {                                    \
+    move_loop(args, next, begin, end);                                                        \
+  }
+LAE_LOOPS(float)
+LAE_LOOPS(double)
+#undef LAE_LOOPS
+
+template <class T>
+RowSums decide_rows(const StepRowsArgs<T>& args) {
+  if (args.d <= kChunk) {
+    return sum_chunks<RowSums>(
+        args.rows, [&](int64_t begin, int64_t end) { return decide_chunk(args, begin, end); },
+        [](RowSums& total, const RowSums& part) {
+          total.prob += part.prob;
+          total.accepted += part.accepted;
+          total.potential += part.potential;
+        },
+        rows_a_chunk(args.d));
+  }
+  RowSums total;
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const RatioSums sums = sum_chunks<RatioSums>(
+        args.d, [&](int64_t begin, int64_t end) { return ratio_chunk(args, row, begin, end); },
+        [](RatioSums& whole, const RatioSums& part) {
+          whole.work += part.work;
+          whole.grad_change += part.grad_change;
+          whole.poison += part.poison;
+        });
+    const auto place = static_cast<uint64_t>(args.first_row + row);
+    decide_row(args, row, sums, accept_uniform(args.rng, place), total);
+  }
+  return total;
+}
+
+template <class T>
+RowSums step_rows(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next) {
+  const RowSums sums = decide_rows(args);
+  for_each_chunk(args.rows * args.d, [&](int64_t, int64_t begin, int64_t end) {
+    move_chunk(args, next, begin, end);
+  });
+  return sums;
+}
+
+Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
+                        const Tensor& step_sizes, double temperature, int64_t first_row) {
+  const Call call("ald_propose_rows", x, aoti_torch_device_type_cpu(), "x");
+  call.check_propose_rows(grad, rng, step_sizes, temperature, first_row);
+
+  const Tensor x_in = readable(x), grad_in = readable(grad), etas = readable(step_sizes);
+  call.check_all_positive("step_sizes", read<double>(etas), etas.numel());
+  const RngKey key = read_rng(rng);
+  Tensor proposal = empty_like_phi(call);
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const Law<T> law(etas, temperature);
+    const ProposeRowsArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal), law, key,
+                                  first_row / 4 * x.size(1)};
+    for_each_chunk(x.numel(), [&](int64_t, int64_t begin, int64_t end) {
+      propose_chunk(args, begin, end);
+    });
+  };
+  if (call.is_double()) run(double{});
+  else run(float{});
+  return proposal;
+}
+
+void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
+                    const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor rng,
+                    Tensor accepted, Tensor info, const Tensor& step_sizes, double temperature,
+                    bool mh, int64_t first_row, double prior, std::optional<Tensor> latents,
+                    std::optional<Tensor> next_proposal, std::optional<Tensor> x_trace,
+                    std::optional<Tensor> grad_trace) {
+  const Call call("ald_step_rows_", x, aoti_torch_device_type_cpu(), "x");
+  call.check_step_rows(grad, potential, proposal, grad_proposal, potential_proposal, rng,
+                       accepted, info, step_sizes, temperature, first_row, prior, latents,
+                       next_proposal, x_trace, grad_trace);
+  RowStep step(x, grad, potential, proposal, grad_proposal, potential_proposal, rng, accepted,
+               info, step_sizes, latents, next_proposal, x_trace, grad_trace);
+  call.check_all_positive("step_sizes", read<double>(step.etas), step.etas.numel());
+
+  int64_t* const counter = write<int64_t>(step.rng.work());
+  const RngKey key{static_cast<uint64_t>(counter[0]), static_cast<uint64_t>(counter[1])};
+  const double* const etas = read<double>(step.etas);
+  const bool one_step_size = step.etas.numel() == 1;
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const StepRowsArgs<T> args{
+        write<T>(step.x.work()), write<T>(step.grad.work()), write<double>(step.potential.work()),
+        read<T>(step.proposal), read<T>(step.grad_proposal), read<double>(step.values),
+        step.latents_or_null<T>(), step.x_trace_or_null<T>(), step.grad_trace_or_null<T>(),
+        write<bool>(step.accepted.work()), one_step_size ? nullptr : etas,
+        one_step_size ? *etas : 1.0, x.size(0), x.size(1), step.values_per_row(),
+        step.latents_per_row(), temperature, prior, mh, key, first_row};
+    const Law<T> law(step.etas, temperature);
+    return step_rows(args, {args.x, args.grad, write<T>(step.next_proposal.work()), law,
+                            {key.seed, key.step + 1}, first_row / 4 * args.d});
+  };
+  const RowSums sums = call.is_double() ? run(double{}) : run(float{});
+
+  counter[1] += 1;
+  write_row_info(write<double>(step.info.work()), sums, x.size(0));
+  step.commit();
+}
+
+}  // namespace
+}  // namespace lae::cpu
+
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, CPU, m) {
+  m.impl("ald_propose_rows", TORCH_BOX(&lae::cpu::ald_propose_rows));
+  m.impl("ald_step_rows_", TORCH_BOX(&lae::cpu::ald_step_rows_));
+}

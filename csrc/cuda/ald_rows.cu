@@ -1,0 +1,451 @@
+// Chains that are the rows of an n x d matrix. One row is one chain on a whole matrix, and all
+// blocks share its elements; of many rows each has a team of threads in one block.
+#include <optional>
+
+#include "kernels.cuh"
+
+namespace lae::cuda {
+namespace {
+
+// Step sizes: one per dimension, or one for all.
+template <class T>
+struct Law {
+  const double* step_sizes;
+  int64_t count, d;
+  double temperature;
+
+  // Of all elements where there is one step size; not to be used otherwise.
+  __device__ Proposal<T> shared() const {
+    return count == 1 ? make_proposal<T>(step_sizes[0], temperature) : Proposal<T>{};
+  }
+  __device__ Proposal<T> of(int64_t i, Proposal<T> shared) const {
+    return count == 1 ? shared : make_proposal<T>(step_sizes[i % d], temperature);
+  }
+  // The ratio's sums carry a dimension's own step size; one for all is told to the decision.
+  __device__ double weight(int64_t k) const { return count == 1 ? 1.0 : step_sizes[k]; }
+  __device__ double decided_with() const { return count == 1 ? step_sizes[0] : 1.0; }
+};
+
+// Calls body(i, eps) for this thread's share of n elements, with the noise of each. Four elements
+// share a Philox block, and a thread takes all four.
+template <class T, class Body>
+__device__ void for_each_noise(int64_t n, int64_t first_block, RngKey rng, const Body& body) {
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t group = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; 4 * group < n;
+       group += stride) {
+    const Words4 w = draw_words(rng, static_cast<uint64_t>(first_block + group), kNoise);
+    T eps[4];
+    normal_pair(w.w0, w.w1, eps[0], eps[1]);
+    normal_pair(w.w2, w.w3, eps[2], eps[3]);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (4 * group + k < n) body(4 * group + k, eps[k]);
+    }
+  }
+}
+
+template <class T>
+struct ProposeRowsArgs {
+  const T* x;
+  const T* grad;
+  T* proposal;
+  Law<T> law;
+  int64_t n;            // elements
+  int64_t first_block;  // of the noise of the first four elements
+};
+
+template <class T>
+__device__ void propose_rows_share(const ProposeRowsArgs<T>& a, RngKey rng) {
+  const Proposal<T> shared = a.law.shared();
+  for_each_noise<T>(a.n, a.first_block, rng, [&](int64_t i, T eps) {
+    a.proposal[i] = propose_element(a.x[i], a.grad[i], eps, a.law.of(i, shared));
+  });
+}
+
+template <class T>
+__global__ void __launch_bounds__(kOneBlockThreads)
+    rows_propose_kernel(ProposeRowsArgs<T> args, const int64_t* rng, int64_t rng_stride) {
+  propose_rows_share(args, load_rng(rng, rng_stride));
+}
+
+template <class T>
+struct StepRowsArgs {
+  T* x;
+  T* grad;
+  double* potential;
+  const T* proposal;
+  T* next_proposal;
+  T* x_trace;     // or null
+  T* grad_trace;  // or null
+  const T* grad_proposal;
+  const double* values;
+  const T* latents;  // or null
+  int64_t* rng;
+  bool* accepted;
+  double* info;
+  Law<T> law;
+  int64_t rows, d, values_per_row, latents_per_row;
+  double prior;
+  bool mh;
+  int64_t first_row;
+
+  // The proposal's whole gradient: the prior on x itself is added here, one on latents is not.
+  __device__ T proposed_grad(int64_t i) const {
+    return latents == nullptr && prior != 0 ? grad_proposal[i] + static_cast<T>(prior) * proposal[i]
+                                            : grad_proposal[i];
+  }
+  __device__ int64_t first_block() const { return first_row / 4 * d; }
+};
+
+// The share of one of the `width` threads of a row in its sums.
+template <class T>
+__device__ RowProposal row_share(const StepRowsArgs<T>& a, int64_t row, int lane, int width) {
+  RowProposal sums;
+  const int64_t first = row * a.d;
+  double squares = 0;
+  for (int64_t k = lane; k < a.d; k += width) {
+    const int64_t i = first + k;
+    const T proposed = a.proposal[i];
+    add_ratio_terms(a.x[i], a.grad[i], proposed, a.proposed_grad(i), a.law.weight(k),
+                    sums.ratio.work, sums.ratio.grad_change, sums.ratio.poison);
+    squares += static_cast<double>(proposed) * static_cast<double>(proposed);
+  }
+  if (a.latents != nullptr) {
+    squares = 0;
+    for (int64_t k = lane; k < a.latents_per_row; k += width) {
+      const double z = static_cast<double>(a.latents[row * a.latents_per_row + k]);
+      squares += z * z;
+    }
+  }
+  if (a.prior != 0) sums.potential = 0.5 * a.prior * squares;
+  for (int64_t k = lane; k < a.values_per_row; k += width) {
+    sums.potential += a.values[row * a.values_per_row + k];
+  }
+  return sums;
+}
+
+template <class T>
+__device__ Decision decide_row(const StepRowsArgs<T>& a, int64_t row, const RowProposal& proposed,
+                               double potential, RngKey rng) {
+  const double uniform = accept_uniform(rng, static_cast<uint64_t>(a.first_row + row));
+  return decide(proposed.ratio, potential, proposed.potential, a.law.decided_with(),
+                a.law.temperature, a.mh, uniform);
+}
+
+// What a decided row adds to the statistics.
+__device__ __forceinline__ RowSums row_sums(const Decision& decision, double potential) {
+  return {accept_prob(decision.log_ratio), decision.accepted ? 1.0 : 0.0, potential};
+}
+
+template <class T>
+struct Point {
+  T x, grad;
+};
+
+// Moves an element if its row is accepted, and traces it.
+template <class T>
+__device__ Point<T> move_element(const StepRowsArgs<T>& a, int64_t i, bool accepted) {
+  const Point<T> now = accepted ? Point<T>{a.proposal[i], a.proposed_grad(i)}
+                                : Point<T>{a.x[i], a.grad[i]};
+  if (accepted) {
+    a.x[i] = now.x;
+    a.grad[i] = now.grad;
+  }
+  if (a.x_trace != nullptr) a.x_trace[i] = now.x;
+  if (a.grad_trace != nullptr) a.grad_trace[i] = now.grad;
+  return now;
+}
+
+// One row. Every block adds up the same sums and so takes the same decision; each thread proposes
+// from the elements that it moved itself.
+
+// What the first of two launches leaves for the second, followed by one RowProposal per block. The
+// second launch overwrites the originals while its other blocks still run.
+struct RowSnapshot {
+  RngKey rng;
+  double potential;
+};
+static_assert(sizeof(RowSnapshot) == 3 * sizeof(double));
+
+template <class T>
+__device__ RowProposal grid_share(const StepRowsArgs<T>& a) {
+  const int threads = static_cast<int>(gridDim.x * blockDim.x);
+  return row_share(a, 0, static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), threads);
+}
+
+// The whole block calls this with the same sums and snapshot.
+template <class T>
+__device__ void move_one_row(const StepRowsArgs<T>& a, const RowProposal& proposed,
+                             const RowSnapshot& before) {
+  const Decision decision = decide_row(a, 0, proposed, before.potential, before.rng);
+  const RngKey next{before.rng.seed, before.rng.step + 1};
+  const Proposal<T> shared = a.law.shared();
+  for_each_noise<T>(a.d, a.first_block(), next, [&](int64_t i, T eps) {
+    const Point<T> now = move_element(a, i, decision.accepted);
+    a.next_proposal[i] = propose_element(now.x, now.grad, eps, a.law.of(i, shared));
+  });
+  if (blockIdx.x == 0 && threadIdx.x == 0) {
+    const double potential = decision.accepted ? proposed.potential : before.potential;
+    a.accepted[0] = decision.accepted;
+    a.potential[0] = potential;
+    a.rng[1] = static_cast<int64_t>(next.step);
+    write_row_info(a.info, row_sums(decision, potential), 1);
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kOneBlockThreads) one_row_step_kernel(StepRowsArgs<T> a) {
+  // All threads read these before block_sum's barrier, and thread 0 overwrites them after it.
+  const RowSnapshot before{load_rng(a.rng, 1), a.potential[0]};
+  const RowProposal proposed = block_sum(grid_share(a));
+  move_one_row(a, proposed, before);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    one_row_sums_kernel(StepRowsArgs<T> a, RowSnapshot* snapshot, RowProposal* partials) {
+  const RowProposal proposed = block_sum(grid_share(a));
+  if (threadIdx.x == 0) partials[blockIdx.x] = proposed;
+  if (blockIdx.x == 0 && threadIdx.x == 0) *snapshot = {load_rng(a.rng, 1), a.potential[0]};
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    one_row_move_kernel(StepRowsArgs<T> a, const RowSnapshot* snapshot,
+                        const RowProposal* partials) {
+  const RowProposal proposed = sum_partials(partials, gridDim.x);
+  move_one_row(a, proposed, *snapshot);
+}
+
+template <class T>
+void step_one_row(const Call& call, const StepRowsArgs<T>& args) {
+  const Launch launch(call);
+  const Grid grid(args.d);
+  if (grid.one_block()) {
+    launch.run<one_row_step_kernel<T>>(1, grid.threads, args);
+    return;
+  }
+  const Tensor space = workspace(
+      call, (sizeof(RowSnapshot) + grid.blocks * sizeof(RowProposal)) / sizeof(double));
+  auto* const snapshot = reinterpret_cast<RowSnapshot*>(write<double>(space));
+  auto* const partials = reinterpret_cast<RowProposal*>(snapshot + 1);
+  launch.run<one_row_sums_kernel<T>>(grid.blocks, grid.threads, args, snapshot, partials);
+  launch.run<one_row_move_kernel<T>>(grid.blocks, grid.threads, args, snapshot, partials);
+}
+
+// Many rows.
+
+// The threads that share a row: `width` neighbours in a warp, a power of two of them.
+struct WarpTeam {
+  int width;
+
+  // Adding with xor is commutative at every stage, so all threads get the same bits.
+  __device__ RowProposal sum(RowProposal s) const {
+    for (int offset = width / 2; offset > 0; offset /= 2) {
+      s.ratio.work += __shfl_xor_sync(0xFFFFFFFFu, s.ratio.work, offset);
+      s.ratio.grad_change += __shfl_xor_sync(0xFFFFFFFFu, s.ratio.grad_change, offset);
+      s.ratio.poison += __shfl_xor_sync(0xFFFFFFFFu, s.ratio.poison, offset);
+      s.potential += __shfl_xor_sync(0xFFFFFFFFu, s.potential, offset);
+    }
+    return s;
+  }
+  __device__ int size() const { return width; }
+  __device__ void sync() const { __syncwarp(); }
+};
+
+// A whole block, where rows are long.
+struct BlockTeam {
+  __device__ RowProposal sum(const RowProposal& s) const { return block_sum(s); }
+  __device__ int size() const { return blockDim.x; }
+  __device__ void sync() const { __syncthreads(); }
+};
+
+// Decides and moves this block's rows; returns this thread's share of the statistics.
+template <class T, class Team>
+__device__ RowSums decide_rows(const StepRowsArgs<T>& a, RngKey rng, Team team) {
+  const int width = team.size(), lane = threadIdx.x % width;
+  const int64_t rows_per_pass = static_cast<int64_t>(gridDim.x) * (blockDim.x / width);
+  const int64_t mine = static_cast<int64_t>(blockIdx.x) * (blockDim.x / width) +
+                       threadIdx.x / width;
+  const int64_t passes = (a.rows + rows_per_pass - 1) / rows_per_pass;
+  RowSums sums;
+  // Every thread takes every pass, because whole teams meet in the sums; a row that is not there
+  // is not read, for its memory is another's.
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    const int64_t row = mine + pass * rows_per_pass;
+    const bool real = row < a.rows;
+    const RowProposal proposed =
+        team.sum(real ? row_share(a, row, lane, width) : RowProposal{});
+    const double current = real ? a.potential[row] : 0.0;
+    const Decision decision = decide_row(a, row, proposed, current, rng);
+    // All threads of a row have read its potential before one of them overwrites it.
+    team.sync();
+    if (!real) continue;
+    const int64_t first = row * a.d;
+    for (int64_t i = first + lane; i < first + a.d; i += width) {
+      move_element(a, i, decision.accepted);
+    }
+    if (lane == 0) {
+      a.accepted[row] = decision.accepted;
+      if (decision.accepted) a.potential[row] = proposed.potential;
+      add(sums, row_sums(decision, decision.accepted ? proposed.potential : current));
+    }
+  }
+  return sums;
+}
+
+template <class T>
+__device__ void propose_next(const StepRowsArgs<T>& a, RngKey next) {
+  propose_rows_share(ProposeRowsArgs<T>{a.x, a.grad, a.next_proposal, a.law, a.rows * a.d,
+                                        a.first_block()},
+                     next);
+}
+
+// One block does everything. With 1,024 threads a thread would have too few registers; there being no
+// second block, it may take all that there are.
+constexpr int kOneLaunchThreads = 512;
+
+template <class T, class Team>
+__global__ void __launch_bounds__(kOneLaunchThreads, 1)
+    rows_step_kernel(StepRowsArgs<T> a, Team team) {
+  const RngKey rng = load_rng(a.rng, 1);
+  // After the barriers of this sum every thread sees every row moved, and the counter was read.
+  const RowSums sums = block_sum(decide_rows(a, rng, team));
+  propose_next(a, {rng.seed, rng.step + 1});
+  if (threadIdx.x == 0) {
+    a.rng[1] = static_cast<int64_t>(rng.step + 1);
+    write_row_info(a.info, sums, a.rows);
+  }
+}
+
+// The first of two launches leaves the counter for the second, which advances it while its other
+// blocks still run, and one RowSums per block.
+static_assert(sizeof(RngKey) == 2 * sizeof(double));
+static_assert(sizeof(RowSums) == 3 * sizeof(double));
+
+template <class T, class Team>
+__global__ void __launch_bounds__(kThreads)
+    rows_decide_kernel(StepRowsArgs<T> a, Team team, RngKey* before, RowSums* partials) {
+  const RngKey rng = load_rng(a.rng, 1);
+  const RowSums sums = block_sum(decide_rows(a, rng, team));
+  if (threadIdx.x == 0) partials[blockIdx.x] = sums;
+  if (blockIdx.x == 0 && threadIdx.x == 0) *before = rng;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    rows_next_kernel(StepRowsArgs<T> a, int deciders, const RngKey* before,
+                     const RowSums* partials) {
+  const RngKey next{before->seed, before->step + 1};
+  propose_next(a, next);
+  if (blockIdx.x != 0) return;
+  const RowSums sums = sum_partials(partials, deciders);
+  if (threadIdx.x == 0) {
+    a.rng[1] = static_cast<int64_t>(next.step);
+    write_row_info(a.info, sums, a.rows);
+  }
+}
+
+constexpr int64_t kLongRow = 256;  // elements from which a row has a block of its own
+
+int threads_per_row(int64_t d) {
+  int width = 1;
+  while (width < 32 && width < d) width *= 2;
+  return width;
+}
+
+int64_t clamp(int64_t value, int64_t low, int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
+template <class T, class Team>
+void step_rows(const Call& call, const StepRowsArgs<T>& args, Team team, int64_t threads) {
+  const Launch launch(call);
+  if (args.rows * args.d <= kOneBlockLimit) {
+    const int64_t whole_warps = (threads + 31) / 32 * 32;
+    launch.run<rows_step_kernel<T, Team>>(
+        1, static_cast<int>(clamp(whole_warps, 32, kOneLaunchThreads)), args, team);
+    return;
+  }
+  const int64_t wanted = (threads + kThreads - 1) / kThreads;
+  const int deciders = static_cast<int>(clamp(wanted, 1, kMaxBlocks));
+  const Tensor space =
+      workspace(call, (sizeof(RngKey) + deciders * sizeof(RowSums)) / sizeof(double));
+  auto* const before = reinterpret_cast<RngKey*>(write<double>(space));
+  auto* const partials = reinterpret_cast<RowSums*>(before + 1);
+  launch.run<rows_decide_kernel<T, Team>>(deciders, kThreads, args, team, before, partials);
+  const Grid grid(args.rows * args.d);
+  launch.run<rows_next_kernel<T>>(grid.blocks, grid.threads, args, deciders, before, partials);
+}
+
+template <class T>
+void step_rows(const Call& call, const StepRowsArgs<T>& args) {
+  if (args.rows == 1) {
+    step_one_row(call, args);
+  } else if (args.d >= kLongRow) {
+    // In one launch a block takes the rows in turn, so that threads are as many as a row feeds.
+    const bool one = args.rows * args.d <= kOneBlockLimit;
+    step_rows(call, args, BlockTeam{}, one ? (args.d + 1) / 2 : args.rows * kThreads);
+  } else {
+    const int width = threads_per_row(args.d);
+    step_rows(call, args, WarpTeam{width}, args.rows * width);
+  }
+}
+
+Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
+                        const Tensor& step_sizes, double temperature, int64_t first_row) {
+  const Call call("ald_propose_rows", x, device_type(), "x");
+  call.check_propose_rows(grad, rng, step_sizes, temperature, first_row);
+  const Tensor x_in = readable(x), grad_in = readable(grad), etas = readable(step_sizes);
+  Tensor proposal = empty_like_phi(call);
+  const Launch launch(call);
+  const Grid grid(x.numel());
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const Law<T> law{read<double>(etas), etas.numel(), x.size(1), temperature};
+    const ProposeRowsArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal), law,
+                                  x.numel(), first_row / 4 * x.size(1)};
+    launch.run<rows_propose_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng),
+                                       rng.stride(0));
+  };
+  if (call.is_double()) run(double{});
+  else run(float{});
+  return proposal;
+}
+
+void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
+                    const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor rng,
+                    Tensor accepted, Tensor info, const Tensor& step_sizes, double temperature,
+                    bool mh, int64_t first_row, double prior, std::optional<Tensor> latents,
+                    std::optional<Tensor> next_proposal, std::optional<Tensor> x_trace,
+                    std::optional<Tensor> grad_trace) {
+  const Call call("ald_step_rows_", x, device_type(), "x");
+  call.check_step_rows(grad, potential, proposal, grad_proposal, potential_proposal, rng,
+                       accepted, info, step_sizes, temperature, first_row, prior, latents,
+                       next_proposal, x_trace, grad_trace);
+
+  RowStep step(x, grad, potential, proposal, grad_proposal, potential_proposal, rng, accepted,
+               info, step_sizes, latents, next_proposal, x_trace, grad_trace);
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    step_rows(call, StepRowsArgs<T>{
+        write<T>(step.x.work()), write<T>(step.grad.work()), write<double>(step.potential.work()),
+        read<T>(step.proposal), write<T>(step.next_proposal.work()), step.x_trace_or_null<T>(),
+        step.grad_trace_or_null<T>(), read<T>(step.grad_proposal), read<double>(step.values),
+        step.latents_or_null<T>(), write<int64_t>(step.rng.work()),
+        write<bool>(step.accepted.work()), write<double>(step.info.work()),
+        Law<T>{read<double>(step.etas), step.etas.numel(), x.size(1), temperature}, x.size(0),
+        x.size(1), step.values_per_row(), step.latents_per_row(), prior, mh, first_row});
+  };
+  if (call.is_double()) run(double{});
+  else run(float{});
+  step.commit();
+}
+
+}  // namespace
+}  // namespace lae::cuda
+
+STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
+  m.impl("ald_propose_rows", TORCH_BOX(&lae::cuda::ald_propose_rows));
+  m.impl("ald_step_rows_", TORCH_BOX(&lae::cuda::ald_step_rows_));
+}
