@@ -74,7 +74,7 @@ struct StepRowsArgs {
   bool prior_on_x() const { return prior != 0 && latents == nullptr; }
 };
 
-// Proposals of elements [begin, end); `begin` is a multiple of kTile.
+// Proposals of elements [begin, end); `begin` is a multiple of four.
 template <class T>
 LAE_INLINE void propose_loop(const ProposeRowsArgs<T>& args, int64_t begin, int64_t end) {
   alignas(64) T eps[kTile];
@@ -133,14 +133,15 @@ LAE_INLINE RatioSums ratio_sums(const StepRowsArgs<T>& args, int64_t row, int64_
 // Adds term(k) over 0 <= k < count; many terms run in lanes, so that the loop is vector arithmetic.
 template <class Term>
 LAE_INLINE double sum_terms(int64_t count, const Term& term) {
-  alignas(64) double lanes[kLanes] = {};
+  double sum = 0;
   int64_t k = 0;
   if (count >= kLongRow) {
+    alignas(64) double lanes[kLanes] = {};
     for (; k + kLanes <= count; k += kLanes) {
       for (int64_t l = 0; l < kLanes; ++l) lanes[l] += term(k + l);
     }
+    sum = add_lanes(lanes);
   }
-  double sum = add_lanes(lanes);
   for (; k < count; ++k) sum += term(k);
   return sum;
 }
@@ -152,12 +153,14 @@ LAE_INLINE double row_potential(const StepRowsArgs<T>& args, int64_t row) {
     const bool on_x = args.latents == nullptr;
     const int64_t count = on_x ? args.d : args.latents_per_row;
     const T* const z = (on_x ? args.proposal : args.latents) + row * count;
-    potential = 0.5 * args.prior * sum_terms(count, [&](int64_t k) {
+    const auto square = [&](int64_t k) __attribute__((always_inline)) {
       return static_cast<double>(z[k]) * static_cast<double>(z[k]);
-    });
+    };
+    potential = 0.5 * args.prior * sum_terms(count, square);
   }
   const double* const values = args.values + row * args.values_per_row;
-  return potential + sum_terms(args.values_per_row, [&](int64_t k) { return values[k]; });
+  const auto value = [&](int64_t k) __attribute__((always_inline)) { return values[k]; };
+  return potential + sum_terms(args.values_per_row, value);
 }
 
 // The decision on a row, of whose elements `sums` are.
@@ -174,9 +177,52 @@ LAE_INLINE void decide_row(const StepRowsArgs<T>& args, int64_t row, const Ratio
   total.potential += args.potential[row];
 }
 
-// Decides rows [begin, end); `begin` is a multiple of four.
+// Moves elements [begin, end), which lie in one row that is accepted.
 template <class T>
-LAE_INLINE RowSums decide_loop(const StepRowsArgs<T>& args, int64_t begin, int64_t end) {
+LAE_INLINE void move_elements(const StepRowsArgs<T>& args, int64_t begin, int64_t end) {
+#pragma GCC ivdep
+  for (int64_t i = begin; i < end; ++i) args.x[i] = args.proposal[i];
+  if (args.prior_on_x()) {
+    const T prior = static_cast<T>(args.prior);
+#pragma GCC ivdep
+    for (int64_t i = begin; i < end; ++i) {
+      args.grad[i] = args.grad_proposal[i] + prior * args.proposal[i];
+    }
+  } else {
+#pragma GCC ivdep
+    for (int64_t i = begin; i < end; ++i) args.grad[i] = args.grad_proposal[i];
+  }
+}
+
+// Moves the accepted of elements [begin, end), traces all and proposes from them, a tile at a time
+// while it is in the cache; `begin` is a multiple of four. The next proposals may replace the pending
+// ones.
+template <class T>
+LAE_INLINE void move_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,
+                          int64_t begin, int64_t end) {
+  int64_t row = begin / args.d, row_end = (row + 1) * args.d;
+  for (int64_t base = begin; base < end; base += kTile) {
+    const int64_t stop = end - base < kTile ? end : base + kTile;
+    for (int64_t first = base; first < stop;) {
+      const int64_t last = row_end < stop ? row_end : stop;
+      if (args.accepted[row]) move_elements(args, first, last);
+      if (last == row_end) {
+        ++row;
+        row_end += args.d;
+      }
+      first = last;
+    }
+    const size_t bytes = static_cast<size_t>(stop - base) * sizeof(T);
+    if (args.x_trace != nullptr) std::memcpy(args.x_trace + base, args.x + base, bytes);
+    if (args.grad_trace != nullptr) std::memcpy(args.grad_trace + base, args.grad + base, bytes);
+    propose_loop(next, base, stop);
+  }
+}
+
+// The whole step of rows [begin, end); `begin` is a multiple of four.
+template <class T>
+LAE_INLINE RowSums step_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,
+                             int64_t begin, int64_t end) {
   alignas(64) double uniforms[kTile];
   RowSums total;
   for (int64_t base = begin; base < end; base += kTile) {
@@ -186,51 +232,8 @@ LAE_INLINE RowSums decide_loop(const StepRowsArgs<T>& args, int64_t begin, int64
       decide_row(args, base + i, ratio_sums(args, base + i, 0, args.d), uniforms[i], total);
     }
   }
+  move_loop(args, next, begin * args.d, end * args.d);
   return total;
-}
-
-// Moves elements [begin, end), which lie in one row, and traces them.
-template <class T>
-LAE_INLINE void move_elements(const StepRowsArgs<T>& args, bool accepted, int64_t begin,
-                              int64_t end) {
-  if (accepted) {
-    const T prior = static_cast<T>(args.prior);
-#pragma GCC ivdep
-    for (int64_t i = begin; i < end; ++i) args.x[i] = args.proposal[i];
-    if (args.prior_on_x()) {
-#pragma GCC ivdep
-      for (int64_t i = begin; i < end; ++i) {
-        args.grad[i] = args.grad_proposal[i] + prior * args.proposal[i];
-      }
-    } else {
-#pragma GCC ivdep
-      for (int64_t i = begin; i < end; ++i) args.grad[i] = args.grad_proposal[i];
-    }
-  }
-  const size_t bytes = static_cast<size_t>(end - begin) * sizeof(T);
-  if (args.x_trace != nullptr) std::memcpy(args.x_trace + begin, args.x + begin, bytes);
-  if (args.grad_trace != nullptr) std::memcpy(args.grad_trace + begin, args.grad + begin, bytes);
-}
-
-// Moves the accepted of elements [begin, end) and proposes from them, a tile at a time while it is
-// in the cache; `begin` is a multiple of kTile. The next proposals may replace the pending ones.
-template <class T>
-LAE_INLINE void move_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,
-                          int64_t begin, int64_t end) {
-  int64_t row = begin / args.d, row_end = (row + 1) * args.d;
-  for (int64_t base = begin; base < end; base += kTile) {
-    const int64_t stop = end - base < kTile ? end : base + kTile;
-    for (int64_t first = base; first < stop;) {
-      const int64_t last = row_end < stop ? row_end : stop;
-      move_elements(args, args.accepted[row], first, last);
-      if (last == row_end) {
-        ++row;
-        row_end += args.d;
-      }
-      first = last;
-    }
-    propose_loop(next, base, stop);
-  }
 }
 
 // Function multiversioning does not reach templates, so each loop has a plain function.
@@ -242,8 +245,9 @@ LAE_INLINE void move_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>&
                                    int64_t end) {                                             \
     return ratio_sums(args, row, begin, end);                                                 \
   }                                                                                           \
-  LAE_CLONES RowSums decide_chunk(const StepRowsArgs<T>& args, int64_t begin, int64_t end) {    \
-    return decide_loop(args, begin, end);                                                     \
+  LAE_CLONES RowSums step_chunk(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,     \
+                                int64_t begin, int64_t end) {                                 \
+    return step_loop(args, next, begin, end);                                                 \
   }                                                                                           \
   LAE_CLONES void move_chunk(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,        \
                              int64_t begin, int64_t end) {                                    \
@@ -253,11 +257,12 @@ LAE_LOOPS(float)
 LAE_LOOPS(double)
 #undef LAE_LOOPS
 
+// Short rows are shared among threads; of long ones, the elements.
 template <class T>
-RowSums decide_rows(const StepRowsArgs<T>& args) {
+RowSums step_rows(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next) {
   if (args.d <= kChunk) {
     return sum_chunks<RowSums>(
-        args.rows, [&](int64_t begin, int64_t end) { return decide_chunk(args, begin, end); },
+        args.rows, [&](int64_t begin, int64_t end) { return step_chunk(args, next, begin, end); },
         [](RowSums& total, const RowSums& part) {
           total.prob += part.prob;
           total.accepted += part.accepted;
@@ -277,16 +282,10 @@ RowSums decide_rows(const StepRowsArgs<T>& args) {
     const auto place = static_cast<uint64_t>(args.first_row + row);
     decide_row(args, row, sums, accept_uniform(args.rng, place), total);
   }
-  return total;
-}
-
-template <class T>
-RowSums step_rows(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next) {
-  const RowSums sums = decide_rows(args);
   for_each_chunk(args.rows * args.d, [&](int64_t, int64_t begin, int64_t end) {
     move_chunk(args, next, begin, end);
   });
-  return sums;
+  return total;
 }
 
 Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
