@@ -5,6 +5,7 @@ A fence of ``sh`` or ``python`` is run, unless the line before it says ``<!-- no
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -257,7 +258,9 @@ def test_links_and_pictures_are_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PROSE, ids=NAMES.get)
 def test_files_of_the_repository_are_there(page: Path) -> None:
     for text in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
-        if re.fullmatch(r"(tests|lae_fast|cli|csrc|benchmarks|docs)/[\w./-]+", text):
+        if re.fullmatch(r"(tests|lae_fast|cli|csrc|benchmarks|docs)/[\w./-]+", text) and (
+            "NAME" not in text
+        ):
             assert (ROOT / text).exists(), text
 
 
@@ -266,6 +269,39 @@ def test_names_of_the_library_are_there(page: Path) -> None:
     for text in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         if re.fullmatch(r"lae_fast(\.\w+)+", text) and not text.startswith("lae_fast._C"):
             pkgutil.resolve_name(text)
+
+
+def arguments(node: ast.AST) -> set[str]:
+    """What a function takes, or a class: the fields of a dataclass, or what ``__init__`` takes."""
+    if isinstance(node, ast.ClassDef):
+        fields = {
+            n.target.id
+            for n in node.body
+            if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+        }
+        made = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+        return fields.union(*map(arguments, made))
+    assert isinstance(node, ast.FunctionDef)
+    taken = node.args
+    found = [*taken.posonlyargs, *taken.args, *taken.kwonlyargs, taken.vararg, taken.kwarg]
+    return {argument.arg for argument in found if argument}
+
+
+def test_docstrings_describe_arguments_that_there_are() -> None:
+    entry = re.compile(r"^ {4}(\*{0,2}\w+(?:, \*{0,2}\w+)*):", re.MULTILINE)
+    wrong = []
+    for file in [*(ROOT / "lae_fast").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                text = ast.get_docstring(node) or ""
+                section = re.search(r"^Args:\n((?: +.*\n?|\n)+)", text, re.MULTILINE)
+                names = ", ".join(entry.findall(section[1])).replace("*", "") if section else ""
+                wrong += [
+                    f"{file}: {node.name}: {name}"
+                    for name in names.split(", ")
+                    if name and name not in arguments(node)
+                ]
+    assert not wrong
 
 
 # Figures
