@@ -16,11 +16,11 @@ MEANINGS = {
     FAILED: "Training failed numerically or lost a process, a point of a sweep failed, or "
     "`lae doctor` or `lae diagnose` found a failure.",
     BAD_INPUT: "Bad input: an option, a setting, a data set or a run that cannot be used.",
-    SYSTEM: "The machine refused: no memory, no disk space, no permission.",
-    INTERNAL: "A defect; LAE_DEBUG=1 shows the traceback.",
-    INTERRUPTED: "Interrupted (Ctrl-C, or stopped by a viewer); the weights are saved.",
-    BROKEN_PIPE: "The reader of the output went away.",
-    TERMINATED: "Terminated (SIGTERM; 129 for SIGHUP); the weights are saved.",
+    SYSTEM: "The machine refused: no memory, no disk space or no permission.",
+    INTERNAL: "A defect in this program. LAE_DEBUG=1 shows the traceback.",
+    INTERRUPTED: "Interrupted by Ctrl-C or from the dashboard; the weights are saved.",
+    BROKEN_PIPE: "The reader of the output closed the pipe.",
+    TERMINATED: "Terminated by SIGTERM (129: by SIGHUP); the weights are saved.",
 }
 
 _OURS: dict[type[Exception], int] = {

@@ -21,28 +21,58 @@ from lae_fast.errors import did_you_mean
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("lae_cli.commands.train", "Train a Langevin autoencoder and watch it learn."),
     "dashboard": ("lae_cli.commands.dashboard", "Watch running and finished trainings."),
-    "dash": ("lae_cli.commands.dashboard", "The same, for short."),
-    "sweep": ("lae_cli.commands.sweep", "Many runs from one file: a grid, random draws, seeds."),
+    "dash": (
+        "lae_cli.commands.dashboard",
+        "Watch running and finished trainings (short for dashboard).",
+    ),
+    "sweep": (
+        "lae_cli.commands.sweep",
+        "Train every point of a sweep file and tabulate the results.",
+    ),
     "runs": ("lae_cli.commands.runs", "List, show, stop, remove and export run folders."),
-    "eval": ("lae_cli.commands.eval", "Held-out likelihood and chain diagnostics of a run."),
-    "diagnose": ("lae_cli.commands.diagnose", "Judge whether a run's chain is to be trusted."),
-    "sample": ("lae_cli.commands.sample", "Images decoded from random latents."),
-    "reconstruct": ("lae_cli.commands.reconstruct", "Held-out images and their reconstructions."),
-    "interpolate": ("lae_cli.commands.interpolate", "Images between points, images or classes."),
-    "traverse": ("lae_cli.commands.traverse", "What each latent dimension does."),
-    "latents": ("lae_cli.commands.latents", "Where held-out images lie in latent space."),
-    "posterior": ("lae_cli.commands.posterior", "Langevin samples of held-out images' latents."),
-    "probe": ("lae_cli.commands.probe", "Classes that a run's latents hold, by a linear probe."),
-    "classify": ("lae_cli.commands.classify", "Train a classifier on generated neighbours."),
+    "eval": ("lae_cli.commands.eval", "Estimate the held-out log-likelihood of a run."),
+    "diagnose": ("lae_cli.commands.diagnose", "Judge whether the chain of a run is to be trusted."),
+    "sample": ("lae_cli.commands.sample", "Decode images from random latents."),
+    "reconstruct": (
+        "lae_cli.commands.reconstruct",
+        "Reconstruct held-out images and measure the error.",
+    ),
+    "interpolate": (
+        "lae_cli.commands.interpolate",
+        "Decode the line between two latents, or a square of four.",
+    ),
+    "traverse": (
+        "lae_cli.commands.traverse",
+        "Decode images while one latent dimension varies at a time.",
+    ),
+    "latents": (
+        "lae_cli.commands.latents",
+        "Show where held-out images lie in latent space, by class.",
+    ),
+    "posterior": (
+        "lae_cli.commands.posterior",
+        "Sample p(z | x) of held-out images by Langevin dynamics.",
+    ),
+    "probe": ("lae_cli.commands.probe", "Train a linear probe of the classes on frozen latents."),
+    "classify": (
+        "lae_cli.commands.classify",
+        "Train a classifier on images and generated neighbours.",
+    ),
     "attack": ("lae_cli.commands.attack", "Attack a classifier by projected gradient descent."),
-    "anomaly": ("lae_cli.commands.anomaly", "Tell foreign images from familiar ones."),
-    "experiment": ("lae_cli.commands.experiment", "One study of the seed documents."),
-    "reproduce": ("lae_cli.commands.reproduce", "All studies, and the page of their results."),
+    "anomaly": ("lae_cli.commands.anomaly", "Detect images that the model was not trained for."),
+    "experiment": ("lae_cli.commands.experiment", "Run one study and show its tables."),
+    "reproduce": ("lae_cli.commands.reproduce", "Run all studies and write the page of results."),
     "doctor": ("lae_cli.commands.doctor", "Check Python, torch, the kernels and the terminal."),
-    "bench": ("lae_cli.commands.bench", "Compare the fused kernels with plain PyTorch."),
-    "completion": ("lae_cli.commands.completion", "Print the completion script of your shell."),
+    "bench": (
+        "lae_cli.commands.bench",
+        "Compare the fused kernels and the trainer with plain PyTorch.",
+    ),
+    "completion": (
+        "lae_cli.commands.completion",
+        "Print the script that completes `lae` in your shell.",
+    ),
 }
-"""Verb -> (module that holds a click command of the same name, one line of help)."""
+"""Verb -> (module that holds a click command of the same name, first line of its help)."""
 
 
 class ReaderGoneError(Exception):
@@ -134,9 +164,11 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     help="Show the version and exit.",
 )
 def lae() -> None:
-    """Train Langevin autoencoders, from the terminal.
+    """Train Langevin autoencoders from the terminal.
 
-    Start with `lae train`: it needs no download and is over in a minute.
+    Start with `lae train`: it needs no download and takes a minute. `lae VERB --help` explains a
+    verb, with an example. A RUN is the name of a run, the unique beginning of one, a path, or
+    `latest`, which is the default.
     """
 
 

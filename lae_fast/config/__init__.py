@@ -197,8 +197,9 @@ class TrainConfig:
     )
     encoder_gradient: str = setting(
         "chain",
-        "Differentiate the encoder body at the states that the chain passes through, as published "
-        "(chain), or at the chain start (start). Use start if you need only the encoder.",
+        "Differentiate the encoder body at the states that the chain passes through (chain; "
+        "Taniguchi et al. 2022) or at the chain start (start). Use start if you need only the "
+        "encoder.",
         choices=ENCODER_GRADIENTS,
     )
 

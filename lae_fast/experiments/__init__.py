@@ -28,7 +28,7 @@ STUDIES = {
     "exactness": "Samplers against known posteriors (Taniguchi et al. 2022).",
     "likelihood": "Held-out log-likelihood of every model on equal terms.",
 }
-"""Name -> one line. A name is that of the module, with ``_`` for ``-``."""
+"""Name, which is that of the module in ``studies`` -> one line."""
 
 
 def find_study(name: str) -> Callable[[Lab], Outcome]:
@@ -38,7 +38,7 @@ def find_study(name: str) -> Callable[[Lab], Outcome]:
         ConfigError: no such study.
     """
     if name not in STUDIES:
-        raise ConfigError(f"no experiment '{name}'; {did_you_mean(name, STUDIES)}")
+        raise ConfigError(f"no study '{name}'; {did_you_mean(name, STUDIES)}")
     run: Callable[[Lab], Outcome] = importlib.import_module(
         f"lae_fast.experiments.studies.{name}"
     ).run

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
-from helpers.command_line import run
-from lae_cli.main import COMMANDS, lae
+from helpers.command_line import VERBS, run
+from lae_cli.main import COMMANDS
 
 Capsys = pytest.CaptureFixture[str]
 MORE_ARGUMENTS = {"interpolate": ["class:1", "class:7"]}
-
-
-def verbs(
-    group: click.Group = lae, before: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command there is, by the words that call it."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from verbs(command, (*before, name))
-        else:
-            yield (*before, name), command
 
 
 def takes_a_run(param: click.Parameter) -> bool:
     return "RUN" in (param.metavar or "") or param.name == "run"
 
 
-VERBS = dict(verbs())
 NAMING = [
     words
     for words, command in VERBS.items()

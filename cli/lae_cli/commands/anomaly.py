@@ -18,7 +18,6 @@ ROTATED = "rotated"
 
 
 @click.command()
-@on_run()
 @click.option(
     "--against",
     default=ROTATED,
@@ -45,6 +44,7 @@ ROTATED = "rotated"
     help="Familiar images, at most: half set the threshold, half test it. The number of foreign "
     "images is at most the same.",
 )
+@on_run()
 def anomaly(opened: Opened, against: str, scores: tuple[str, ...], count: int) -> Result:
     """Detect images that the model was not trained for.
 

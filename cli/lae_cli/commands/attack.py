@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.shared.classifiers import classifier_options, obtain
+from lae_cli.shared.classifiers import classifier_options, obtain, recipe_of
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import real, whole
 from lae_cli.shared.results import PICTURES, Result
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lae_fast.analysis.attack import Attack
-    from lae_fast.analysis.classify import Recipe
 
 SHOWN = 8
 
 
 @click.command()
-@on_run(*PICTURES)
 @classifier_options
 @real(
     "--epsilon",
@@ -40,8 +38,9 @@ SHOWN = 8
     "from the image itself.",
 )
 @whole("--images", "count", default=10000, help="Held-out images to attack, at most.")
+@on_run(*PICTURES)
 def attack(
-    opened: Opened, recipe: Recipe, epsilons: tuple[float, ...], converged: bool, count: int
+    opened: Opened, epsilons: tuple[float, ...], converged: bool, count: int, **options: Any
 ) -> Result:
     """Attack a classifier by projected gradient descent.
 
@@ -55,6 +54,7 @@ def attack(
     from lae_fast.analysis.attack import CONVERGED, PUBLISHED
     from lae_fast.analysis.attack import attack as run_attack
 
+    recipe = recipe_of(opened, **options)
     model, clean = obtain(opened, recipe)
     how = CONVERGED if converged else PUBLISHED
     found = run_attack(model, opened.first(count), how, epsilons=epsilons, seed=opened.seed)

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     "--out",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the JSON to this file.",
+    help="Also write the JSON to this file.  [default: none]",
 )
 @click.option(
     "--compare",
     "earlier",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Show the times of this earlier report over the new ones.",
+    help="Show the times of this earlier report over the new ones.  [default: none]",
 )
 @whole(
     "--threads",

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from lae_cli.shared.classifiers import classifier_options, obtain
+from lae_cli.shared.classifiers import classifier_options, obtain, recipe_of
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.results import Result
 
-if TYPE_CHECKING:
-    from lae_fast.analysis.classify import Recipe
-
 
 @click.command()
-@on_run()
 @classifier_options
-def classify(opened: Opened, recipe: Recipe) -> Result:
+@on_run()
+def classify(opened: Opened, **options: Any) -> Result:
     """Train a classifier on images and generated neighbours.
 
     A convolutional classifier is trained on each image and on N images decoded from latents near
@@ -29,6 +26,7 @@ def classify(opened: Opened, recipe: Recipe) -> Result:
     Example:
       lae classify latest --neighbours 5 --per-class 100
     """
+    recipe = recipe_of(opened, **options)
     _, score = obtain(opened, recipe)
     return Result({"neighbours": recipe.neighbours} | score, _lines(score))
 

@@ -8,13 +8,17 @@ from click.shell_completion import get_completion_class
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command(
-    epilog='bash: add  eval "$(lae completion bash)"  to ~/.bashrc; zsh: the same in ~/.zshrc; '
-    "fish: lae completion fish > ~/.config/fish/completions/lae.fish"
-)
+@click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the completion script of SHELL: bash, zsh or fish."""
+    """Print the script that completes `lae` in your shell.
+
+    \b
+    Example:
+      echo 'eval "$(lae completion bash)"' >> ~/.bashrc
+      echo 'eval "$(lae completion zsh)"' >> ~/.zshrc
+      lae completion fish > ~/.config/fish/completions/lae.fish
+    """
     from lae_cli.main import lae
 
     kind = get_completion_class(shell)

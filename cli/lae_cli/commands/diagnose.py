@@ -15,10 +15,10 @@ from lae_cli.terminal.vocabulary import has_chain
 
 
 @click.command()
-@on_run()
 @evaluation_options
+@on_run()
 def diagnose(opened: Opened, **options: Any) -> Result:
-    """Judge whether the chain of RUN is to be trusted.
+    """Judge whether the chain of a run is to be trusted.
 
     It is if the chain kept moving through training, its posteriors mix and its latents are in use.
     Otherwise the exit code is 1. Lines marked `note` are about the model rather than the chain and

@@ -13,10 +13,10 @@ from lae_cli.shared.results import Result
 
 
 @click.command("eval")
-@on_run()
 @evaluation_options
+@on_run()
 def eval(opened: Opened, **options: Any) -> Result:
-    """Estimate the held-out log-likelihood of RUN.
+    """Estimate the held-out log-likelihood of a run.
 
     The likelihood is importance-sampled from a Gaussian refined for each image, so models with good
     and bad encoders are compared by their decoders. Likelihoods are in nats per image. The command

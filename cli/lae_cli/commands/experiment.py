@@ -14,11 +14,18 @@ from lae_fast.experiments import STUDIES
 if TYPE_CHECKING:
     from lae_fast.experiments.lab import Lab
 
-_NAMES = "\b\n" + "\n".join(f"{name:<16}{text}" for name, text in STUDIES.items())
+
+class ListsStudies(click.Command):
+    """A command whose help ends with the studies."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each study's name and what it is about."""
+        with formatter.section("Studies"):
+            formatter.write_dl(list(STUDIES.items()))
 
 
-@click.command(epilog=_NAMES)
-@click.argument("name", metavar="NAME")
+@click.command(cls=ListsStudies)
+@click.argument("name", metavar="STUDY")
 @lab_options
 def experiment(make_lab: Callable[[], Lab], name: str, force: bool, as_json: bool) -> None:
     """Run one study and show its tables.
@@ -29,8 +36,6 @@ def experiment(make_lab: Callable[[], Lab], name: str, force: bool, as_json: boo
     \b
     Example:
       lae experiment probe --quick --seeds 3
-
-    The studies:
     """
     from lae_fast.experiments import find_study
     from lae_fast.experiments.page import reproduce

@@ -12,10 +12,10 @@ from lae_cli.shared.results import PICTURES, Result
 
 
 @click.command()
-@on_run(*PICTURES, ".npz")
-@click.argument("points", nargs=-1, required=True, metavar="POINT POINT [POINT POINT]")
 @whole("--steps", least=2, default=9, help="Images along each side, both ends included.")
 @label_option
+@on_run(*PICTURES, ".npz")
+@click.argument("points", nargs=-1, required=True, metavar="POINT POINT [POINT POINT]")
 def interpolate(opened: Opened, points: tuple[str, ...], steps: int, label: str | None) -> Result:
     """Decode the line between two latents, or a square of four.
 

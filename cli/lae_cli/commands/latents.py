@@ -23,8 +23,8 @@ WIDTH, ROWS = 80, 24
 
 
 @click.command()
-@on_run(*PICTURES, ".csv", ".npz")
 @whole("--images", "count", least=2, default=2000, help="Held-out images to encode, at most.")
+@on_run(*PICTURES, ".csv", ".npz")
 def latents(opened: Opened, count: int) -> Result:
     """Show where held-out images lie in latent space, by class.
 

@@ -12,7 +12,6 @@ SHOWN = 8
 
 
 @click.command()
-@on_run(*PICTURES, ".npz")
 @whole("--images", "count", default=16, help="Held-out images to sample the latents of.")
 @click.option(
     "--method",
@@ -25,6 +24,7 @@ SHOWN = 8
 @whole("--warmup", default=500, help="Langevin steps per chain before the first draw.")
 @whole("--chains", default=4, help="Independent chains.")
 @click.option("--mh/--no-mh", default=True, help="Accept or reject each step.  [default: mh]")
+@on_run(*PICTURES, ".npz")
 def posterior(
     opened: Opened, count: int, method: str, draws: int, warmup: int, chains: int, mh: bool
 ) -> Result:

@@ -12,10 +12,10 @@ from lae_cli.shared.results import Result
 
 
 @click.command()
-@on_run()
 @whole("--epochs", default=10, help="Epochs to train the probe for.")
 @whole("--batch-size", default=1024, help="Latents per batch.")
 @real("--learning-rate", default=1e-4, help="Adam's learning rate.")
+@on_run()
 def probe(opened: Opened, epochs: int, batch_size: int, learning_rate: float) -> Result:
     """Train a linear probe of the classes on frozen latents.
 

@@ -12,7 +12,6 @@ SHOWN = 8
 
 
 @click.command()
-@on_run(*PICTURES, ".npz")
 @whole("--images", "count", default=10000, help="Held-out images to measure on, at most.")
 @real(
     "--noise",
@@ -20,6 +19,7 @@ SHOWN = 8
     default=0.0,
     help="Standard deviation of Gaussian noise added to the encoder's input, in pixel units.",
 )
+@on_run(*PICTURES, ".npz")
 def reconstruct(opened: Opened, count: int, noise: float) -> Result:
     """Reconstruct held-out images and measure the error.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     "--only",
     type=click.Choice(list(STUDIES)),
     multiple=True,
+    metavar="STUDY",
     help="Run this study; may be repeated.  [default: all]",
 )
 @lab_options

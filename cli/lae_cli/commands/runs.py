@@ -72,7 +72,7 @@ def list_command(run_root: str, as_json: bool) -> None:
 @_root_option
 @json_option
 def show_command(run: str, run_root: str, as_json: bool) -> None:
-    """Show the result of RUN and the settings that differ from the defaults.
+    """Show the result of RUN and the settings that are not default.
 
     \b
     Example:

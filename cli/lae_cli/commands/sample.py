@@ -12,7 +12,6 @@ from lae_cli.shared.results import PICTURES, Result
 
 
 @click.command()
-@on_run(*PICTURES, ".npz")
 @whole("--count", "-n", default=16, help="Images to draw.")
 @click.option(
     "--law",
@@ -22,6 +21,7 @@ from lae_cli.shared.results import PICTURES, Result
     help="Draw latents from N(0, I), or from the Gaussian fitted to the held-out images' latents.",
 )
 @label_option
+@on_run(*PICTURES, ".npz")
 def sample(opened: Opened, count: int, law: str, label: str | None) -> Result:
     """Decode images from random latents.
 

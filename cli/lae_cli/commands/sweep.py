@@ -42,7 +42,7 @@ from lae_fast.sweeps.folder import FAILED, Point, SweepFolder
     "csv_file",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write one line per point to this file.",
+    help="Also write one line per point to this file.  [default: none]",
 )
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing on stderr but errors.")
@@ -59,9 +59,9 @@ def sweep(
     quiet: bool,
     **_: object,
 ) -> None:
-    """Train every point of FILE.toml and tabulate the results.
+    """Train every point of a sweep file and tabulate the results.
 
-    The file asks for a grid or random draws over any option of `lae train`, and for seeds. Each
+    FILE.toml asks for a grid or random draws over any option of `lae train`, and for seeds. Each
     point gets a run folder in RUN_ROOT/NAME. Run the same command again to continue: finished
     points are skipped, and interrupted ones resume where they stopped. docs/guide/sweeps.md
     describes the file.

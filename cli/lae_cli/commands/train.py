@@ -36,13 +36,15 @@ _CONFIG = GroupedOption(
     type=click.Path(),
     metavar="FILE",
     group="Run",
-    help="TOML file of settings. LAE_* variables win over it, and flags over both.",
+    help="TOML file of settings. LAE_* variables win over it, and flags over both.  "
+    "[default: none]",
 )
 _RESUME = GroupedOption(
     ["--resume"],
     metavar="RUN",
     group="Run",
-    help="Resume this run from its last saved state, as if it had never stopped.",
+    help="Resume this run from its last saved state, as if it had never stopped.  "
+    "[default: start a new run]",
 )
 _JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object.")
 _DASHBOARD = click.Option(

@@ -10,7 +10,6 @@ from lae_cli.shared.results import PICTURES, Result
 
 
 @click.command()
-@on_run(*PICTURES, ".npz")
 @click.option(
     "--around",
     metavar="POINT",
@@ -31,6 +30,7 @@ from lae_cli.shared.results import PICTURES, Result
 )
 @whole("--steps", least=2, default=9, help="Images per dimension, both ends included.")
 @label_option
+@on_run(*PICTURES, ".npz")
 def traverse(
     opened: Opened,
     around: str | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from lae_cli.shared.options import add_options, real, whole
 
 if TYPE_CHECKING:
     from lae_cli.shared.opened import Opened
-    from lae_cli.shared.results import Result
     from lae_fast.analysis.classify import Recipe
     from lae_fast.models.classifier import ConvClassifier
 
@@ -31,26 +29,16 @@ _OPTIONS = (
 )
 
 
-def classifier_options(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Add the options; the command gets them as ``recipe``."""
+def classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options; the command passes their values to `recipe_of`."""
+    return add_options(command, *_OPTIONS)
 
-    @functools.wraps(command)
-    def with_recipe(
-        opened: Opened,
-        *,
-        neighbours: int,
-        epochs: int,
-        learning_rate: float,
-        per_class: int | None,
-        imbalance: float | None,
-        **rest: Any,
-    ) -> Result:
-        from lae_fast.analysis.classify import Recipe
 
-        recipe = Recipe(neighbours, epochs, learning_rate, per_class, imbalance, opened.seed)
-        return command(opened, recipe=recipe, **rest)
+def recipe_of(opened: Opened, **values: Any) -> Recipe:
+    """How the classifier is trained, from the values of the options."""
+    from lae_fast.analysis.classify import Recipe
 
-    return add_options(with_recipe, *_OPTIONS)
+    return Recipe(**values, seed=opened.seed)
 
 
 def obtain(opened: Opened, recipe: Recipe) -> tuple[ConvClassifier, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,6 @@ from lae_fast.errors import printable
 
 if TYPE_CHECKING:
     from lae_cli.shared.opened import Opened
-    from lae_cli.shared.results import Result
     from lae_fast.analysis.evaluate import Report
 
 _OPTIONS = (
@@ -29,7 +28,7 @@ _OPTIONS = (
 )
 
 
-def evaluation_options(command: Callable[..., Result]) -> Callable[..., Result]:
+def evaluation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of an evaluation; the command passes them to `evaluate`."""
     return add_options(command, *_OPTIONS)
 

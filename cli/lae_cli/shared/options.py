@@ -52,6 +52,8 @@ class SettingType(_ParamType):
 class Whole(click.IntRange):
     """Whole numbers that a tensor can hold; the help shows only the lower bound."""
 
+    name = "int"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number, if it is in the range."""
         number = super().convert(value, param, ctx)
@@ -62,6 +64,8 @@ class Whole(click.IntRange):
 
 class Real(click.FloatRange):
     """A range of numbers; click's own lets NaN through, and infinity where there is no bound."""
+
+    name = "float"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number, if it is a finite one in the range."""
@@ -78,21 +82,15 @@ def add_options(command: Callable[..., Any], *options: Decorator) -> Callable[..
     return command
 
 
-def whole(*names: str, help: str, least: int = 1, default: Any = None, **more: Any) -> Decorator:
+def whole(*names: str, least: int = 1, **more: Any) -> Decorator:
     """An option that takes a whole number, ``least`` or more."""
-    return click.option(
-        *names, type=Whole(least), default=default, show_default=default is not None, help=help,
-        **more,
-    )  # fmt: skip
+    return click.option(*names, type=Whole(least), show_default=True, **more)
 
 
-def real(*names: str, help: str, default: Any = None, zero: bool = False, most: float | None = None,
-         **more: Any) -> Decorator:  # fmt: skip
+def real(*names: str, zero: bool = False, most: float | None = None, **more: Any) -> Decorator:
     """An option that takes a finite number above 0 (or 0 itself, with ``zero``), up to ``most``."""
-    return click.option(
-        *names, type=Real(0, most, min_open=not zero), default=default,
-        show_default=default is not None, help=help, **more,
-    )  # fmt: skip
+    range_ = Real(0, most, min_open=not zero)
+    return click.option(*names, type=range_, show_default=True, **more)
 
 
 class GroupedOption(click.Option):

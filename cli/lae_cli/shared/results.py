@@ -100,7 +100,7 @@ def out_option(*suffixes: str) -> Callable[[Callable[..., None]], Callable[..., 
         metavar="FILE",
         type=click.Path(dir_okay=False, path_type=Path),
         callback=check,
-        help=f"Also write a file that ends in {listed}.",
+        help=f"Also write a file that ends in {listed}.  [default: none]",
     )
 
 
