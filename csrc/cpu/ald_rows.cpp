@@ -200,6 +200,7 @@ LAE_INLINE void move_elements(const StepRowsArgs<T>& args, int64_t begin, int64_
 template <class T>
 LAE_INLINE void move_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,
                           int64_t begin, int64_t end) {
+  if (begin == end) return;  // where rows have no elements
   int64_t row = begin / args.d, row_end = (row + 1) * args.d;
   for (int64_t base = begin; base < end; base += kTile) {
     const int64_t stop = end - base < kTile ? end : base + kTile;
