@@ -20,6 +20,7 @@ from pathlib import Path
 
 import click
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from helpers.command_line import ROOT
 from lae_cli.main import lae, main
@@ -164,19 +165,17 @@ def test_every_block_says_what_it_is() -> None:
             assert block.kind in ("sh", "python", "text", "toml", "json"), f"{NAMES[page]}: {block}"
 
 
-TRAINS = re.compile(r"^lae train|train\(", re.M)
-RUN = [page for page in PAGES if any(b.runs and b.kind in ("sh", "python") for b in blocks(page))]
+def runnable(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.runs and block.kind in ("sh", "python")]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(
-            p, id=NAMES[p], marks=[pytest.mark.slow] if TRAINS.search(p.read_text()) else []
-        )
-        for p in RUN
-    ],
-)
+def as_case(page: Path) -> ParameterSet:
+    """A page that trains is slow."""
+    trains = any(re.search(r"^lae train|train\(", b.text, re.MULTILINE) for b in runnable(page))
+    return pytest.param(page, id=NAMES[page], marks=[pytest.mark.slow] if trains else [])
+
+
+@pytest.mark.parametrize("page", [as_case(page) for page in PAGES if runnable(page)])
 def test_blocks_run(
     page: Path,
     tmp_path: Path,
@@ -187,10 +186,10 @@ def test_blocks_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAE_MAX_TIME", "0.2")
     monkeypatch.setenv("PATH", f"{shim(tmp_path)}{os.pathsep}{os.environ['PATH']}")
-    for block in blocks(page):
-        if block.runs and block.kind == "python":
+    for block in runnable(page):
+        if block.kind == "python":
             exec(compile(block.text, NAMES[page], "exec"), {"__name__": "page"})
-        elif block.runs and block.kind == "sh":
+        else:
             run_shell(block.text)
     capfd.readouterr()
 
