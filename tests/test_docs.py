@@ -132,7 +132,10 @@ def test_every_command_is_in_the_docs() -> None:
 
 
 def test_every_command_and_option_says_what_it_does() -> None:
-    assert not [name for name, command in COMMANDS.items() if not command.help]
+    for name, command in COMMANDS.items():
+        assert command.help, name
+        assert len(command.help.partition("\n")[0]) <= 70, name
+        assert "Example" in command.help, name
     assert not [
         f"{name} {param.opts[0]}"
         for name, command in COMMANDS.items()

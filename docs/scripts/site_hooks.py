@@ -76,25 +76,26 @@ def reference() -> list[str]:
             continue
         seen[id(command)] = words
         context = click.Context(command, info_name=words, max_content_width=100)
-        lines += [*_described(command), f"```text\n{command.get_usage(context)[7:]}\n```", ""]
+        lines += [*_described(command.help), f"```text\n{command.get_usage(context)[7:]}\n```", ""]
         for title, options in _groups(command).items():
             lines += _table(title, options, context)
+        lines += _described(command.epilog)
     lines += ["## Exit codes", "", "| code | meaning |", "| ---: | --- |"]
     return [*lines, *(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items()), ""]
 
 
-def _described(command: click.Command) -> list[str]:
-    """The help text: paragraphs as they are, and what is set off as a block of code."""
+def _described(text: str | None) -> list[str]:
+    """A help text: paragraphs as they are, and what is set off as a block of code."""
     lines: list[str] = []
-    for part in inspect.cleandoc(command.help or "").split("\n\n"):
-        text = part.removeprefix("\b\n").removeprefix("\b")
+    for part in inspect.cleandoc(text or "").split("\n\n"):
+        block = part.removeprefix("\b\n").removeprefix("\b")
         if "\b" not in part and not part.startswith(" "):
             lines += [escape(part, quote=False), ""]
             continue
-        first, _, rest = text.partition("\n")
+        first, _, rest = block.partition("\n")
         if first.endswith(":") and rest:
-            lines, text = [*lines, escape(first.strip(), quote=False), ""], rest
-        lines += ["```text", inspect.cleandoc(text), "```", ""]
+            lines, block = [*lines, escape(first.strip(), quote=False), ""], rest
+        lines += ["```text", inspect.cleandoc(block), "```", ""]
     return lines
 
 
