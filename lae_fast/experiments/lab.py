@@ -124,7 +124,7 @@ class Lab:
 
     def finding(self, text: str) -> str:
         """What the full form found, for a note of the full form: quick ones have other numbers."""
-        return "" if self.quick else f" {text}"
+        return "" if self.quick else f"\n\n{text}"
 
     def picture(self, name: str) -> Path:
         """Where a picture of a study goes."""

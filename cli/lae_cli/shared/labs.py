@@ -100,5 +100,5 @@ def tables_of(outcome: Outcome) -> list[RenderableType]:
             drawn.add_column(heading, justify="right" if index else "left")
         for row in rows:
             drawn.add_row(*map(plain, row))
-        found += [drawn, plain(table.note)] if table.note else [drawn]
+        found += [drawn, *(plain(part) for part in table.note.split("\n\n") if part)]
     return found

@@ -20,14 +20,14 @@ NOTE = (
     "better. Importance sampling (IS, Burda et al. 2016) proposes from a Gaussian refined for "
     "every image. Annealed importance sampling (AIS, Neal 2001) goes from the prior to the "
     "posterior, on fewer images; IS of these images stands beside it. Both err upwards, by an "
-    "unknown amount where they disagree. For the LAE of Bisht 2023 without MH, whose latents lie"
-    " far outside the prior, IS is of no use, and AIS an upper bound. Early stopping sees no "
-    "prior for the LAE of Bisht 2023, and no entropy of N(phi h, 0.05^2) for any LAE, so that "
-    "its losses do not compare. The acceptance rate is that of the last epoch of training. The "
-    "latent sd is that of draws given all images, and the posterior sd the mean of those given "
-    "one image, by Langevin chains at the trained weights. The frozen phi is the control for a "
-    "chain that accepts nothing; early stopping sees its reconstruction from noisy latents, for "
-    "which it was not trained, and so comes early."
+    "unknown amount where they disagree. For the LAE of Bisht 2023 without MH, whose latents "
+    "lie far outside the prior, IS is of no use, and AIS an upper bound.\n\n"
+    "Early stopping sees no prior for the LAE of Bisht 2023, and no entropy of N(phi h, 0.05^2) "
+    "for any LAE, so that its losses do not compare. The acceptance rate is that of the last "
+    "epoch of training. The latent sd is that of draws given all images, and the posterior sd "
+    "the mean of those given one image, by Langevin chains at the trained weights.\n\n"
+    "The frozen phi is the control for a chain that accepts nothing; early stopping sees its "
+    "reconstruction from noisy latents, for which it was not trained, and so comes early."
 )
 
 

@@ -18,14 +18,15 @@ COLUMNS = {
     "accuracy, 20 epochs, scaled": ".1%",
 }  # fmt: skip
 NOTE = (
-    "This protocol cannot give the rows of the VAE. Bisht 2023 gives neither epochs nor batch "
-    "size of the probe; the batch size is inferred from the tables. Adam moves a weight by about"
-    " its learning rate per step, so 590 steps of 1e-4 move it by 0.06 at most, which is nothing"
-    " on latents of unit scale. The latents of the LAE of Bisht 2023 have standard deviations in"
-    " the tens: there a random layer is wrong by many nats, which 590 such steps do not undo "
-    "either; a loss below 1 takes more of them. So the accuracy says more of the latents' scale "
-    "than of what they hold. The last column trains the probe for 20 epochs (100 on digits) at "
-    "1e-2, on latents scaled to one."
+    "The last column trains the probe for 20 epochs (100 on digits) at 1e-2, on latents scaled "
+    "to one.\n\n"
+    "The first protocol cannot give the rows of the VAE. Bisht 2023 gives neither epochs nor "
+    "batch size of the probe; the batch size is inferred from the tables. Adam moves a weight "
+    "by about its learning rate per step, so 590 steps of 1e-4 move it by 0.06 at most, which "
+    "is nothing on latents of unit scale. The latents of the LAE of Bisht 2023 have standard "
+    "deviations in the tens: there a random layer is wrong by many nats, which 590 such steps "
+    "do not undo either; a loss below 1 takes more of them. So the accuracy says more of the "
+    "latents' scale than of what they hold."
 )
 FOUND = (
     "Under neither protocol do more Langevin steps, or MH, help as the rows of Bisht 2023 suggest."

@@ -25,9 +25,10 @@ COLUMNS = {
 }  # fmt: skip
 NOTE = (
     "After Idler 2022, who prints pictures only; beta is ours, and the units of lambda are not "
-    "known. KS is the Kolmogorov-Smirnov distance: 0 for the law aimed at, and below 0.022 for "
-    "95 % of so many exact draws. It is taken of z from N(0, 1) (worst latent), of its squared "
-    "norm from chi-squared, and of decoded N(0, I) from the uniform (worst coordinate). Excess "
+    "known.\n\n"
+    "KS is the Kolmogorov-Smirnov distance: 0 for the law aimed at, and below 0.022 for 95 % of "
+    "so many exact draws. It is taken of z from N(0, 1) (worst latent), of its squared norm "
+    "from chi-squared, and of decoded N(0, I) from the uniform (worst coordinate). Excess "
     "kurtosis is 0 for a Gaussian and -1.2 for a uniform. MSE is per coordinate; predicting the "
     "mean would give 0.0833. Quadrant kept is how often the nearest neighbour of a latent comes "
     "from the same quadrant of the square. MSE and quadrant kept are of the encoder's means, "

@@ -29,8 +29,9 @@ ANOMALY_NOTE = (
     "At most 4000 held-out images and as many foreign ones; 400 each for the likelihood, whose "
     "shares are less certain for it. The threshold is mean ± 2 standard deviations of the score "
     "on half of the held-out images. Kept is the share of the other half inside it, and found "
-    "the share of the foreign images outside. A Gaussian score would keep 95.4 %, which ours is "
-    "near. De León Martínez 2024 keeps 98.4 % and does not say with which score."
+    "the share of the foreign images outside.\n\n"
+    "A Gaussian score would keep 95.4 %, which ours is near. De León Martínez 2024 keeps 98.4 % "
+    "and does not say with which score."
 )
 SMALL_BATCHES = (
     "In batches of 128 (`--batch-size`) the LAE, tried once, came to a validation loss of 120.4 "
