@@ -252,11 +252,11 @@ struct Call {
   void check_norm_relu(const Tensor& bias, const Tensor& gain, const Tensor& shift,
                        const Tensor& y, const Tensor& rstd, double eps) const {
     check_rows();
-    check_vector_like_phi("bias", bias, phi.size(1), "one a column");
-    check_vector_like_phi("gain", gain, phi.size(1), "one a column");
-    check_vector_like_phi("shift", shift, phi.size(1), "one a column");
+    check_vector_like_phi("bias", bias, phi.size(1), "one per column");
+    check_vector_like_phi("gain", gain, phi.size(1), "one per column");
+    check_vector_like_phi("shift", shift, phi.size(1), "one per column");
     check_like_phi("y", y);
-    check_vector_like_phi("rstd", rstd, phi.size(0), "one a row");
+    check_vector_like_phi("rstd", rstd, phi.size(0), "one per row");
     check_positive("eps", eps);
   }
 
@@ -294,23 +294,23 @@ struct Call {
 
   void check_column_sums(const Tensor& into) const {
     check_rows();
-    check_vector_like_phi("into", into, phi.size(1), "one a column");
+    check_vector_like_phi("into", into, phi.size(1), "one per column");
   }
 
   void check_norm_grads(const Tensor& gain_grad, const Tensor& shift_grad,
                         const Tensor& bias_grad, const Tensor& normed,
                         const Tensor& grad_u) const {
     check_rows();
-    check_vector_like_phi("gain_grad", gain_grad, phi.size(1), "one a column");
-    check_vector_like_phi("shift_grad", shift_grad, phi.size(1), "one a column");
-    check_vector_like_phi("bias_grad", bias_grad, phi.size(1), "one a column");
+    check_vector_like_phi("gain_grad", gain_grad, phi.size(1), "one per column");
+    check_vector_like_phi("shift_grad", shift_grad, phi.size(1), "one per column");
+    check_vector_like_phi("bias_grad", bias_grad, phi.size(1), "one per column");
     check_like_phi("normed", normed);
     check_like_phi("grad_u", grad_u);
   }
 
   void check_likelihood(const Tensor& bias, const Tensor& x) const {
     check_rows();
-    check_vector_like_phi("bias", bias, phi.size(1), "one a pixel");
+    check_vector_like_phi("bias", bias, phi.size(1), "one per pixel");
     check_like_phi("x", x);
   }
 

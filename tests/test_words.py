@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not SOURCES.is_file(), reason="the docs are not 
 THING = (
     r"an? (?:image|batch|step|second|minute|dimension|class|core|run|epoch|iteration|chain|rank|"
     r"row|point|line|pixel|file|column|seed|device|layer|process|figure|character|evaluation|machine|"
-    r"side)\b(?! (?:is|that|was|has|of))"
+    r"side)\b(?! (?:is|that|was|has|of|would))"
 )
 QUANTITY = (
     r"(?:nats?|bits?|bytes|images?|steps?|ms|seconds?|epochs?|iterations?|samples?|draws?|messages?|"
@@ -31,7 +31,7 @@ QUANTITY = (
 )
 KIND = (
     r"(?:model|verb|study|trainer|tab|object|value|worker|thread|decision|covariance|product|column|"
-    r"panel|algorithm|operator|command|table|chart|folder|test|task|job|share|uniform|graph)"
+    r"panel|algorithm|operator|command|table|chart|folder|test|task|job|uniform|graph)"
 )
 A_FOR_PER = re.compile(rf"\b(?:{QUANTITY}|{KIND}) {THING}")
 UNCITED = re.compile(

@@ -185,7 +185,7 @@ class TrainConfig:
     )
     start: str = setting(
         "point",
-        "Start each image's chain at phi g(x), as published (point), or at a draw from "
+        "Start each image's chain at phi g(x), as Algorithm 2 does (point), or at a draw from "
         "N(phi g(x), sigma(x)^2), whose sigma the encoder learns (gaussian; use --damping 10).",
         choices=STARTS,
     )

@@ -34,7 +34,7 @@ class Lab:
     """What a study is given.
 
     Attributes:
-        quick: small models on digits instead of the published settings on MNIST.
+        quick: small models on digits instead of the settings of Bisht 2023 on MNIST.
         run_root: folder of run folders; finished ones with the same settings are used again.
         data_dir: where data sets lie.
         out: folder of results; pictures go to ``out/results``.
@@ -64,13 +64,13 @@ class Lab:
         return tuple(range(self.seed_count))
 
     def config(self, **settings: Any) -> TrainConfig:
-        """The settings of a training of this lab, validated on the test set as published."""
+        """The settings of a training of this lab, validated on the test set as in Bisht 2023."""
         base = {"validation": "test"} | (QUICK if self.quick else FULL)
         place = {"run_root": str(self.run_root), "data_dir": self.data_dir}
         return from_dict(base | place | settings)
 
     def published_lae(self, **settings: Any) -> dict[str, Any]:
-        """The LAE as it was published: no prior, a temperature of 1 / batch, step size 1e-3."""
+        """The LAE of Bisht 2023: no prior, a temperature of 1 / batch, step size 1e-3."""
         batch = self.config().batch_size
         form = {"model": "lae", "mh": False, "steps": 2, "prior": False, "whiten": False}
         return form | {"step_size": 1e-3, "temperature": 1 / batch} | settings

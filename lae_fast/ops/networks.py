@@ -1,7 +1,7 @@
 """The operators of an explicit forward and backward pass: wrappers over ``torch.ops.lae_fast``.
 
 `lae_fast.ops.networks_ref` states what they compute. Matrices are ``(n, d)``, float32 or float64,
-one row an image; they live on the CPU or on CUDA, contiguous or not. Wrong shapes, dtypes and
+one row per image; they live on the CPU or on CUDA, contiguous or not. Wrong shapes, dtypes and
 devices raise `RuntimeError` from the operator itself. Nothing here is differentiable.
 """
 

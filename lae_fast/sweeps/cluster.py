@@ -125,7 +125,7 @@ class Slurm:
 
 
 class Ray:
-    """One Ray task a point, on the cluster of RAY_ADDRESS, or on this machine without one.
+    """One Ray task per point, on the cluster of RAY_ADDRESS, or on this machine without one.
 
     Args:
         options: what a task needs: num_cpus, num_gpus, memory, resources.

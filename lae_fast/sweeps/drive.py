@@ -62,7 +62,7 @@ def watch(
     executor: Executor,
     stopped: Callable[[], bool],
 ) -> Generator[list[PointState]]:
-    """How far each point is, twice a second, until every job has ended.
+    """How far each point is, twice per second, until every job has ended.
 
     When ``stopped`` says so, jobs are asked to save and end; when the consumer goes away, they are
     killed.

@@ -14,7 +14,7 @@ class Local:
     """``jobs`` processes at a time, which share the cores evenly.
 
     Args:
-        jobs: how many; by default one a core, or one alone where they would share a GPU.
+        jobs: how many; by default one per core, or one in all if they would share a GPU.
         cuda: whether they would.
     """
 

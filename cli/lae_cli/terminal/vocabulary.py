@@ -127,7 +127,7 @@ def model_words(
 
 
 def loss(value: float | None) -> str:
-    """A loss in nats an image, five figures."""
+    """A loss in nats per image, five figures."""
     if value is None or not math.isfinite(value):
         return "-" if value is None else str(value)
     return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.3e}"

@@ -1,1 +1,1 @@
-"""One study a file, each with ``run(lab) -> Outcome``, and what several of them share."""
+"""One study per file, each with ``run(lab) -> Outcome``, and what several of them share."""

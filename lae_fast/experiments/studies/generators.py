@@ -34,7 +34,7 @@ def recipe(lab: Lab, neighbours: int, seed: int) -> Recipe:
 def over_seeds(
     lab: Lab, row: str, figures: Callable[[ConvClassifier, dict[str, float]], Figures]
 ) -> list[Figures]:
-    """Figures of a row's classifier and its score, one a seed; fewer where models are missing."""
+    """Figures of a row's classifier and its score, one per seed; fewer where models are missing."""
     kind, neighbours = ROWS[row]
     found = []
     for seed in lab.seeds:

@@ -31,7 +31,7 @@ class Rows:
 
 
 def of_drawings(name: str, drawings: Sequence[Drawing]) -> Rows:
-    """Every point of some charts, one a row, not thinned."""
+    """Every point of some charts, one per row, not thinned."""
     rows = [
         (drawing.title, line.label, drawing.x_label, x, y)
         for drawing in drawings
@@ -77,7 +77,7 @@ def as_csv(rows: Rows) -> str:
 
 
 def as_json(rows: Rows) -> str:
-    """One object a row; numbers that JSON cannot hold are null."""
+    """One object per row; numbers that JSON cannot hold are null."""
     objects = [
         {key: _finite(value) for key, value in zip(rows.header, row, strict=True)}
         for row in rows.rows

@@ -1,1 +1,1 @@
-"""The tabs of the application, one a file, and its dialogs."""
+"""The tabs of the application, one per file, and its dialogs."""

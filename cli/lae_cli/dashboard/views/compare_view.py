@@ -34,7 +34,7 @@ _RESULTS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
 
 
 def results(frames: Sequence[Frame]) -> list[list[str]]:
-    """A row a figure: its name and each run's."""
+    """One row per figure: its name and each run's."""
     return [[name, *(value(frame.summary) for frame in frames)] for name, value in _RESULTS]
 
 
