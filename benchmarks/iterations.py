@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from baselines import synchronise
-from lae_fast.train.trainers.states import TOGETHER
 from torch import Tensor
 
 from lae_fast.models.lae import LAE, mlp_lae
@@ -20,6 +19,7 @@ from lae_fast.train.trainers.graph import WARM_UP, GraphedTrainer
 from lae_fast.train.trainers.lae import LAETrainer
 from lae_fast.train.trainers.passes import AutogradEncoder, AutogradEvaluator
 from lae_fast.train.trainers.reference import naive_gradients
+from lae_fast.train.trainers.states import TOGETHER
 
 STEP_SIZE, IMAGE_STEP_SIZE, DAMPING = 1e-3, 0.05, 0.1
 Run = Callable[[], object]
