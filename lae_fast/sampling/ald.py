@@ -70,7 +70,7 @@ class State:
         potential: V_i, ``(n,)`` float64.
         proposal: pending points, like x.
         rng: int64 ``(seed, step)``; the noise is a function of these two, the row and the column.
-        step_sizes: eta, ``(d,)`` float64.
+        step_sizes: eta, float64, one per dimension ``(d,)`` or one for all ``(1,)``.
         temperature: tau.
         accepted: which rows moved at the latest step, ``(n,)`` bool.
         info: statistics.
@@ -120,8 +120,8 @@ def init(
     """Evaluate the potential at ``x`` and draw the first proposals.
 
     ``x`` and ``rng`` become the state's own and are changed in place by `step`. The chains' target
-    is ``potential`` and, with a weight of ``prior``, ``||x||^2 / 2``. ``step_size`` is eta, or
-    one value per dimension, float64 ``(d,)``.
+    is ``potential`` and, with a weight of ``prior``, ``||x||^2 / 2``. ``step_size`` is eta, or a
+    float64 tensor with one value per dimension ``(d,)`` or one for all ``(1,)``.
 
     Raises:
         ValueError: some potential or gradient is not finite at ``x``.
@@ -229,4 +229,4 @@ def _terms(values: Tensor, x: Tensor) -> Tensor:
 def _step_sizes(step_size: float | Tensor, x: Tensor) -> Tensor:
     if isinstance(step_size, Tensor):
         return step_size
-    return torch.full(x.shape[1:], step_size, dtype=torch.float64, device=x.device)
+    return torch.full((1,), step_size, dtype=torch.float64, device=x.device)

@@ -51,7 +51,7 @@ def announced(worker: Worker, place: Place) -> Iterator[None]:
         yield
         return
     before = {k: v.clone() for k, v in saved_state.generators(worker.trainer).items()}
-    step_size = worker.trainer.step_size
+    step_size = float(worker.trainer.step_size)
     try:
         _command(worker.ranks, [ITERATE, place.iteration, place.epoch, place.batch, step_size])
         yield

@@ -68,7 +68,7 @@ class Looks:
         began = time.perf_counter()
         try:
             check = check_chain(
-                session.config, model, session.validation_set, session.trainer.step_size
+                session.config, model, session.validation_set, session.control.step_size
             )
         except ValueError:  # no finite potential to start from: the next iteration will say so
             check = None

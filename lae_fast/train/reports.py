@@ -51,7 +51,7 @@ def evaluated(
         val_prior=result.prior,
         accept_rate=meter.over_epoch.of("accept_rate"),
         accept_prob=meter.over_epoch.of("accept_prob"),
-        step_size=session.trainer.step_size,
+        step_size=session.control.step_size,
         latent_std=tuple(result.latents.std(0, correction=0).tolist()),
         best=best,
         elapsed=meter.elapsed,
@@ -73,7 +73,7 @@ def finished(session: Session, status: str | None) -> RunFinished:
         val_loss=keeper.best_loss,
         best_epoch=keeper.best_epoch,
         accept_rate=meter.over_epoch.of("accept_rate"),
-        step_size=session.trainer.step_size,
+        step_size=session.control.step_size,
         images_per_second=meter.images_per_second,
         elapsed=meter.elapsed,
     )

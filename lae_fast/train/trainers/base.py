@@ -45,7 +45,7 @@ class IterationStats:
 class Trainer(Protocol):
     """Trains one iteration at a time; ``step_size`` may be changed between iterations."""
 
-    step_size: float
+    step_size: float | Tensor
     kl_weight: float | Tensor
     optimizer: torch.optim.Optimizer
 
@@ -83,10 +83,9 @@ class Learner(ABC, Generic[M]):
         ranks: the processes that share each batch.
 
     Attributes:
-        step_sizes: eta on the device, where a captured iteration must find it; it then replaces
-            ``step_size``.
-        kl_weight: of the encoder's KL term, in [0, 1]; a float, or a 0-d tensor on the device,
-            where a captured iteration must find it.
+        step_size: eta; a float, or a float64 tensor ``(1,)`` on the device, where a captured
+            iteration must find it.
+        kl_weight: of the encoder's KL term, in [0, 1]; a float, or a 0-d tensor on the device.
     """
 
     kl_weight: float | Tensor = 1.0
@@ -103,8 +102,7 @@ class Learner(ABC, Generic[M]):
     ) -> None:
         self.model: M = model
         self.optimizer, self.rng, self.ranks = optimizer, rng, ranks
-        self.step_size = step_size
-        self.step_sizes: Tensor | None = None
+        self.step_size: float | Tensor = step_size
         self.evaluator = evaluator or make_evaluator(model.decoder, model.likelihood)
         self.encoder = make_encoder(model.encoder)
 
@@ -120,10 +118,6 @@ class Learner(ABC, Generic[M]):
         Returns:
             The phi to go on from, where there is one, and the statistics from `pack_stats`.
         """
-
-    def new_step_sizes(self) -> Tensor | None:
-        """Eta on the device, one value per dimension of the chain; None without a chain."""
-        return None
 
     def iteration(
         self, x: Tensor, images: int | None = None, labels: Tensor | None = None

@@ -51,12 +51,12 @@ class GraphedTrainer:
         return model
 
     @property
-    def step_size(self) -> float:
+    def step_size(self) -> float | Tensor:
         """Eta, as in `Learner`."""
         return self.eager.step_size
 
     @step_size.setter
-    def step_size(self, value: float) -> None:
+    def step_size(self, value: float | Tensor) -> None:
         self.eager.step_size = value
 
     @property
@@ -85,7 +85,7 @@ class GraphedTrainer:
         self._seen += 1
         if self._replay is None or len(x) != self._images:
             return self.eager.iteration(x, images, labels)
-        return read_stats(self._replay(x, self.step_size, float(self.kl_weight)), len(x))
+        return read_stats(self._replay(x, float(self.step_size), float(self.kl_weight)), len(x))
 
     def _try_capture(self, x: Tensor) -> None:
         try:
@@ -121,8 +121,7 @@ def capture(trainer: Learner[Any], x: Tensor) -> Callable[[Tensor, float, float]
     assert isinstance(trainer.evaluator, ExplicitEvaluator)
     own.evaluator = trainer.evaluator.fresh()
     own.encoder = make_encoder(trainer.model.encoder)
-    own.step_sizes = trainer.new_step_sizes()
-    own.kl_weight = kl_weight = torch.ones((), dtype=x.dtype, device=x.device)
+    own_step_size, own_kl_weight = read_from_device(own, x.device)
     images = x.clone()
     _warm_up(own, images)
     graph = torch.cuda.CUDAGraph()
@@ -131,13 +130,20 @@ def capture(trainer: Learner[Any], x: Tensor) -> Callable[[Tensor, float, float]
 
     def replay(x: Tensor, step_size: float, weight: float) -> Tensor:
         images.copy_(x)
-        if own.step_sizes is not None:
-            own.step_sizes.fill_(step_size)
-        kl_weight.fill_(weight)
+        own_step_size.fill_(step_size)
+        own_kl_weight.fill_(weight)
         graph.replay()
         return packed
 
     return replay
+
+
+def read_from_device(trainer: Learner[Any], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Let a trainer read its step size and KL weight from tensors on the device; returns them."""
+    step_size = torch.full((1,), float(trainer.step_size), dtype=torch.float64, device=device)
+    kl_weight = torch.full((), float(trainer.kl_weight), device=device)
+    trainer.step_size, trainer.kl_weight = step_size, kl_weight
+    return step_size, kl_weight
 
 
 def _warm_up(trainer: Learner[Any], x: Tensor) -> None:

@@ -50,11 +50,6 @@ class HoffmanTrainer(Learner[VAE]):
     def description(self) -> str:
         return f"{self.evaluator.description}, a chain per image"
 
-    def new_step_sizes(self) -> Tensor:
-        """Eta per dimension, float64 ``(d_z,)``."""
-        shape, device = (self.model.latent_dim,), self.rng.device
-        return torch.full(shape, self.step_size, dtype=torch.float64, device=device)
-
     def compute_gradients(self, x: Tensor, images: int) -> tuple[None, Tensor]:
         self.optimizer.zero_grad(set_to_none=False)
         code = self.encoder.features(x)
@@ -63,8 +58,7 @@ class HoffmanTrainer(Learner[VAE]):
             shape = len(x), self.model.latent_dim
             draw = GaussianDraw(code, standard_normal(shape, code, self.rng, first_row))
             chains = FromDraw(self.evaluator, x, self.steps, draw, first_row, self.kl_weight)
-            eta = self.step_size if self.step_sizes is None else self.step_sizes
-            end = chains.run(self.rng, eta, self.temperature, mh=self.mh)
+            end = chains.run(self.rng, self.step_size, self.temperature, mh=self.mh)
             self.encoder.backward(chains.grad_code)
             sums = chains.sums(end)
             return None, pack_stats(sum_grads(self.optimizer, self.ranks, sums), sums)

@@ -76,19 +76,12 @@ class LAETrainer(Learner[LAE]):
     def description(self) -> str:
         return f"{self.evaluator.description}, accept per {self.accept}"
 
-    def new_step_sizes(self) -> Tensor:
-        """Eta per dimension of the chain, float64: ``(d_z,)``, or ``(d_z d_h,)`` for a batch."""
-        phi = self.model.phi
-        size = len(phi) if self.accept == "image" else phi.numel()
-        return torch.full((size,), self.step_size, dtype=torch.float64, device=phi.device)
-
     def compute_gradients(self, x: Tensor, images: int) -> tuple[Tensor, Tensor]:
         self.optimizer.zero_grad(set_to_none=False)
         features = self.encoder.features(x)
         with torch.no_grad():
             chains = self._chains(x, features, images)
-            eta = self.step_size if self.step_sizes is None else self.step_sizes
-            end = chains.run(self.rng, eta, self.temperature, mh=self.mh)
+            end = chains.run(self.rng, self.step_size, self.temperature, mh=self.mh)
             self.encoder.backward(chains.grad_features)
             move, sums = chains.move(end), chains.sums(end)
             norm = sum_grads(self.optimizer, self.ranks, *((move, sums) if chains.partial else ()))

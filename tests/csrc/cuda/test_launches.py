@@ -16,7 +16,7 @@ from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner
-from lae_fast.train.trainers.graph import guarded_iteration
+from lae_fast.train.trainers.graph import guarded_iteration, read_from_device
 from lae_fast.train.trainers.lae import LAETrainer
 
 pytestmark = pytest.mark.cuda
@@ -75,7 +75,7 @@ def published_trainer(decision: str, device: str) -> Learner:
 def test_launches_of_an_iteration(emulated: str, decision: str, most: int) -> None:
     """T = 50, batch 512: twice as many make an iteration on a GPU as slow again."""
     trainer = published_trainer(decision, emulated)
-    trainer.step_sizes = trainer.new_step_sizes()
+    read_from_device(trainer, torch.device(emulated))
     x = torch.rand(IMAGES, 784).to(emulated)
     with emulator.counting_only():
         guarded_iteration(trainer, x)  # makes the moments
@@ -95,7 +95,7 @@ def test_nothing_in_an_iteration_waits_for_the_device(
 ) -> None:
     """No value is read, nothing is copied from the CPU: what a CUDA graph must not contain."""
     trainer = other_trainer(kind, likelihood, emulated)
-    trainer.step_sizes = trainer.new_step_sizes()
+    read_from_device(trainer, torch.device(emulated))
     x = images(torch.float32).to(emulated)
     guarded_iteration(trainer, x)  # makes moments and gradients
     before = emulator.reads()

@@ -26,7 +26,12 @@ from lae_fast.train import state as resume
 from lae_fast.train.determinism import deterministic
 from lae_fast.train.trainers import graph
 from lae_fast.train.trainers.base import Learner, read_stats
-from lae_fast.train.trainers.graph import GraphedTrainer, guarded_iteration, why_not
+from lae_fast.train.trainers.graph import (
+    GraphedTrainer,
+    guarded_iteration,
+    read_from_device,
+    why_not,
+)
 from lae_fast.train.trainers.lae import LAETrainer
 
 
@@ -35,7 +40,7 @@ from lae_fast.train.trainers.lae import LAETrainer
 def test_without_a_look_it_is_the_same_iteration(kind: str, likelihood: str) -> None:
     """With eta on the device, too, as the graph reads it."""
     first, second = (other_trainer(kind, likelihood) for _ in range(2))
-    second.step_sizes = second.new_step_sizes()
+    read_from_device(second, torch.device("cpu"))
     for seed in range(4):
         x = images(torch.float32, seed=seed)
         one, two = first.iteration(x), read_stats(guarded_iteration(second, x), len(x))
@@ -209,7 +214,7 @@ def test_the_cuda_kernels_train_as_the_cpu_does(
     for trainer in (here, there):
         if hasattr(trainer, "steps"):
             trainer.steps = steps
-    there.step_sizes = there.new_step_sizes()
+    read_from_device(there, torch.device(emulated))
     for seed in range(3):
         x = images(dtype, seed=seed)
         one = here.iteration(x)
