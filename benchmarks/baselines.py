@@ -12,9 +12,16 @@ Step = Callable[..., tuple[Tensor, ...]]
 
 
 def eager_step(
-    phi: Tensor, grad: Tensor, potential: Tensor, proposal: Tensor, noise_sq: Tensor,
-    grad_proposal: Tensor, potential_proposal: Tensor, step_size: float, temperature: float,
-) -> tuple[Tensor, ...]:  # fmt: skip
+    phi: Tensor,
+    grad: Tensor,
+    potential: Tensor,
+    proposal: Tensor,
+    noise_sq: Tensor,
+    grad_proposal: Tensor,
+    potential_proposal: Tensor,
+    step_size: float,
+    temperature: float,
+) -> tuple[Tensor, ...]:
     """Accept or reject the pending proposal, then draw the next one, without a host round trip."""
     reverse = phi - proposal + step_size * grad_proposal
     log_ratio = (
@@ -37,9 +44,15 @@ def eager_propose(phi: Tensor, grad: Tensor, step_size: float, temperature: floa
 
 
 def eager_log_ratio(
-    phi: Tensor, grad: Tensor, potential: Tensor, proposal: Tensor, grad_proposal: Tensor,
-    potential_proposal: Tensor, step_size: float, temperature: float,
-) -> Tensor:  # fmt: skip
+    phi: Tensor,
+    grad: Tensor,
+    potential: Tensor,
+    proposal: Tensor,
+    grad_proposal: Tensor,
+    potential_proposal: Tensor,
+    step_size: float,
+    temperature: float,
+) -> Tensor:
     """The Metropolis-Hastings log-ratio, both directions written out."""
     forward = proposal - phi + step_size * grad
     reverse = phi - proposal + step_size * grad_proposal
@@ -54,9 +67,15 @@ def eager_propose_rows(x: Tensor, grad: Tensor, step_sizes: Tensor, temperature:
 
 
 def eager_step_rows(
-    x: Tensor, grad: Tensor, potential: Tensor, proposal: Tensor, grad_proposal: Tensor,
-    potential_proposal: Tensor, step_sizes: Tensor, temperature: float,
-) -> tuple[Tensor, ...]:  # fmt: skip
+    x: Tensor,
+    grad: Tensor,
+    potential: Tensor,
+    proposal: Tensor,
+    grad_proposal: Tensor,
+    potential_proposal: Tensor,
+    step_sizes: Tensor,
+    temperature: float,
+) -> tuple[Tensor, ...]:
     """Accept or reject every row, then draw the next proposals."""
     forward = proposal - x + step_sizes * grad
     reverse = x - proposal + step_sizes * grad_proposal

@@ -66,9 +66,14 @@ def straightforward(device: str) -> it.Run:
 def epoch(device: str, *, train: bool = True) -> it.Run:
     model, data = SETTING.model(device), pictures().to(device)
     trainer = LAETrainer(
-        model, torch.optim.Adam(model.parameters(), lr=1e-4, fused=True), ald.make_rng(0, device),
-        SETTING.steps, it.IMAGE_STEP_SIZE, DAMPING, mh=False,
-    )  # fmt: skip
+        model,
+        torch.optim.Adam(model.parameters(), lr=1e-4, fused=True),
+        ald.make_rng(0, device),
+        SETTING.steps,
+        it.IMAGE_STEP_SIZE,
+        DAMPING,
+        mh=False,
+    )
 
     def run() -> None:
         for index in batch_indices(IMAGES, SETTING.batch, seed=0, epoch=0, device=device):

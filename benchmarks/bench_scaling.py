@@ -46,9 +46,15 @@ def rank_counts() -> list[int]:
 @pytest.mark.parametrize("ranks", rank_counts())
 def test_ranks(benchmark: Any, ranks: int) -> None:
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone",
-        "--nproc-per-node", str(ranks), str(Path(__file__).with_name("ranks.py")), "--json",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(ranks),
+        str(Path(__file__).with_name("ranks.py")),
+        "--json",
+    ]
 
     def run() -> float:
         environ = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -58,6 +64,8 @@ def test_ranks(benchmark: Any, ranks: int) -> None:
     benchmark.group = f"scaling with ranks, from {Setting(**BASE)}, cpu"
     seconds = benchmark.pedantic(run, rounds=1)
     benchmark.extra_info |= {
-        "variant": f"ranks {ranks}", "baseline": "ranks 1", "cost": True,
+        "variant": f"ranks {ranks}",
+        "baseline": "ranks 1",
+        "cost": True,
         "measured_seconds": seconds,
-    }  # fmt: skip
+    }

@@ -53,9 +53,12 @@ def main() -> None:
             setattr(kind, name, clock.around(getattr(kind, name)))
     with tempfile.TemporaryDirectory() as root:
         config = TrainConfig(
-            dataset=options.dataset, data_dir=options.data_dir, max_time=options.seconds,
-            run_root=root, device="cpu",
-        )  # fmt: skip
+            dataset=options.dataset,
+            data_dir=options.data_dir,
+            max_time=options.seconds,
+            run_root=root,
+            device="cpu",
+        )
         *_, finished = train(config)
     assert isinstance(finished, RunFinished)
     share = clock.seconds / finished.elapsed

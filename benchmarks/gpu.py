@@ -129,9 +129,14 @@ def run_limited(step: Step, limit: float, log: Path) -> int | None:
     environ = {name: value for name, value in environ.items() if value is not None}
     with log.open("wb") as out:
         child = subprocess.Popen(
-            step.command(limit), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-            cwd=ROOT, env=environ, start_new_session=True,
-        )  # fmt: skip
+            step.command(limit),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environ,
+            start_new_session=True,
+        )
         try:
             return child.wait(max(0.1, limit - PATIENCE))
         except subprocess.TimeoutExpired:
@@ -238,9 +243,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="rehearse the plan on the CPU")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER",
+        "--out",
+        type=Path,
+        metavar="FOLDER",
         help="where the report goes (default: benchmarks/results; in a dry run a new folder)",
-    )  # fmt: skip
+    )
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.dry_run:

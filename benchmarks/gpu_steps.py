@@ -21,9 +21,19 @@ ROOT = Path(__file__).resolve().parents[1]
 RESERVE = 6.0
 """Seconds before a step's end at which it begins nothing new."""
 BUDGETS = {
-    "build": 80, "tests": 75, "graphs": 30, "memcheck": 35, "racecheck": 35, "synccheck": 25,
-    "micro": 75, "iteration": 75, "scaling": 25, "training": 75, "kernels": 20, "ncu": 25,
-}  # fmt: skip
+    "build": 80,
+    "tests": 75,
+    "graphs": 30,
+    "memcheck": 35,
+    "racecheck": 35,
+    "synccheck": 25,
+    "micro": 75,
+    "iteration": 75,
+    "scaling": 25,
+    "training": 75,
+    "kernels": 20,
+    "ncu": 25,
+}
 """Seconds of each step; together ten minutes, less what starting and reporting take."""
 FITS = """
 import sys
@@ -114,10 +124,13 @@ def _tests(folder: Path, rehearsal: bool) -> Step:
         words = ["-m", "cuda", "--on=emulated", "tests/ops/test_log_ratio.py"]
         what = "a file of tests, on the emulated device"
     return Step(
-        "tests", what, BUDGETS["tests"],
+        "tests",
+        what,
+        BUDGETS["tests"],
         lambda limit: [sys.executable, "-m", "pytest", *_pytest(lines, limit, *words)],
-        lambda log: counts(lines), environ={"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        lambda log: counts(lines),
+        environ={"OMP_NUM_THREADS": "1"},
+    )
 
 
 def _graphs(folder: Path, rehearsal: bool) -> Step:
@@ -132,9 +145,12 @@ def _graphs(folder: Path, rehearsal: bool) -> Step:
         return counts(lines) | {"by_name": outcomes(lines)}
 
     return Step(
-        "graphs", what, BUDGETS["graphs"],
-        lambda limit: [sys.executable, "-m", "pytest", *_pytest(lines, limit, *words)], read,
-    )  # fmt: skip
+        "graphs",
+        what,
+        BUDGETS["graphs"],
+        lambda limit: [sys.executable, "-m", "pytest", *_pytest(lines, limit, *words)],
+        read,
+    )
 
 
 def _sanitizer(tool: str, folder: Path) -> Step:
@@ -144,10 +160,14 @@ def _sanitizer(tool: str, folder: Path) -> Step:
         return ["bash", "tests/tools/sanitize_cuda.sh", *_pytest(lines, limit, "--spread")]
 
     return Step(
-        tool, f"the operators' tests under compute-sanitizer's {tool}, as many as fit",
-        BUDGETS[tool], command, lambda log: counts(lines) | sanitizer_errors(log),
-        environ={"TOOLS": tool, "PYTHON": sys.executable}, unavailable=2,
-    )  # fmt: skip
+        tool,
+        f"the operators' tests under compute-sanitizer's {tool}, as many as fit",
+        BUDGETS[tool],
+        command,
+        lambda log: counts(lines) | sanitizer_errors(log),
+        environ={"TOOLS": tool, "PYTHON": sys.executable},
+        unavailable=2,
+    )
 
 
 def _lae(*words: str) -> list[str]:
@@ -173,9 +193,12 @@ def _bench(suite: str, folder: Path, rehearsal: bool) -> Step:
         return _lae("bench", "--suite", suite, *options, *words)
 
     return Step(
-        suite, f"lae bench --suite {suite} --device {device}", BUDGETS[suite], command,
+        suite,
+        f"lae bench --suite {suite} --device {device}",
+        BUDGETS[suite],
+        command,
         lambda log: read_bench(out),
-    )  # fmt: skip
+    )
 
 
 def _training(folder: Path, rehearsal: bool) -> Step:
@@ -185,9 +208,12 @@ def _training(folder: Path, rehearsal: bool) -> Step:
     words += ["--device", "cpu", "--max-time", "2"] if rehearsal else ["--device", "cuda"]
     words += [] if rehearsal else ["--max-time", "60"]
     return Step(
-        "training", f"lae train for {2 if rehearsal else 60} s on digits, T = 50, with MH",
-        BUDGETS["training"], lambda limit: _lae("train", *words), lambda log: read_training(root),
-    )  # fmt: skip
+        "training",
+        f"lae train for {2 if rehearsal else 60} s on digits, T = 50, with MH",
+        BUDGETS["training"],
+        lambda limit: _lae("train", *words),
+        lambda log: read_training(root),
+    )
 
 
 def _kernels(folder: Path, rehearsal: bool) -> Step:
@@ -195,9 +221,12 @@ def _kernels(folder: Path, rehearsal: bool) -> Step:
     words = ["benchmarks/profile_kernels.py", "--out", str(out)]
     words += ["--device=cpu", "--steps=2", "--batch=64", "--iterations=1"] if rehearsal else []
     return Step(
-        "kernels", "where an iteration at T = 50 spends its time, by PyTorch's profiler",
-        BUDGETS["kernels"], lambda limit: [sys.executable, *words], lambda log: read_json(out),
-    )  # fmt: skip
+        "kernels",
+        "where an iteration at T = 50 spends its time, by PyTorch's profiler",
+        BUDGETS["kernels"],
+        lambda limit: [sys.executable, *words],
+        lambda log: read_json(out),
+    )
 
 
 def _ncu(folder: Path, rehearsal: bool) -> Step:
@@ -220,9 +249,13 @@ def _ncu(folder: Path, rehearsal: bool) -> Step:
         return [str(ncu), *words, sys.executable, "benchmarks/profile_kernels.py", "--once"]
 
     return Step(
-        "ncu", "the three heaviest of our kernels under Nsight Compute", BUDGETS["ncu"], command,
-        lambda log: {"kernels": ncu_kernels(log)}, missing=missing,
-    )  # fmt: skip
+        "ncu",
+        "the three heaviest of our kernels under Nsight Compute",
+        BUDGETS["ncu"],
+        command,
+        lambda log: {"kernels": ncu_kernels(log)},
+        missing=missing,
+    )
 
 
 def find_tool(name: str) -> Path | None:

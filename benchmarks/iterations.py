@@ -164,16 +164,27 @@ def _vae_trainer(setting: Setting, device: str) -> VAETrainer:
 def _image_trainer(setting: Setting, device: str) -> LAETrainer:
     model = setting.model(device)
     return LAETrainer(
-        model, _adam(model), ald.make_rng(0, device), setting.steps, IMAGE_STEP_SIZE, DAMPING,
+        model,
+        _adam(model),
+        ald.make_rng(0, device),
+        setting.steps,
+        IMAGE_STEP_SIZE,
+        DAMPING,
         mh=setting.mh,
-    )  # fmt: skip
+    )
 
 
 def _batch_trainer(setting: Setting, model: LAE, device: str) -> LAETrainer:
     return LAETrainer(
-        model, _adam(model), ald.make_rng(0, device), setting.steps, STEP_SIZE, DAMPING,
-        accept="batch", mh=setting.mh,
-    )  # fmt: skip
+        model,
+        _adam(model),
+        ald.make_rng(0, device),
+        setting.steps,
+        STEP_SIZE,
+        DAMPING,
+        accept="batch",
+        mh=setting.mh,
+    )
 
 
 def retained_states(setting: Setting, device: str, iterations: int = 4) -> int:

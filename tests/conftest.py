@@ -46,8 +46,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     At the first backward pass of a process, autograd makes its threads for the devices that there
     are, and knows no others from then on.
     """
-    wanted = any("emulated" in getattr(item, "fixturenames", ()) or "[emulated" in item.name
-                 for item in session.items)  # fmt: skip
+    wanted = any(
+        "emulated" in getattr(item, "fixturenames", ()) or "[emulated" in item.name
+        for item in session.items
+    )
     if wanted and emulator.why_not() is None and not session.config.option.collectonly:
         emulator.load()
 

@@ -41,10 +41,13 @@ Patch = pytest.MonkeyPatch
 MODELS: dict[str, dict[str, Any]] = {
     "lae": {"steps": 2},
     "vae": {
-        "model": "vae", "conditional": True, "architecture": "conv", "likelihood": "gaussian",
+        "model": "vae",
+        "conditional": True,
+        "architecture": "conv",
+        "likelihood": "gaussian",
         "binarize": True,
     },
-}  # fmt: skip
+}
 CLASSIFIER = ["-N", "1", "--epochs", "1", "--per-class", "5"]
 FEW = ["--images", "20", "--samples", "10", "--ais", "3"]
 VERBS = {
@@ -174,9 +177,15 @@ class TestSameResults:
     @pytest.mark.parametrize("verb", VERBS)
     @pytest.mark.parametrize("model", MODELS)
     def test_of_verbs(
-        self, model: str, verb: str, root: Path, tmp_path: Path, emulated: str,
-        monkeypatch: Patch, capsys: Capsys,
-    ) -> None:  # fmt: skip
+        self,
+        model: str,
+        verb: str,
+        root: Path,
+        tmp_path: Path,
+        emulated: str,
+        monkeypatch: Patch,
+        capsys: Capsys,
+    ) -> None:
         for name, few in FEW_STEPS.items():
             monkeypatch.setattr(evaluate, name, _with_options(getattr(evaluate, name), few))
         monkeypatch.setattr(attack, "CONVERGED", attack.Attack(3, None, True, 2))
@@ -216,8 +225,10 @@ class TestSameResults:
         """
         shutil.copytree(root / "lae", tmp_path / "lae")
         recipe = classify.Recipe(1, epochs=1, per_class=5)
-        there = [classify.obtain(open_run(tmp_path / "lae", device=emulated), recipe)[0]
-                 for _ in range(2)]  # fmt: skip
+        there = [
+            classify.obtain(open_run(tmp_path / "lae", device=emulated), recipe)[0]
+            for _ in range(2)
+        ]
         here, _ = classify.obtain(open_run(root / "lae"), recipe)
         for model in there:
             assert devices.device_of(model).type == emulated

@@ -28,8 +28,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[torch.dtype,
     """What every job gave, by dtype and rank; rank -1 is a process on its own."""
     folder = tmp_path_factory.mktemp("ranks")
     environ = os.environ | {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}",
+        "OMP_NUM_THREADS": "1",
+    }
     jobs = [
         subprocess.Popen([sys.executable, JOB, folder, str(rank), str(SIZE)], env=environ)
         for rank in range(SIZE)

@@ -39,10 +39,14 @@ def speed() -> list[str]:
         if group["group"] in ITERATIONS:
             found = {row["variant"]: row for row in group["rows"]}
             ours, naive = found["fused, one decision per image"], found["naive"]
-            rows.append([
-                ITERATIONS[group["group"]], amount(ours["value"], "s"),
-                f"{naive['value'] / ours['value']:.1f}x", f"{ours['over_floor']:.1f}x",
-            ])  # fmt: skip
+            rows.append(
+                [
+                    ITERATIONS[group["group"]],
+                    amount(ours["value"], "s"),
+                    f"{naive['value'] / ours['value']:.1f}x",
+                    f"{ours['over_floor']:.1f}x",
+                ]
+            )
     heads = ["iteration", "takes", "times faster than plain PyTorch", "over its matrix products"]
     return grid(heads, rows)
 

@@ -18,8 +18,11 @@ PAGE = Path(__file__).parents[1] / "performance.md"
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 UNMEASURED = "No GPU has been measured yet: there is no figure of one on this page.\n"
 HEADINGS = {
-    "iteration": "Iterations", "epoch": "An epoch", "scaling": "Scaling", "peak": "Memory",
-}  # fmt: skip
+    "iteration": "Iterations",
+    "epoch": "An epoch",
+    "scaling": "Scaling",
+    "peak": "Memory",
+}
 """First word of a group's name -> heading; operators are all the others."""
 
 
@@ -148,11 +151,13 @@ def training(steps: dict[str, Any]) -> list[str]:
     """The training of a minute."""
     found = steps.get("training", {})
     units = {
-        "engine": "path", "accept_rate": "acceptance rate",
+        "engine": "path",
+        "accept_rate": "acceptance rate",
         "best_val_loss": "best validation loss, nats per image",
-        "train_loss": "training loss, nats per image", "images_per_second": "images per second",
+        "train_loss": "training loss, nats per image",
+        "images_per_second": "images per second",
         "epochs": "epochs",
-    }  # fmt: skip
+    }
     cells = {title: found[key] for key, title in units.items() if found.get(key) is not None}
     texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in cells.values()]
     return grid(list(cells), [texts] if texts else [])

@@ -88,9 +88,13 @@ def draw_training(run: Path, share: float = 0.9) -> None:
     for event in events[: events.index(last) + 1]:
         view.apply(event)
     console = Console(
-        record=True, width=LIVE[0], height=LIVE[1], file=io.StringIO(), force_terminal=True,
+        record=True,
+        width=LIVE[0],
+        height=LIVE[1],
+        file=io.StringIO(),
+        force_terminal=True,
         color_system="truecolor",
-    )  # fmt: skip
+    )
     console.print(picture(view, Look(*LIVE)))
     save("train.svg", console.export_svg(title="lae train"))
 

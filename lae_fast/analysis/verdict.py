@@ -47,21 +47,29 @@ def judge(run: Path, report: Report, *, is_chain: bool) -> list[Finding]:
     chain = report.chain
     findings.append(
         Finding(
-            "mixing", chain.split_rhat <= RHAT_LIMIT, True,
+            "mixing",
+            chain.split_rhat <= RHAT_LIMIT,
+            True,
             f"split R-hat {chain.split_rhat:.3f} of z at the final weights"
-            + _else(chain.split_rhat <= RHAT_LIMIT, "posteriors are hard to reach: train longer "
-                    "or with fewer latents"),
+            + _else(
+                chain.split_rhat <= RHAT_LIMIT,
+                "posteriors are hard to reach: train longer or with fewer latents",
+            ),
         )
-    )  # fmt: skip
+    )
     findings.extend(_latents(chain))
     findings.append(
         Finding(
-            "likelihood", report.effective >= EFFECTIVE_LIMIT, False,
+            "likelihood",
+            report.effective >= EFFECTIVE_LIMIT,
+            False,
             f"{report.effective:.1%} of the importance samples are effective"
-            + _else(report.effective >= EFFECTIVE_LIMIT, "the likelihood is pessimistic: raise "
-                    "--samples, or look at --ais"),
+            + _else(
+                report.effective >= EFFECTIVE_LIMIT,
+                "the likelihood is pessimistic: raise --samples, or look at --ais",
+            ),
         )
-    )  # fmt: skip
+    )
     return findings
 
 
@@ -74,17 +82,23 @@ def _history(run: Path) -> list[Finding]:
     worst = min(rates, default=math.nan)
     return [
         Finding(
-            "acceptance", low <= mean <= high, True,
+            "acceptance",
+            low <= mean <= high,
+            True,
             f"{mean:.3f} over the last quarter of the epochs"
-            + _else(low <= mean <= high, "the chain is stuck or barely moves: use --step-size "
-                    "auto with whitening"),
+            + _else(
+                low <= mean <= high,
+                "the chain is stuck or barely moves: use --step-size auto with whitening",
+            ),
         ),
         Finding(
-            "moving throughout", worst >= low, True,
+            "moving throughout",
+            worst >= low,
+            True,
             f"lowest acceptance of an epoch {worst:.3f}"
             + _else(worst >= low, "the chain froze for an epoch: use --step-size auto"),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _latents(chain: ChainReport) -> list[Finding]:
@@ -94,17 +108,23 @@ def _latents(chain: ChainReport) -> list[Finding]:
     alive = chain.posterior_std <= DEAD_STD
     return [
         Finding(
-            "latents in use", alive, True,
+            "latents in use",
+            alive,
+            True,
             f"posterior standard deviation {chain.posterior_std:.3f} of the prior's 1"
             + _else(alive, "the latents have become noise: lower --step-size"),
         ),
         Finding(
-            "aggregate posterior", matches, False,
+            "aggregate posterior",
+            matches,
+            False,
             f"mean within {mean:.2f}, standard deviation {low:.2f} to {high:.2f} a dimension"
-            + _else(matches, "samples from the prior will not look like the data: keep --prior "
-                    "and train longer"),
+            + _else(
+                matches,
+                "samples from the prior will not look like the data: keep --prior and train longer",
+            ),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _else(ok: bool, remedy: str) -> str:

@@ -23,9 +23,13 @@ ELSEWHERE = ("run_root", "name", "device", "data_dir", "download", "checkpoint_i
 """Settings that do not change what is learned."""
 DONE = ("finished", "stopped-early")
 QUICK = {
-    "dataset": "digits", "hidden": 64, "batch_size": 64, "learning_rate": 1e-3, "epochs": 25,
+    "dataset": "digits",
+    "hidden": 64,
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    "epochs": 25,
     "patience": 0,
-}  # fmt: skip
+}
 FULL = {"dataset": "mnist"}
 
 
@@ -142,9 +146,18 @@ class Lab:
         shown = {f"results/{file}": caption for file, caption in pictures.items()}
         seconds = time.monotonic() - self._began
         return Outcome(
-            name, title, setting, tables, shown, self.quick, seconds, self.complete,
-            sorted(self.partial), sorted(self.missing), self.seed_count,
-        )  # fmt: skip
+            name,
+            title,
+            setting,
+            tables,
+            shown,
+            self.quick,
+            seconds,
+            self.complete,
+            sorted(self.partial),
+            sorted(self.missing),
+            self.seed_count,
+        )
 
     def _open(self, path: Path) -> SavedRun:
         return open_run(path, device=self.device)

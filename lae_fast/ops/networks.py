@@ -43,9 +43,16 @@ def norm_relu_(
 
 
 def norm_relu_backward_(
-    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor,
-    weight: Tensor | None = None, added: Tensor | None = None, grad_input: Tensor | None = None,
-) -> None:  # fmt: skip
+    grad: Tensor,
+    normed: Tensor,
+    y: Tensor,
+    rstd: Tensor,
+    gain: Tensor,
+    grad_u: Tensor,
+    weight: Tensor | None = None,
+    added: Tensor | None = None,
+    grad_input: Tensor | None = None,
+) -> None:
     """Take ``grad``, dV/dy, back through ReLU and LayerNorm.
 
     ``grad`` becomes dV/d(LayerNorm's output), ``grad_u`` receives dV/d(Linear's output); the
@@ -67,9 +74,14 @@ def add_column_sums_(into: Tensor, grad: Tensor, weight: float = 1.0) -> None:
 
 
 def add_norm_grads_(
-    gain_grad: Tensor, shift_grad: Tensor, bias_grad: Tensor,
-    grad: Tensor, normed: Tensor, grad_u: Tensor, weight: float = 1.0,
-) -> None:  # fmt: skip
+    gain_grad: Tensor,
+    shift_grad: Tensor,
+    bias_grad: Tensor,
+    grad: Tensor,
+    normed: Tensor,
+    grad_u: Tensor,
+    weight: float = 1.0,
+) -> None:
     """Add ``weight`` times a block's vector gradients, ``(d,)``, to the first three arguments.
 
     They belong to LayerNorm's weight and bias and to the Linear's bias; the matrices are those of
@@ -133,9 +145,16 @@ def _(
 
 @torch.library.register_fake("lae_fast::norm_relu_backward_")  # type: ignore[untyped-decorator]
 def _(
-    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor,
-    weight: Tensor | None = None, added: Tensor | None = None, grad_input: Tensor | None = None,
-) -> None:  # fmt: skip
+    grad: Tensor,
+    normed: Tensor,
+    y: Tensor,
+    rstd: Tensor,
+    gain: Tensor,
+    grad_u: Tensor,
+    weight: Tensor | None = None,
+    added: Tensor | None = None,
+    grad_input: Tensor | None = None,
+) -> None:
     return None
 
 
@@ -146,9 +165,14 @@ def _(into: Tensor, grad: Tensor, weight: float) -> None:
 
 @torch.library.register_fake("lae_fast::add_norm_grads_")  # type: ignore[untyped-decorator]
 def _(
-    gain_grad: Tensor, shift_grad: Tensor, bias_grad: Tensor,
-    grad: Tensor, normed: Tensor, grad_u: Tensor, weight: float,
-) -> None:  # fmt: skip
+    gain_grad: Tensor,
+    shift_grad: Tensor,
+    bias_grad: Tensor,
+    grad: Tensor,
+    normed: Tensor,
+    grad_u: Tensor,
+    weight: float,
+) -> None:
     return None
 
 

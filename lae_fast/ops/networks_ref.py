@@ -25,9 +25,16 @@ def norm_relu_(
 
 
 def norm_relu_backward_(
-    grad: Tensor, normed: Tensor, y: Tensor, rstd: Tensor, gain: Tensor, grad_u: Tensor,
-    weight: Tensor | None = None, added: Tensor | None = None, grad_input: Tensor | None = None,
-) -> None:  # fmt: skip
+    grad: Tensor,
+    normed: Tensor,
+    y: Tensor,
+    rstd: Tensor,
+    gain: Tensor,
+    grad_u: Tensor,
+    weight: Tensor | None = None,
+    added: Tensor | None = None,
+    grad_input: Tensor | None = None,
+) -> None:
     """Reference of `lae_fast.ops.networks.norm_relu_backward_`."""
     grad.masked_fill_(~(y > 0), 0.0)
     scaled = grad * gain
@@ -43,9 +50,14 @@ def add_column_sums_(into: Tensor, grad: Tensor, weight: float) -> None:
 
 
 def add_norm_grads_(
-    gain_grad: Tensor, shift_grad: Tensor, bias_grad: Tensor,
-    grad: Tensor, normed: Tensor, grad_u: Tensor, weight: float,
-) -> None:  # fmt: skip
+    gain_grad: Tensor,
+    shift_grad: Tensor,
+    bias_grad: Tensor,
+    grad: Tensor,
+    normed: Tensor,
+    grad_u: Tensor,
+    weight: float,
+) -> None:
     """Reference of `lae_fast.ops.networks.add_norm_grads_`."""
     gain_grad.add_((grad * normed).sum(0), alpha=weight)
     shift_grad.add_(grad.sum(0), alpha=weight)

@@ -97,10 +97,13 @@ class Job:
         pinned = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OMP_WAIT_POLICY": "passive"}
         return subprocess.Popen(
             [*COMMAND, self.root, self.name],
-            stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self.cwd,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=self.cwd,
             env=os.environ | pinned,
             start_new_session=True,  # Ctrl-C is for whoever drives the sweep
-        )  # fmt: skip
+        )
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         assert child.stdin is not None

@@ -91,9 +91,15 @@ def test_it_agrees_with_an_independent_library(
 
     def theirs(steps: int, step_size: float, restarts: int) -> Tensor:
         pgd = ProjectedGradientDescent(
-            wrapped, norm=np.inf, eps=epsilon, eps_step=step_size, max_iter=steps,
-            num_random_init=restarts, batch_size=1000, verbose=False,
-        )  # fmt: skip
+            wrapped,
+            norm=np.inf,
+            eps=epsilon,
+            eps_step=step_size,
+            max_iter=steps,
+            num_random_init=restarts,
+            batch_size=1000,
+            verbose=False,
+        )
         return torch.from_numpy(pgd.generate(x.numpy(), np.eye(10)[labels.numpy()]))
 
     ours = attack_images(classifier, x, labels, epsilon, PUBLISHED)

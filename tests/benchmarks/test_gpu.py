@@ -87,9 +87,12 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_step_that_fails_and_one_that_hangs_lose_nothing(
-    gpu: Any, rehearse: Rehearse, step: Callable[..., Any], tmp_path: Path,
+    gpu: Any,
+    rehearse: Rehearse,
+    step: Callable[..., Any],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     tmp_path.joinpath("hung.jsonl").write_text(
         '{"test": "a::one", "began": 0}\n'
         '{"test": "a::one", "outcome": "passed", "message": ""}\n'
@@ -108,9 +111,14 @@ def test_a_step_that_fails_and_one_that_hangs_lose_nothing(
     steps = report["steps"]
     assert code == 1
     assert {name: found["status"] for name, found in steps.items()} == {
-        "first": "passed", "fails": "failed", "hangs": "cut off", "broken": "failed",
-        "absent": "not available", "declines": "not available", "last": "passed",
-    }  # fmt: skip
+        "first": "passed",
+        "fails": "failed",
+        "hangs": "cut off",
+        "broken": "failed",
+        "absent": "not available",
+        "declines": "not available",
+        "last": "passed",
+    }
     assert steps["fails"]["message"] == "no such kernel"
     assert "last line: waiting for the device" in steps["hangs"]["message"]
     assert (steps["hangs"]["passed"], steps["hangs"]["not_ended"]) == (1, ["a::two"])
@@ -230,10 +238,20 @@ def run_pytest(folder: Path, *words: str, wait: float = 0.0) -> list[str]:
     folder.joinpath("test_cases.py").write_text(CASES.replace("WAIT", str(wait)))
     folder.joinpath("pytest.ini").write_text("[pytest]\nmarkers = cuda\n")
     return [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "benchmarks.budget",
-        f"--lines={folder / 'lines'}", "-c", str(folder / "pytest.ini"), *words,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "benchmarks.budget",
+        f"--lines={folder / 'lines'}",
+        "-c",
+        str(folder / "pytest.ini"),
+        *words,
         str(folder / "test_cases.py"),
-    ]  # fmt: skip
+    ]
 
 
 def test_lines_tell_how_each_test_ended(gpu: Any, tmp_path: Path) -> None:
@@ -297,15 +315,21 @@ def test_a_rehearsal_reaches_no_page_of_figures(
 
 def test_a_card_without_all_its_figures_has_a_page(tables: Any, tmp_path: Path) -> None:
     report = {
-        "machine": {"gpu": "Card"}, "date": "2000-01-01T00:00:00", "commit": "?",
-        "rehearsal": False, "seconds": 1.0,
+        "machine": {"gpu": "Card"},
+        "date": "2000-01-01T00:00:00",
+        "commit": "?",
+        "rehearsal": False,
+        "seconds": 1.0,
         "steps": {
             "tests": {"status": "not reached", "budget": 1},
-            "ncu": {"status": "passed", "seconds": 1.0, "kernels": [
-                {"kernel": "step_kernel", "launches": 1, "nanoseconds": 2000.0}]},
+            "ncu": {
+                "status": "passed",
+                "seconds": 1.0,
+                "kernels": [{"kernel": "step_kernel", "launches": 1, "nanoseconds": 2000.0}],
+            },
         },
         "groups": [GROUP],
-    }  # fmt: skip
+    }
     tmp_path.joinpath("card.json").write_text(json.dumps(report))
     shown = tables.gpu_section(tmp_path)
     assert "### Card" in shown

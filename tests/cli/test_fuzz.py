@@ -27,10 +27,33 @@ from lae_cli.main import COMMANDS
 from lae_fast import config
 
 NUMBERS = (
-    "nan", "inf", "-inf", "0", "-0", "-1", "1", "2", "1e400", "1e-400", "5e-324", "1e308", "0.5",
-    "2147483648", "9223372036854775807", "9223372036854775808", "1" + "0" * 400, "9" * 5000,
-    "1_0", "１２", "0x10", "1,5", " 7", "--", "-", "",
-)  # fmt: skip
+    "nan",
+    "inf",
+    "-inf",
+    "0",
+    "-0",
+    "-1",
+    "1",
+    "2",
+    "1e400",
+    "1e-400",
+    "5e-324",
+    "1e308",
+    "0.5",
+    "2147483648",
+    "9223372036854775807",
+    "9223372036854775808",
+    "1" + "0" * 400,
+    "9" * 5000,
+    "1_0",
+    "１２",
+    "0x10",
+    "1,5",
+    " 7",
+    "--",
+    "-",
+    "",
+)
 DOCUMENTED = (1, 2, 3)
 """Numerical failure, bad input, no memory."""
 
@@ -78,8 +101,23 @@ def test_training_settings(
     place: Path, capsys: pytest.CaptureFixture[str], chance: random.Random
 ) -> None:
     """Through to a training of a moment, where the value is one that may be."""
-    short = ["--hidden", "8", "--latent-dim", "2", "--depth", "1", "--steps", "1", "--epochs", "1",
-             "--max-time", "0.001", "--run-root", "runs/fuzz", "--no-download"]  # fmt: skip
+    short = [
+        "--hidden",
+        "8",
+        "--latent-dim",
+        "2",
+        "--depth",
+        "1",
+        "--steps",
+        "1",
+        "--epochs",
+        "1",
+        "--max-time",
+        "0.001",
+        "--run-root",
+        "runs/fuzz",
+        "--no-download",
+    ]
     given = []
     for name in chance.sample(SETTINGS, chance.choice((1, 1, 2))):
         if name in ("run_root", "data_dir", "steps"):  # so many steps would be taken

@@ -140,9 +140,14 @@ def test_a_reader_that_went_away_is_told_in_the_exit_code_alone(words: list[str]
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [sys.executable, "-m", "lae_cli", *words], stdout=write, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}, timeout=60, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "lae_cli", *words],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"},
+        timeout=60,
+        check=False,
+    )
     os.close(write)
     assert (done.returncode, done.stderr) == (exits.BROKEN_PIPE, "")
 

@@ -50,8 +50,19 @@ def toml_value(value: Any) -> str:
 
 def toml_file(chance: random.Random) -> bytes:
     keys = [*NAMES, *(name.replace("_", "-") for name in NAMES), "a.b", '"\\u001b[31m"', "name\t"]
-    extra = ("1979-05-27", "{ a = 1 }", "[1, 'a']", '"""\n"""', "1__0", "+nan", "0o777", "-0",
-             "[" * 300, "[" * 3000, "{a=" * 2000)  # fmt: skip
+    extra = (
+        "1979-05-27",
+        "{ a = 1 }",
+        "[1, 'a']",
+        '"""\n"""',
+        "1__0",
+        "+nan",
+        "0o777",
+        "-0",
+        "[" * 300,
+        "[" * 3000,
+        "{a=" * 2000,
+    )
     lines = [
         f"{chance.choice(keys)} = {chance.choice([*map(toml_value, HOSTILE), *extra])}"
         for _ in range(chance.randrange(1, 4))
@@ -73,8 +84,14 @@ def test_toml(tmp_path_factory: Any, chance: random.Random, noise: bytes) -> Non
 @fuzz(150)
 @given(randoms, st.text(max_size=20))
 def test_environment(chance: random.Random, noise: str) -> None:
-    names = [*NAMES, "DEBUG", "STEP", noise or "X", "\x1b[31m", *("".join(
-        chance.choices(string.ascii_uppercase + "_", k=6)) for _ in range(2))]  # fmt: skip
+    names = [
+        *NAMES,
+        "DEBUG",
+        "STEP",
+        noise or "X",
+        "\x1b[31m",
+        *("".join(chance.choices(string.ascii_uppercase + "_", k=6)) for _ in range(2)),
+    ]
     values = [*WORDS, noise, "1e999", "-1", "0", "true", "9" * 5000]
     environ = {
         f"LAE_{chance.choice(names).upper()}": chance.choice(values)

@@ -179,8 +179,12 @@ class TestLab:
     def test_models_are_told_apart(self, small_lab: Lab) -> None:
         small_lab.train = False
         forms: list[dict[str, Any]] = [
-            {}, {"architecture": "conv"}, {"conditional": True}, {"depth": 1}, {"prior": False},
-        ]  # fmt: skip
+            {},
+            {"architecture": "conv"},
+            {"conditional": True},
+            {"depth": 1},
+            {"prior": False},
+        ]
         for form in forms:
             with pytest.raises(NotTrainedError):
                 small_lab.trained(model="lae", latent_dim=2, **form)

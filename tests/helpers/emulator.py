@@ -28,10 +28,16 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAVOURS = {
     "plain": ["-O2", "-g1"],
-    "address": ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize=vptr",
-                "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"],
+    "address": [
+        "-O1",
+        "-g1",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize=vptr",
+        "-fno-sanitize-recover=undefined",
+        "-fno-omit-frame-pointer",
+    ],
     "thread": ["-O1", "-g1", "-fsanitize=thread"],
-}  # fmt: skip
+}
 """Compiler flags, by what ``make emulate SANITIZE=`` calls them."""
 ORDERS = ("forward", "reverse", "random")
 LIBRARY = "LAE_EMULATED"
@@ -104,11 +110,14 @@ def load() -> str:
     library = os.environ.get(LIBRARY) or str(build())
     module = types.ModuleType("torch.emulated")
     vars(module).update(
-        is_available=lambda: True, device_count=lambda: 1, current_device=lambda: 0,
-        _is_in_bad_fork=lambda: False, manual_seed_all=lambda seed: None,
+        is_available=lambda: True,
+        device_count=lambda: 1,
+        current_device=lambda: 0,
+        _is_in_bad_fork=lambda: False,
+        manual_seed_all=lambda seed: None,
         get_rng_state=lambda device=0: torch.get_rng_state(),
         set_rng_state=lambda state, device=0: torch.set_rng_state(state),
-    )  # fmt: skip
+    )
     torch.utils.rename_privateuse1_backend("emulated")
     torch._register_device_module("emulated", module)
     torch.ops.load_library(library)

@@ -48,9 +48,11 @@ def sbatch(file: str) -> None:
         _set(task, "PENDING")
     subprocess.Popen(
         [sys.executable, __file__, "daemon", str(script), *tasks],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )  # fmt: skip
+    )
     print(f"Submitted batch job {job}")
 
 

@@ -52,10 +52,19 @@ def train(
 def _events(config: TrainConfig, stop: StopRequest, run, began: float) -> Iterator[Event]:
     rng = np.random.default_rng(config.seed)
     yield RunStarted(
-        time=began, run=run.name, model="lae", pid=os.getpid(), host=socket.gethostname(),
-        device="cpu", engine="fast MLP", train_images=54000, validation_images=6000,
-        iterations_per_epoch=ITERATIONS, parameters=669_712, max_epochs=config.epochs,
-    )  # fmt: skip
+        time=began,
+        run=run.name,
+        model="lae",
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        device="cpu",
+        engine="fast MLP",
+        train_images=54000,
+        validation_images=6000,
+        iterations_per_epoch=ITERATIONS,
+        parameters=669_712,
+        max_epochs=config.epochs,
+    )
     yield Message(time=time.time(), level="info", text="[bold]not markup[/] \x1b[31m")
     centres, iteration, loss, done = rng.normal(size=(10, config.latent_dim)) * 3, 0, 500.0, 0
     for epoch in range(1, config.epochs + 1):
@@ -64,13 +73,20 @@ def _events(config: TrainConfig, stop: StopRequest, run, began: float) -> Iterat
             iteration += 1
             loss = 95 + 400 * math.exp(-iteration / 60) + rng.normal()
             yield Progress(
-                time=time.time(), epoch=epoch, iteration=iteration, train_loss=loss,
+                time=time.time(),
+                epoch=epoch,
+                iteration=iteration,
+                train_loss=loss,
                 accept_rate=_accept(iteration) if config.mh else 1.0,
-                accept_prob=_accept(iteration), step_size=1e-3 * 0.99**iteration,
-                grad_norm=20 * math.exp(-iteration / 200), images_per_second=12345.6,
-                steps_per_second=1205.0, eta=(config.epochs * ITERATIONS - iteration) * PAUSE,
-                elapsed=time.time() - began, memory_bytes=512 << 20,
-            )  # fmt: skip
+                accept_prob=_accept(iteration),
+                step_size=1e-3 * 0.99**iteration,
+                grad_norm=20 * math.exp(-iteration / 200),
+                images_per_second=12345.6,
+                steps_per_second=1205.0,
+                eta=(config.epochs * ITERATIONS - iteration) * PAUSE,
+                elapsed=time.time() - began,
+                memory_bytes=512 << 20,
+            )
             if stop.reason:
                 break
         if stop.reason:
@@ -83,21 +99,41 @@ def _events(config: TrainConfig, stop: StopRequest, run, began: float) -> Iterat
         images = np.zeros((8, 1, 28, 28), np.uint8)
         images[:, :, 4:24, 8:20] = np.linspace(60, 255, 20, dtype=np.uint8)[:, None]
         np.savez(
-            run / name, latents=latents.astype(np.float32), labels=labels, originals=images,
+            run / name,
+            latents=latents.astype(np.float32),
+            labels=labels,
+            originals=images,
             reconstructions=images // 2,
-        )  # fmt: skip
+        )
         yield Evaluated(
-            time=time.time(), epoch=epoch, iteration=iteration, train_loss=loss, val_loss=loss + 2,
-            val_reconstruction=loss - 4, val_prior=6.0, accept_rate=_accept(iteration),
-            accept_prob=_accept(iteration), step_size=1e-3, latent_std=(1.0,) * config.latent_dim,
-            best=True, elapsed=time.time() - began, snapshot=name,
-        )  # fmt: skip
+            time=time.time(),
+            epoch=epoch,
+            iteration=iteration,
+            train_loss=loss,
+            val_loss=loss + 2,
+            val_reconstruction=loss - 4,
+            val_prior=6.0,
+            accept_rate=_accept(iteration),
+            accept_prob=_accept(iteration),
+            step_size=1e-3,
+            latent_std=(1.0,) * config.latent_dim,
+            best=True,
+            elapsed=time.time() - began,
+            snapshot=name,
+        )
     yield RunFinished(
-        time=time.time(), status=stop.reason or "finished", epochs=done, iterations=iteration,
-        train_loss=float("nan") if config.temperature == 666 else loss, val_loss=loss + 2,
-        best_epoch=done, accept_rate=_accept(iteration), step_size=1e-3,
-        images_per_second=12345.6, elapsed=time.time() - began,
-    )  # fmt: skip
+        time=time.time(),
+        status=stop.reason or "finished",
+        epochs=done,
+        iterations=iteration,
+        train_loss=float("nan") if config.temperature == 666 else loss,
+        val_loss=loss + 2,
+        best_epoch=done,
+        accept_rate=_accept(iteration),
+        step_size=1e-3,
+        images_per_second=12345.6,
+        elapsed=time.time() - began,
+    )
 
 
 def _accept(iteration: int) -> float:

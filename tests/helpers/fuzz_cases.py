@@ -41,11 +41,33 @@ def fuzz(quick: int = 40) -> Callable[[Any], Any]:
 
 INTEGERS = (0, 1, -1, 127, 128, 255, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1)
 WORDS = (
-    "", "nan", "inf", "-inf", "1e400", "none", "auto", "../../outside", "/etc/passwd",
-    "\x1b[31mred", "two\nlines", "nul\0", "\u202eright to left", "\ud800", "x" * 5000,
-    "[" * 3000, "%s%n{0}",
-    "$(touch outside)", "; touch outside", "-", "--help", "~", "1_000", "１２", "0x10", "é\u0301",
-)  # fmt: skip
+    "",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "none",
+    "auto",
+    "../../outside",
+    "/etc/passwd",
+    "\x1b[31mred",
+    "two\nlines",
+    "nul\0",
+    "\u202eright to left",
+    "\ud800",
+    "x" * 5000,
+    "[" * 3000,
+    "%s%n{0}",
+    "$(touch outside)",
+    "; touch outside",
+    "-",
+    "--help",
+    "~",
+    "1_000",
+    "１２",
+    "0x10",
+    "é\u0301",
+)
 
 
 def nested(depth: int) -> Any:
@@ -57,9 +79,28 @@ def nested(depth: int) -> Any:
 
 
 HOSTILE: tuple[Any, ...] = (
-    None, True, False, *INTEGERS, 2**70, -(2**70), 10**400, 0.5, -0.0, 1e308, 5e-324, float("nan"),
-    float("inf"), -float("inf"), *WORDS, [], {}, [[]], {"": {}}, nested(50), [0] * 1000,
-)  # fmt: skip
+    None,
+    True,
+    False,
+    *INTEGERS,
+    2**70,
+    -(2**70),
+    10**400,
+    0.5,
+    -0.0,
+    1e308,
+    5e-324,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    *WORDS,
+    [],
+    {},
+    [[]],
+    {"": {}},
+    nested(50),
+    [0] * 1000,
+)
 
 
 def broken_bytes(chance: random.Random, content: bytes) -> bytes:

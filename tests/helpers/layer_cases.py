@@ -58,9 +58,17 @@ def make_layer(
     log_scale = torch.tensor(-2.3 + seed % 3, dtype=dtype, device=device)
     chosen = torch.rand(n, generator=generator) < 0.4
     return Layer(
-        3 * draw(*shape), draw(*shape), draw(*shape), lay_out(x.to(device), layout), draw(d),
-        draw(d), draw(d), draw(n).abs() + 0.1, log_scale, chosen.to(device),
-    )  # fmt: skip
+        3 * draw(*shape),
+        draw(*shape),
+        draw(*shape),
+        lay_out(x.to(device), layout),
+        draw(d),
+        draw(d),
+        draw(d),
+        draw(n).abs() + 0.1,
+        log_scale,
+        chosen.to(device),
+    )
 
 
 Run = Callable[[Any, Layer], tuple[Tensor, ...]]
@@ -111,6 +119,12 @@ def discretized_logistic(module: Any, t: Layer) -> tuple[Tensor, ...]:
 
 
 RUNS = (
-    norm_relu, norm_relu_backward, norm_relu_backward_to_the_input, add_column_sums,
-    add_norm_grads, bernoulli, gaussian, discretized_logistic,
-)  # fmt: skip
+    norm_relu,
+    norm_relu_backward,
+    norm_relu_backward_to_the_input,
+    add_column_sums,
+    add_norm_grads,
+    bernoulli,
+    gaussian,
+    discretized_logistic,
+)

@@ -153,9 +153,17 @@ def make_rows(
     accepted = torch.zeros(n, dtype=torch.bool, device=device)
     info = torch.cat([case.info, case.info.new_tensor([7.0])])
     return Rows(
-        case.phi, case.grad, vectors[0], case.proposal, case.grad_proposal, vectors[1],
-        case.rng, accepted, info, vectors[2],
-    )  # fmt: skip
+        case.phi,
+        case.grad,
+        vectors[0],
+        case.proposal,
+        case.grad_proposal,
+        vectors[1],
+        case.rng,
+        accepted,
+        info,
+        vectors[2],
+    )
 
 
 Extras = dict[str, Any]

@@ -93,9 +93,15 @@ def decisions(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
     starts = torch.randn(1000, *model.phi.shape, generator=torch.Generator().manual_seed(4))
     x = _images(n, dtype, 0)[ranks.share(n)]
     trainer = LAETrainer(
-        model, torch.optim.SGD(model.parameters(), 0.0), ald.make_rng(3), 1, 0.05, 0.1,
-        accept="batch", ranks=ranks,
-    )  # fmt: skip
+        model,
+        torch.optim.SGD(model.parameters(), 0.0),
+        ald.make_rng(3),
+        1,
+        0.05,
+        0.1,
+        accept="batch",
+        ranks=ranks,
+    )
     rates = []
     for start in starts:
         if dtype == torch.float32:
@@ -137,9 +143,12 @@ if __name__ == "__main__":
     folder, rank, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size,
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=size,
         timeout=PATIENCE,
-    )  # fmt: skip
+    )
     for dtype in (torch.float64, torch.float32):
         torch.save(run(dtype, Ranks(rank, size)), f"{folder}/{dtype}-{rank}.pt")
     dist.destroy_process_group()

@@ -137,30 +137,54 @@ def arguments(op: str, t: Layer) -> dict[str, Any]:
     """A valid call of every operator, by the names in its schema."""
     return {
         "norm_relu_": {
-            "u": t.a, "bias": t.bias, "gain": t.gain, "shift": t.shift, "y": t.b, "rstd": t.rows,
+            "u": t.a,
+            "bias": t.bias,
+            "gain": t.gain,
+            "shift": t.shift,
+            "y": t.b,
+            "rstd": t.rows,
             "eps": EPS,
         },
         "norm_relu_backward_": {
-            "grad": t.a, "normed": t.b, "y": t.c, "rstd": t.rows, "gain": t.gain, "grad_u": t.x,
+            "grad": t.a,
+            "normed": t.b,
+            "y": t.c,
+            "rstd": t.rows,
+            "gain": t.gain,
+            "grad_u": t.x,
         },
         "add_column_sums_": {"into": t.bias, "grad": t.a, "weight": 0.5},
         "add_norm_grads_": {
-            "gain_grad": t.gain, "shift_grad": t.shift, "bias_grad": t.bias, "grad": t.a,
-            "normed": t.b, "grad_u": t.c, "weight": 0.5,
+            "gain_grad": t.gain,
+            "shift_grad": t.shift,
+            "bias_grad": t.bias,
+            "grad": t.a,
+            "normed": t.b,
+            "grad_u": t.c,
+            "weight": 0.5,
         },
         "copy_rows_": {"into": [t.a], "source": [t.b], "rows": t.chosen, "where": True},
         "bernoulli_grad_": {"output": t.a, "bias": t.bias, "x": t.x},
         "gaussian_grad_": {"output": t.a, "bias": t.bias, "x": t.x, "log_scale": t.log_scale},
         "discretized_logistic_grad_": {
-            "output": t.a, "bias": t.bias, "x": t.x, "log_scale": t.log_scale,
+            "output": t.a,
+            "bias": t.bias,
+            "x": t.x,
+            "log_scale": t.log_scale,
         },
-    }[op]  # fmt: skip
+    }[op]
 
 
 OPERATORS = (
-    "norm_relu_", "norm_relu_backward_", "add_column_sums_", "add_norm_grads_", "copy_rows_",
-    "bernoulli_grad_", "gaussian_grad_", "discretized_logistic_grad_",
-)  # fmt: skip
+    "norm_relu_",
+    "norm_relu_backward_",
+    "add_column_sums_",
+    "add_norm_grads_",
+    "copy_rows_",
+    "bernoulli_grad_",
+    "gaussian_grad_",
+    "discretized_logistic_grad_",
+)
 
 
 @pytest.mark.slow

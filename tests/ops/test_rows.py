@@ -33,9 +33,19 @@ NAMESPACE = torch.ops.lae_fast
 shapes = st.tuples(st.integers(0, 40), st.integers(0, 20))
 # Around what the kernels treat differently: lanes, tiles, chunks, threads, warps, GPU blocks.
 SHAPES = [
-    (1, 1), (3, 2), (5, 7), (255, 1), (257, 8), (512, 8), (513, 9), (1, 5000), (3, 4097),
-    (1030, 33), (4099, 8), (20_001, 3),
-]  # fmt: skip
+    (1, 1),
+    (3, 2),
+    (5, 7),
+    (255, 1),
+    (257, 8),
+    (512, 8),
+    (513, 9),
+    (1, 5000),
+    (3, 4097),
+    (1030, 33),
+    (4099, 8),
+    (20_001, 3),
+]
 
 
 def check_propose(rows: Rows, temperature: float) -> None:
@@ -82,10 +92,14 @@ def check_step(rows: Rows, temperature: float, mh: bool) -> Tensor:
 
 arguments = st.fixed_dictionaries(
     {
-        "shape": shapes, "dtype": dtypes, "layout": layouts, "seed": seeds, "step": steps,
+        "shape": shapes,
+        "dtype": dtypes,
+        "layout": layouts,
+        "seed": seeds,
+        "step": steps,
         "one_step_size": st.booleans(),
     }
-)  # fmt: skip
+)
 
 
 @given(case=arguments, temperature=temperatures)
@@ -145,8 +159,10 @@ def test_extras_agree_in_every_kernel(
 
 
 def check_extras(rows: Rows, extras: Extras) -> None:
-    plain, others = rows.clone(), {k: v.clone() if isinstance(v, Tensor) else v
-                                   for k, v in extras.items()}  # fmt: skip
+    plain, others = (
+        rows.clone(),
+        {k: v.clone() if isinstance(v, Tensor) else v for k, v in extras.items()},
+    )
     pending = rows.proposal.clone()
     ops.step_rows_(*rows.tensors(), 0.7, **extras)
     chains_ref.ald_step_rows_(*plain.tensors(), 0.7, **others)
@@ -241,10 +257,15 @@ def test_a_first_row_inside_a_block_is_refused(device: str, first: int) -> None:
 def step_of_matrix(rows: Rows) -> Case:
     """What `step_` makes of the only row."""
     case = Case(
-        rows.x[0].clone(), rows.grad[0].clone(), rows.potential[0].clone(),
-        rows.proposal[0].clone(), rows.grad_proposal[0], rows.potential_proposal[0],
-        rows.rng.clone(), rows.info[:4].clone(),
-    )  # fmt: skip
+        rows.x[0].clone(),
+        rows.grad[0].clone(),
+        rows.potential[0].clone(),
+        rows.proposal[0].clone(),
+        rows.grad_proposal[0],
+        rows.potential_proposal[0],
+        rows.rng.clone(),
+        rows.info[:4].clone(),
+    )
     ops.step_(*case.tensors(), float(rows.step_sizes))
     return case
 
@@ -293,12 +314,17 @@ def test_rows_accept_with_the_probability_of_their_ratios(device: str) -> None:
     nothing = torch.empty((n, 0), device=device)
     for log_ratio in (-0.1, -1.2, -4.0):
         rows = Rows(
-            nothing, nothing, torch.zeros(n, dtype=torch.float64, device=device), nothing, nothing,
-            torch.full((n,), -log_ratio, dtype=torch.float64, device=device), rng_of(5, 0, device),
+            nothing,
+            nothing,
+            torch.zeros(n, dtype=torch.float64, device=device),
+            nothing,
+            nothing,
+            torch.full((n,), -log_ratio, dtype=torch.float64, device=device),
+            rng_of(5, 0, device),
             torch.zeros(n, dtype=torch.bool, device=device),
             torch.zeros(5, dtype=torch.float64, device=device),
             torch.zeros(0, dtype=torch.float64, device=device),
-        )  # fmt: skip
+        )
         ops.step_rows_(*rows.tensors())
         probability = math.exp(log_ratio)
         assert float(rows.info[0]) == pytest.approx(probability, rel=1e-9)

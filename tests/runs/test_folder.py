@@ -28,35 +28,70 @@ from lae_fast.runs.events import (
 
 def started(**change: object) -> RunStarted:
     values: dict[str, object] = {
-        "time": time.time(), "run": "r", "model": "lae", "pid": os.getpid(), "host": "elsewhere",
-        "device": "cpu", "engine": "fast MLP", "train_images": 90, "validation_images": 10,
-        "iterations_per_epoch": 2, "parameters": 5, "max_epochs": 3,
-    }  # fmt: skip
+        "time": time.time(),
+        "run": "r",
+        "model": "lae",
+        "pid": os.getpid(),
+        "host": "elsewhere",
+        "device": "cpu",
+        "engine": "fast MLP",
+        "train_images": 90,
+        "validation_images": 10,
+        "iterations_per_epoch": 2,
+        "parameters": 5,
+        "max_epochs": 3,
+    }
     return RunStarted(**(values | change))  # type: ignore[arg-type]
 
 
 def progress(iteration: int, **change: object) -> Progress:
     values: dict[str, object] = {
-        "time": time.time(), "epoch": 1, "iteration": iteration, "train_loss": 9.5,
-        "accept_rate": 0.5, "accept_prob": 0.6, "step_size": 1e-3, "grad_norm": 2.0,
-        "images_per_second": 100.0, "steps_per_second": 10.0,
-    }  # fmt: skip
+        "time": time.time(),
+        "epoch": 1,
+        "iteration": iteration,
+        "train_loss": 9.5,
+        "accept_rate": 0.5,
+        "accept_prob": 0.6,
+        "step_size": 1e-3,
+        "grad_norm": 2.0,
+        "images_per_second": 100.0,
+        "steps_per_second": 10.0,
+    }
     return Progress(**(values | change))  # type: ignore[arg-type]
 
 
 def evaluated(epoch: int, val_loss: float, best: bool) -> Evaluated:
     return Evaluated(
-        time=time.time(), epoch=epoch, iteration=2 * epoch, train_loss=9.0, val_loss=val_loss,
-        val_reconstruction=8.0, val_prior=1.0, accept_rate=0.55, accept_prob=0.6, step_size=2e-3,
-        latent_std=(1.0, 0.5), best=best, elapsed=float(epoch),
-    )  # fmt: skip
+        time=time.time(),
+        epoch=epoch,
+        iteration=2 * epoch,
+        train_loss=9.0,
+        val_loss=val_loss,
+        val_reconstruction=8.0,
+        val_prior=1.0,
+        accept_rate=0.55,
+        accept_prob=0.6,
+        step_size=2e-3,
+        latent_std=(1.0, 0.5),
+        best=best,
+        elapsed=float(epoch),
+    )
 
 
 def finished(status: str = "finished") -> RunFinished:
     return RunFinished(
-        time=time.time(), status=status, epochs=3, iterations=6, train_loss=8.0, val_loss=7.0,
-        best_epoch=2, accept_rate=0.57, step_size=3e-3, images_per_second=50.0, elapsed=3.0,
-    )  # fmt: skip
+        time=time.time(),
+        status=status,
+        epochs=3,
+        iterations=6,
+        train_loss=8.0,
+        val_loss=7.0,
+        best_epoch=2,
+        accept_rate=0.57,
+        step_size=3e-3,
+        images_per_second=50.0,
+        elapsed=3.0,
+    )
 
 
 def make(root: Path, name: str, *events: Event) -> Path:

@@ -126,9 +126,15 @@ def odd_entry(chance: random.Random, path: Path, outside: Path) -> None:
 
 ENTRIES = ("config.json", "events.jsonl", "command", "checkpoints", "snapshots", "stray")
 VERBS = (
-    ("ls",), ("ls", "--json"), ("show", "odd"), ("show", "odd", "--json"), ("export", "odd"),
-    ("export", "odd", "--format", "json"), ("stop", "odd"), ("rm", "--yes", "odd"),
-)  # fmt: skip
+    ("ls",),
+    ("ls", "--json"),
+    ("show", "odd"),
+    ("show", "odd", "--json"),
+    ("export", "odd"),
+    ("export", "odd", "--format", "json"),
+    ("stop", "odd"),
+    ("rm", "--yes", "odd"),
+)
 
 
 @fuzz(60)

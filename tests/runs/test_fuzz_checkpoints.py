@@ -47,9 +47,18 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 5, 5), dtype=np.uint8)
     np.save(root / "images.npy", pixels)
     config = TrainConfig(
-        dataset=str(root / "images.npy"), hidden=8, latent_dim=2, depth=1, steps=1, batch_size=16,
-        epochs=1, device="cpu", run_root=str(root), name="whole", checkpoint_interval=0.0,
-    )  # fmt: skip
+        dataset=str(root / "images.npy"),
+        hidden=8,
+        latent_dim=2,
+        depth=1,
+        steps=1,
+        batch_size=16,
+        epochs=1,
+        device="cpu",
+        run_root=str(root),
+        name="whole",
+        checkpoint_interval=0.0,
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     list(train(config))

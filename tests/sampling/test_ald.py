@@ -66,19 +66,41 @@ def test_mh_samples_the_exact_posterior(seed: int, step_size: float) -> None:
 
 
 def _reverse_mean_at_phi(
-    x: Tensor, grad: Tensor, potential: Tensor, proposal: Tensor, new_grad: Tensor,
-    new_potential: Tensor, rng: Tensor, accepted: Tensor, info: Tensor, step_sizes: Tensor,
-    temperature: float, mh: bool, first_row: int, **rest: object,
-) -> None:  # fmt: skip
+    x: Tensor,
+    grad: Tensor,
+    potential: Tensor,
+    proposal: Tensor,
+    new_grad: Tensor,
+    new_potential: Tensor,
+    rng: Tensor,
+    accepted: Tensor,
+    info: Tensor,
+    step_sizes: Tensor,
+    temperature: float,
+    mh: bool,
+    first_row: int,
+    **rest: object,
+) -> None:
     """The mistake of published code: the reverse proposal's mean taken at phi, not at phi'."""
     right = (x - proposal + step_sizes * new_grad).square() / (4 * step_sizes * temperature)
     wrong = (step_sizes * grad).square() / (4 * step_sizes * temperature)
     before = potential.clone()
     shifted = new_potential + temperature * (wrong - right).sum(1)
     chains_ref.ald_step_rows_(
-        x, grad, potential, proposal, new_grad, shifted, rng,
-        accepted, info, step_sizes, temperature, mh, first_row,
-    )  # fmt: skip
+        x,
+        grad,
+        potential,
+        proposal,
+        new_grad,
+        shifted,
+        rng,
+        accepted,
+        info,
+        step_sizes,
+        temperature,
+        mh,
+        first_row,
+    )
     potential.copy_(torch.where(accepted, new_potential, before))
 
 

@@ -79,14 +79,36 @@ def test_a_wrong_log_ratio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the drift's part of the ratio the chain samples another law."""
 
     def careless(
-        x: Tensor, grad: Tensor, potential: Tensor, proposal: Tensor, new_grad: Tensor,
-        new_potential: Tensor, rng: Tensor, accepted: Tensor, info: Tensor, step_sizes: Tensor,
-        temperature: float, mh: bool, first_row: int, **rest: object,
-    ) -> None:  # fmt: skip
+        x: Tensor,
+        grad: Tensor,
+        potential: Tensor,
+        proposal: Tensor,
+        new_grad: Tensor,
+        new_potential: Tensor,
+        rng: Tensor,
+        accepted: Tensor,
+        info: Tensor,
+        step_sizes: Tensor,
+        temperature: float,
+        mh: bool,
+        first_row: int,
+        **rest: object,
+    ) -> None:
         chains_ref.ald_step_rows_(
-            x, grad, potential, proposal, -grad, new_potential, rng, accepted, info, step_sizes,
-            temperature, mh, first_row,
-        )  # fmt: skip
+            x,
+            grad,
+            potential,
+            proposal,
+            -grad,
+            new_potential,
+            rng,
+            accepted,
+            info,
+            step_sizes,
+            temperature,
+            mh,
+            first_row,
+        )
         grad.copy_(torch.where(accepted[:, None], new_grad, grad))
 
     monkeypatch.setattr(ops, "step_rows_", careless)
@@ -135,9 +157,14 @@ def test_preconditioned_chains_mix_where_one_step_size_cannot_and_sample_the_sam
 
     def chains(precondition: bool) -> Chains:
         return sample_per_image(
-            nll, torch.zeros(3, 2, dtype=torch.float64), draws=1000, warmup=600, prior=False,
-            seed=2, precondition=precondition,
-        )  # fmt: skip
+            nll,
+            torch.zeros(3, 2, dtype=torch.float64),
+            draws=1000,
+            warmup=600,
+            prior=False,
+            seed=2,
+            precondition=precondition,
+        )
 
     plain, scaled = chains(False), chains(True)
     assert split_rhat(plain.latents).max() > 1.2

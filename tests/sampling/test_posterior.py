@@ -35,9 +35,15 @@ def test_whitening_mixes_where_plain_dynamics_do_not() -> None:
     sizes = {}
     for whiten in (True, False):
         chains = sample_posterior(
-            target.nll, target.features, 2, draws=2500, warmup=500, chains=2, whiten=whiten,
+            target.nll,
+            target.features,
+            2,
+            draws=2500,
+            warmup=500,
+            chains=2,
+            whiten=whiten,
             damping=1e-6,
-        )  # fmt: skip
+        )
         sizes[whiten] = effective_sample_size(chains.latents).min()
         if whiten:
             first, second, _ = worst_z_scores(chains.latents, target.mean, target.cov)

@@ -85,8 +85,10 @@ def test_detached_jobs_are_found_again_and_an_interrupt_cancels_them(
     _wait_for(lambda: _trained("steps-2"))
     process = subprocess.Popen(
         [sys.executable, "-m", "lae_cli", "sweep", "try.toml"],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stderr is not None
     process.stderr.readline()
     time.sleep(1)

@@ -90,8 +90,20 @@ class Soak:
 
 
 def train_command(root: Path, name: str, epochs: int) -> list[str]:
-    return [*LAE, "train", "-q", "--run-root", str(root), "--name", name, "--epochs", str(epochs),
-            "--checkpoint-interval", "0.5", *SETTINGS]  # fmt: skip
+    return [
+        *LAE,
+        "train",
+        "-q",
+        "--run-root",
+        str(root),
+        "--name",
+        name,
+        "--epochs",
+        str(epochs),
+        "--checkpoint-interval",
+        "0.5",
+        *SETTINGS,
+    ]
 
 
 @contextlib.contextmanager
@@ -115,9 +127,11 @@ def watched(root: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = " ".join([*LAE, "dash", "--run-root", str(root), NAME])
     process = subprocess.Popen(
         ["script", "-qfc", command, os.devnull],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"},
-    )  # fmt: skip
+    )
     try:
         yield process
     finally:
@@ -262,8 +276,11 @@ def train_reference(soak: Soak, root: Path, seconds: float) -> tuple[Path, Usage
     process = subprocess.Popen(train_command(root, "reference", 10**6))
     while usage.take(process.pid) < seconds and process.poll() is None:
         time.sleep(0.3)
-    subprocess.run([*LAE, "runs", "stop", "reference", "--after", "epoch", "--run-root", str(root)],
-                   check=True, capture_output=True)  # fmt: skip
+    subprocess.run(
+        [*LAE, "runs", "stop", "reference", "--after", "epoch", "--run-root", str(root)],
+        check=True,
+        capture_output=True,
+    )
     soak.expect(process.wait() == 0, f"the reference ended with {process.returncode}")
     lines = (run / "events.jsonl").read_text().splitlines()
     first, last = json.loads(lines[0]), json.loads(lines[-1])

@@ -36,9 +36,14 @@ from lae_fast.train.trainers.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, 
 
 def config(tmp_path: Path, **settings: object) -> TrainConfig:
     defaults = {
-        "run_root": str(tmp_path), "epochs": 3, "steps": 2, "hidden": 32, "latent_dim": 2,
-        "device": "cpu", "learning_rate": 1e-3,
-    }  # fmt: skip
+        "run_root": str(tmp_path),
+        "epochs": 3,
+        "steps": 2,
+        "hidden": 32,
+        "latent_dim": 2,
+        "device": "cpu",
+        "learning_rate": 1e-3,
+    }
     return from_dict({**defaults, **settings})
 
 

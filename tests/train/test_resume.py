@@ -48,10 +48,19 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def config(root: Path, images: str, **settings: object) -> TrainConfig:
     base = {
-        "dataset": images, "hidden": 16, "latent_dim": 2, "steps": 2, "batch_size": 16,
-        "epochs": 4, "device": "cpu", "run_root": str(root), "name": "run",
-        "checkpoint_interval": 0.0, "learning_rate": 1e-2, "binarize": True,
-    }  # fmt: skip
+        "dataset": images,
+        "hidden": 16,
+        "latent_dim": 2,
+        "steps": 2,
+        "batch_size": 16,
+        "epochs": 4,
+        "device": "cpu",
+        "run_root": str(root),
+        "name": "run",
+        "checkpoint_interval": 0.0,
+        "learning_rate": 1e-2,
+        "binarize": True,
+    }
     return TrainConfig(**base | settings)
 
 
@@ -108,9 +117,10 @@ def test_kill_9(tmp_path: Path, images: str, threads: str, seed: int) -> None:
     """Twenty real kills of one run, resumed each time, against a run left alone."""
     settings = config(tmp_path, images, epochs=300, patience=0)
     flags = [
-        text for name in ("dataset", "hidden", "latent_dim", "steps", "batch_size", "learning_rate")
+        text
+        for name in ("dataset", "hidden", "latent_dim", "steps", "batch_size", "learning_rate")
         for text in (f"--{name.replace('_', '-')}", str(getattr(settings, name)))
-    ]  # fmt: skip
+    ]
     lae = [sys.executable, "-m", "lae_cli", "train", "--quiet", "--run-root", str(tmp_path)]
     env = os.environ | {"OMP_NUM_THREADS": threads}
     start = [*lae, "--epochs", "300", "--patience", "0", "--checkpoint-interval", "0", *flags]

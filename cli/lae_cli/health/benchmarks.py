@@ -89,11 +89,22 @@ def _command(
 ) -> list[str]:
     folder = _folder()
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:timeout",
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:timeout",
         *(str(folder / file) for name in names for file in SUITES[name]),
-        "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
-        f"--lines={lines}", "--benchmark-disable-gc",
-    ]  # fmt: skip
+        "-c",
+        str(folder / "pytest.ini"),
+        "--rootdir",
+        str(folder),
+        f"--lines={lines}",
+        "--benchmark-disable-gc",
+    ]
     if threads == 1:
         command.append("--benchmark-timer=time.process_time")
     if device is not None:

@@ -26,9 +26,13 @@ CHAINS = 4
 BATCHES = 2000
 """That the amortised Gaussian is trained for."""
 COLUMNS = {
-    "sampler": "", "total variation": ".3f", "of exact draws": ".3f",
-    "acceptance rate": ".2f", "ESS": ".0f", "ESS per second": ".0f",
-}  # fmt: skip
+    "sampler": "",
+    "total variation": ".3f",
+    "of exact draws": ".3f",
+    "acceptance rate": ".2f",
+    "ESS": ".0f",
+    "ESS per second": ".0f",
+}
 NOTE = (
     "Total variation is between the draws and the true posterior over a grid of 25 x 25 cells, "
     "mean over data points. Beside it stands that of independent exact draws, as many as the "
@@ -101,9 +105,17 @@ def _chains(run_chains: Callable[[], Chains]) -> Draws:
 
 def ald(target: Target, draws: int, seed: int) -> Draws:
     """Amortized Langevin dynamics with Metropolis-Hastings (Algorithm 1)."""
-    return _chains(lambda: sample_posterior(
-        target.nll, target.features, 2, draws=draws, warmup=draws, chains=CHAINS, seed=seed,
-    ))  # fmt: skip
+    return _chains(
+        lambda: sample_posterior(
+            target.nll,
+            target.features,
+            2,
+            draws=draws,
+            warmup=draws,
+            chains=CHAINS,
+            seed=seed,
+        )
+    )
 
 
 def ald_unadjusted(target: Target, draws: int, seed: int) -> Draws:
@@ -111,17 +123,33 @@ def ald_unadjusted(target: Target, draws: int, seed: int) -> Draws:
     step = sample_posterior(
         target.nll, target.features, 2, draws=1, warmup=draws, chains=1, seed=seed
     ).step_size
-    return _chains(lambda: sample_posterior(
-        target.nll, target.features, 2, draws=draws, warmup=draws, chains=CHAINS, mh=False,
-        step_size=step, seed=seed,
-    ))  # fmt: skip
+    return _chains(
+        lambda: sample_posterior(
+            target.nll,
+            target.features,
+            2,
+            draws=draws,
+            warmup=draws,
+            chains=CHAINS,
+            mh=False,
+            step_size=step,
+            seed=seed,
+        )
+    )
 
 
 def per_point(target: Target, draws: int, seed: int) -> Draws:
     """One Langevin chain per data point, with Metropolis-Hastings."""
-    return _chains(lambda: sample_per_image(
-        target.nll, _origins(target), draws=draws, warmup=draws, chains=CHAINS, seed=seed,
-    ))  # fmt: skip
+    return _chains(
+        lambda: sample_per_image(
+            target.nll,
+            _origins(target),
+            draws=draws,
+            warmup=draws,
+            chains=CHAINS,
+            seed=seed,
+        )
+    )
 
 
 def per_point_unadjusted(target: Target, draws: int, seed: int) -> Draws:
@@ -129,10 +157,18 @@ def per_point_unadjusted(target: Target, draws: int, seed: int) -> Draws:
     step = sample_per_image(
         target.nll, _origins(target), draws=1, warmup=draws, chains=CHAINS, seed=seed
     ).step_size
-    return _chains(lambda: sample_per_image(
-        target.nll, _origins(target), draws=draws, warmup=draws, chains=CHAINS, mh=False,
-        step_size=step, seed=seed,
-    ))  # fmt: skip
+    return _chains(
+        lambda: sample_per_image(
+            target.nll,
+            _origins(target),
+            draws=draws,
+            warmup=draws,
+            chains=CHAINS,
+            mh=False,
+            step_size=step,
+            seed=seed,
+        )
+    )
 
 
 def _origins(target: Target) -> Tensor:
@@ -146,10 +182,17 @@ def amortised_gaussian(target: Target, draws: int, seed: int) -> Draws:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = nn.Sequential(
-            nn.Linear(target.x.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(),
-            nn.Linear(64, 4),
-        ).double().to(target.x.device)  # fmt: skip
+        encoder = (
+            nn.Sequential(
+                nn.Linear(target.x.shape[1], 64),
+                nn.ReLU(),
+                nn.Linear(64, 64),
+                nn.ReLU(),
+                nn.Linear(64, 4),
+            )
+            .double()
+            .to(target.x.device)
+        )
     optimizer = torch.optim.Adam(encoder.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, BATCHES)
     for _ in range(BATCHES):

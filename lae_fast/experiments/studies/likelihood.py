@@ -10,11 +10,17 @@ from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable
 from lae_fast.experiments.studies.models import acceptance, further_models, report_models
 
 COLUMNS = {
-    "model": "", "-log p(x), IS": ".2f", "s.e.": ".2f", "IS, fewer images": ".2f",
-    "AIS, these images": ".2f", "s.e. of these": ".2f",
-    "early stopping's loss (do not compare)": ".2f", "acceptance rate": ".3f",
-    "latent sd": ".2f", "posterior sd": ".3f",
-}  # fmt: skip
+    "model": "",
+    "-log p(x), IS": ".2f",
+    "s.e.": ".2f",
+    "IS, fewer images": ".2f",
+    "AIS, these images": ".2f",
+    "s.e. of these": ".2f",
+    "early stopping's loss (do not compare)": ".2f",
+    "acceptance rate": ".3f",
+    "latent sd": ".2f",
+    "posterior sd": ".3f",
+}
 NOTE = (
     "-log p(x) is of the generative model z ~ N(0, I), x given z, whatever trained it; lower is "
     "better. Importance sampling (IS, Burda et al. 2016) proposes from a Gaussian refined for "
@@ -42,11 +48,20 @@ def run(lab: Lab) -> Outcome:
         if found is None:
             rows.append([name, NOT_RUN, *[None] * 8])
             continue
-        rows.append([
-            name, found["nll"], found["error"], found["fewer"], found["ais"], found["ais_error"],
-            found["loss"], acceptance(lab.config(**settings), found["accept"]), found["latent_sd"],
-            found["posterior_sd"],
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                found["nll"],
+                found["error"],
+                found["fewer"],
+                found["ais"],
+                found["ais_error"],
+                found["loss"],
+                acceptance(lab.config(**settings), found["accept"]),
+                found["latent_sd"],
+                found["posterior_sd"],
+            ]
+        )
     images, samples, annealed = _sizes(lab)
     setting = (
         f"{images} held-out images, {samples} importance samples per image, {annealed} images "
@@ -63,9 +78,13 @@ def _sizes(lab: Lab) -> tuple[int, int, int]:
 def _figures(lab: Lab, run: SavedRun) -> dict[str, float]:
     images, samples, annealed = _sizes(lab)
     report = evaluate_run(
-        run.path, images=images, samples=samples, ais_images=annealed, data_dir=lab.data_dir,
+        run.path,
+        images=images,
+        samples=samples,
+        ais_images=annealed,
+        data_dir=lab.data_dir,
         device=lab.device,
-    )  # fmt: skip
+    )
     story = runs.summarise(run.path)
     return {
         "nll": report.nll,

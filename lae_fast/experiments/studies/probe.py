@@ -12,11 +12,17 @@ from lae_fast.experiments.studies.models import further_models, report_models
 from lae_fast.experiments.studies.published import PROBE
 
 COLUMNS = {
-    "model": "", "accuracy, Bisht 2023": ".1%", "accuracy": ".1%", "loss, Bisht 2023": ".3f",
-    "loss": ".3f", "training accuracy, Bisht 2023": ".1%", "training accuracy": ".1%",
-    "training loss, Bisht 2023": ".3f", "training loss": ".3f",
+    "model": "",
+    "accuracy, Bisht 2023": ".1%",
+    "accuracy": ".1%",
+    "loss, Bisht 2023": ".3f",
+    "loss": ".3f",
+    "training accuracy, Bisht 2023": ".1%",
+    "training accuracy": ".1%",
+    "training loss, Bisht 2023": ".3f",
+    "training loss": ".3f",
     "accuracy, 20 epochs, scaled": ".1%",
-}  # fmt: skip
+}
 NOTE = (
     "The last column trains the probe for 20 epochs (100 on digits) at 1e-2, on latents scaled "
     "to one.\n\n"
@@ -42,9 +48,15 @@ def run(lab: Lab) -> Outcome:
     def figures(run: Any) -> dict[str, float]:
         first = train_probe(run.model, splits.train, images, seed=run.config.seed, **published)
         best = train_probe(
-            run.model, splits.train, images, epochs=100 if lab.quick else 20, learning_rate=1e-2,
-            batch_size=1024, scale=True, seed=run.config.seed,
-        )  # fmt: skip
+            run.model,
+            splits.train,
+            images,
+            epochs=100 if lab.quick else 20,
+            learning_rate=1e-2,
+            batch_size=1024,
+            scale=True,
+            seed=run.config.seed,
+        )
         return asdict(first) | {"converged": best.accuracy}
 
     rows: list[list[Cell]] = []
@@ -52,14 +64,35 @@ def run(lab: Lab) -> Outcome:
         accuracy, loss, training, training_loss = PROBE.get(name, (None,) * 4)
         found = lab.measure(settings, figures)
         if found is None:
-            rows.append([
-                name, accuracy, NOT_RUN, loss, None, training, None, training_loss, None, None,
-            ])  # fmt: skip
+            rows.append(
+                [
+                    name,
+                    accuracy,
+                    NOT_RUN,
+                    loss,
+                    None,
+                    training,
+                    None,
+                    training_loss,
+                    None,
+                    None,
+                ]
+            )
             continue
-        rows.append([
-            name, accuracy, found["accuracy"], loss, found["loss"], training,
-            found["train_accuracy"], training_loss, found["train_loss"], found["converged"],
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                accuracy,
+                found["accuracy"],
+                loss,
+                found["loss"],
+                training,
+                found["train_accuracy"],
+                training_loss,
+                found["train_loss"],
+                found["converged"],
+            ]
+        )
     note = NOTE + lab.finding(FOUND)
     table = ResultTable(
         "Tables 4 to 6 of Bisht 2023: probe of frozen latents; loss in nats per image",

@@ -88,6 +88,9 @@ def loss(
 
 def _network(d_in: int, d_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(d_in, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(),
+        nn.Linear(d_in, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, HIDDEN),
+        nn.ReLU(),
         nn.Linear(HIDDEN, d_out),
-    )  # fmt: skip
+    )

@@ -30,9 +30,12 @@ class Target:
     def to(self, device: torch.device | str) -> Target:
         """The same target on ``device``; the decoder is moved, not copied."""
         return Target(
-            self.name, self.decoder.to(device), self.noise, self.x.to(device),
+            self.name,
+            self.decoder.to(device),
+            self.noise,
+            self.x.to(device),
             self.features.to(device),
-        )  # fmt: skip
+        )
 
     def nll(self, z: Tensor) -> Tensor:
         """-log p(x_i | z_i), ``(n, 2)`` to ``(n,)``."""
@@ -71,9 +74,9 @@ def cells_of(z: Tensor) -> Tensor:
 
 def total_variation(draws: Tensor, masses: Tensor) -> float:
     """Between draws ``(k, n, 2)`` and cell masses ``(n, cells)``; mean over the n."""
-    counts = torch.stack([
-        torch.bincount(column, minlength=masses.shape[1]) for column in cells_of(draws).T
-    ])  # fmt: skip
+    counts = torch.stack(
+        [torch.bincount(column, minlength=masses.shape[1]) for column in cells_of(draws).T]
+    )
     return float((counts / len(draws) - masses).abs().sum(1).mean() / 2)
 
 

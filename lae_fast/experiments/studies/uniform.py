@@ -20,9 +20,16 @@ ITERATIONS = {True: 1000, False: 5000}
 """Batches of a training, by whether the study is quick."""
 POINTS = 4000
 COLUMNS = {
-    "latents": ".0f", "beta": "g", "lambda": "g", "KS of z": ".3f", "KS of |z|^2": ".3f",
-    "kurtosis": ".2f", "MSE": ".5f", "KS of points from N(0, I)": ".3f", "quadrant kept": ".1%",
-}  # fmt: skip
+    "latents": ".0f",
+    "beta": "g",
+    "lambda": "g",
+    "KS of z": ".3f",
+    "KS of |z|^2": ".3f",
+    "kurtosis": ".2f",
+    "MSE": ".5f",
+    "KS of points from N(0, I)": ".3f",
+    "quadrant kept": ".1%",
+}
 NOTE = (
     "After Idler 2022, who prints pictures only; beta is ours, and the units of lambda are not "
     "known.\n\n"

@@ -72,9 +72,14 @@ def _settings(lab: Lab) -> dict[str, Any]:
     if lab.quick:
         return {"model": "vae", "latent_dim": 20, "depth": 1, "epochs": 80}
     return {
-        "model": "vae", "latent_dim": 200, "depth": 1, "learning_rate": 1e-3, "batch_size": 128,
-        "epochs": 50, "patience": 0,
-    }  # fmt: skip
+        "model": "vae",
+        "latent_dim": 200,
+        "depth": 1,
+        "learning_rate": 1e-3,
+        "batch_size": 128,
+        "epochs": 50,
+        "patience": 0,
+    }
 
 
 def _errors(lab: Lab, found: list[SavedRun]) -> ResultTable:
@@ -88,9 +93,11 @@ def _errors(lab: Lab, found: list[SavedRun]) -> ResultTable:
         rows.append(row)
     rows.insert(1, ["noise of unknown strength", VAE_NOISY_MSE, None, None])
     columns = {
-        "input": "", "MSE, De León Martínez 2024": ".5f", "MSE from the mean": ".5f",
+        "input": "",
+        "MSE, De León Martínez 2024": ".5f",
+        "MSE from the mean": ".5f",
         "MSE from a draw": ".5f",
-    }  # fmt: skip
+    }
     return ResultTable("Reconstruction error per pixel", columns, rows, ERROR_NOTE)
 
 
@@ -102,14 +109,22 @@ def _anomalies(lab: Lab, found: list[SavedRun]) -> ResultTable:
         if not results:
             rows.append([score, published, NOT_RUN, None, None])
             continue
-        rows.append([
-            score, published, stat(d.familiar_kept for d in results),
-            stat(d.foreign_found for d in results), stat(d.auroc for d in results),
-        ])  # fmt: skip
+        rows.append(
+            [
+                score,
+                published,
+                stat(d.familiar_kept for d in results),
+                stat(d.foreign_found for d in results),
+                stat(d.auroc for d in results),
+            ]
+        )
     columns = {
-        "score": "", "kept, De León Martínez 2024": ".1%", "kept": ".1%", "found": ".1%",
+        "score": "",
+        "kept, De León Martínez 2024": ".1%",
+        "kept": ".1%",
+        "found": ".1%",
         "AUROC": ".4f",
-    }  # fmt: skip
+    }
     return ResultTable("Anomaly detection", columns, rows, ANOMALY_NOTE)
 
 
@@ -136,8 +151,9 @@ def _pictures(lab: Lab, run: SavedRun) -> dict[str, str]:
         rows += [(f"noise {noise:g}" if noise else "images", found.shown)]
         rows += [("reconstructions", found.reconstructions)]
     plots.save_rows(lab.picture("vae-noise.png"), rows)
-    ends = [explore.find_point(run, f"image:{_first(images, label)}", lab.held_out)
-            for label in (0, 1)]  # fmt: skip
+    ends = [
+        explore.find_point(run, f"image:{_first(images, label)}", lab.held_out) for label in (0, 1)
+    ]
     lines = explore.interpolate(run, ends, 12)
     plots.save_rows(lab.picture("vae-interpolation.png"), [("0 to 1", line) for line in lines])
     return {

@@ -59,8 +59,12 @@ def test_without_its_baseline_or_floor_a_variant_has_no_ratio() -> None:
     (group,) = benchmarks.groups([entry("fused", 2.0, floor="products", bytes=8)])
     (row,) = group["rows"]
     assert row == {
-        "variant": "fused", "value": 2.0, "ratio": None, "over_floor": None, "bytes": 8,
-    }  # fmt: skip
+        "variant": "fused",
+        "value": 2.0,
+        "ratio": None,
+        "over_floor": None,
+        "bytes": 8,
+    }
 
 
 def lines(path: Path, *facts: dict[str, Any]) -> Path:

@@ -180,8 +180,10 @@ def test_second_interrupt_aborts(tmp_path: Path) -> None:
 def test_training_survives_a_closed_stderr(tmp_path: Path) -> None:
     process = subprocess.Popen(
         **_spawn(tmp_path, "--epochs", "3", "--json"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stderr is not None
     assert process.stdout is not None
     process.stderr.close()

@@ -24,16 +24,28 @@ ENVIRON = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}", "OMP_NUM_THREADS
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 LAE = ["-m", "lae_cli", "train"]
 SETTINGS = [
-    "--steps", "2", "--hidden", "16", "--batch-size", "150", "--validation-fraction", "0.4",
-    "--checkpoint-interval", "0",
-]  # fmt: skip
+    "--steps",
+    "2",
+    "--hidden",
+    "16",
+    "--batch-size",
+    "150",
+    "--validation-fraction",
+    "0.4",
+    "--checkpoint-interval",
+    "0",
+]
 
 
 def start(words: list[str], root: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*words, *SETTINGS, "--run-root", str(root), *more], env=ENVIRON, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        [*words, *SETTINGS, "--run-root", str(root), *more],
+        env=ENVIRON,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def finish(job: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -89,8 +101,12 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         assert results[name]["iterations"] == results["one"]["iterations"]
         for key, value in weights(tmp_path / name).items():
             torch.testing.assert_close(value, one[key], rtol=1e-2, atol=1e-3)
-    assert all(torch.equal(a, b) for a, b in zip(*map(dict.values, map(weights, (
-        tmp_path / "two", tmp_path / "torchrun"))), strict=True))  # fmt: skip
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            *map(dict.values, map(weights, (tmp_path / "two", tmp_path / "torchrun"))), strict=True
+        )
+    )
 
 
 def test_a_rank_that_dies_ends_the_job_and_it_can_go_on(tmp_path: Path) -> None:

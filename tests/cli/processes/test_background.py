@@ -69,9 +69,15 @@ def test_the_command_line_says_the_same_settings() -> None:
     given = {"steps": 3, "mh": False, "prior": True, "scale": None, "dataset": "a b.npy"}
     words = background.command(given, "my.toml")[3:]
     assert words == [
-        "train", "--config", "my.toml", "--steps=3", "--no-mh", "--prior", "--scale=none",
+        "train",
+        "--config",
+        "my.toml",
+        "--steps=3",
+        "--no-mh",
+        "--prior",
+        "--scale=none",
         "--dataset=a b.npy",
-    ]  # fmt: skip
+    ]
     assert resolve(given) == TrainConfig(steps=3, mh=False, dataset="a b.npy")
 
 

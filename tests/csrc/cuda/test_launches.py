@@ -22,17 +22,43 @@ from lae_fast.train.trainers.lae import LAETrainer
 pytestmark = pytest.mark.cuda
 
 VIEWS = {
-    "_reshape_alias", "_unsafe_view", "alias", "as_strided", "detach", "diagonal", "expand",
-    "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "t",
-    "transpose", "unbind", "unsqueeze", "view",
-}  # fmt: skip
+    "_reshape_alias",
+    "_unsafe_view",
+    "alias",
+    "as_strided",
+    "detach",
+    "diagonal",
+    "expand",
+    "permute",
+    "reshape",
+    "select",
+    "slice",
+    "split",
+    "split_with_sizes",
+    "squeeze",
+    "t",
+    "transpose",
+    "unbind",
+    "unsqueeze",
+    "view",
+}
 NO_LAUNCH = VIEWS | {
-    "_record_function_enter_new", "_record_function_exit", "empty", "empty_like",
-    "empty_strided", "is_same_size", "lift_fresh", "new_empty", "new_empty_strided",
-}  # fmt: skip
+    "_record_function_enter_new",
+    "_record_function_exit",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "is_same_size",
+    "lift_fresh",
+    "new_empty",
+    "new_empty_strided",
+}
 SEVERAL = {
-    "_foreach_norm": 2, "cholesky_solve": 6, "linalg_cholesky_ex": 4, "linalg_solve_triangular": 4,
-}  # fmt: skip
+    "_foreach_norm": 2,
+    "cholesky_solve": 6,
+    "linalg_cholesky_ex": 4,
+    "linalg_solve_triangular": 4,
+}
 """Launches of PyTorch's operators that take more than one: estimates, to the safe side."""
 WAITS = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "unique"}
 STEPS, IMAGES = 50, 512

@@ -130,11 +130,16 @@ class FakeCuda:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fakes = {
-            "Stream": self.make_stream, "stream": self.stream, "graph": self.graph,
-            "current_stream": lambda: self.stream_now, "set_stream": self.set_stream,
-            "synchronize": lambda: self.events.append("waited"), "CUDAGraph": object,
-            "graph_pool_handle": lambda: (0, 1), "current_device": lambda: 0,
-        }  # fmt: skip
+            "Stream": self.make_stream,
+            "stream": self.stream,
+            "graph": self.graph,
+            "current_stream": lambda: self.stream_now,
+            "set_stream": self.set_stream,
+            "synchronize": lambda: self.events.append("waited"),
+            "CUDAGraph": object,
+            "graph_pool_handle": lambda: (0, 1),
+            "current_device": lambda: 0,
+        }
         for name, fake in fakes.items():
             monkeypatch.setattr(torch.cuda, name, fake)
         ended = lambda device, pool: self.events.append("pool left")  # noqa: E731

@@ -28,9 +28,14 @@ from lae_fast.train.trainers.reference import counter_noise, naive_gradients
 
 def trainer_for(model: LAE, step_size: float, **settings: object) -> LAETrainer:
     return LAETrainer(
-        model=model, optimizer=Frozen(model), rng=ald.make_rng(3), steps=STEPS,
-        step_size=step_size, accept="batch", **settings,
-    )  # fmt: skip
+        model=model,
+        optimizer=Frozen(model),
+        rng=ald.make_rng(3),
+        steps=STEPS,
+        step_size=step_size,
+        accept="batch",
+        **settings,
+    )
 
 
 @pytest.mark.parametrize(("likelihood", "scale", "step_size"), CASES)
@@ -38,9 +43,13 @@ def trainer_for(model: LAE, step_size: float, **settings: object) -> LAETrainer:
 @pytest.mark.parametrize("damping", [None, 0.1])
 @pytest.mark.parametrize("evaluator", [ExplicitEvaluator, AutogradEvaluator])
 def test_gradient_equals_autograd_of_the_written_out_objective(
-    likelihood: str, scale: float | None, step_size: float, mh: bool, damping: float | None,
+    likelihood: str,
+    scale: float | None,
+    step_size: float,
+    mh: bool,
+    damping: float | None,
     evaluator: Callable[..., ExplicitEvaluator | AutogradEvaluator],
-) -> None:  # fmt: skip
+) -> None:
     """float64, 1e-10 relative to the largest gradient entry, rejected steps among them."""
     model = small_model(likelihood, torch.float64, scale)
     x = images(torch.float64)
@@ -50,9 +59,12 @@ def test_gradient_equals_autograd_of_the_written_out_objective(
         naive, x, steps=STEPS, step_size=step_size, draw=counter_noise(rng), mh=mh, damping=damping
     )
     trainer = trainer_for(
-        model, step_size, mh=mh, damping=damping,
+        model,
+        step_size,
+        mh=mh,
+        damping=damping,
         evaluator=evaluator(model.decoder, model.likelihood),
-    )  # fmt: skip
+    )
     stats = trainer.iteration(x)
     assert stats.accept_rate == pytest.approx(sum(decisions) / STEPS)
     assert stats.loss * len(x) == pytest.approx(float(mean_potential), rel=1e-12)
@@ -71,9 +83,13 @@ def test_the_cases_above_contain_rejected_and_accepted_steps() -> None:
     for likelihood, scale, step_size in CASES:
         model = small_model(likelihood, torch.float64, scale)
         seen += naive_gradients(
-            model, images(torch.float64), steps=STEPS, step_size=step_size,
-            draw=counter_noise(ald.make_rng(3)), damping=0.1,
-        )[2]  # fmt: skip
+            model,
+            images(torch.float64),
+            steps=STEPS,
+            step_size=step_size,
+            draw=counter_noise(ald.make_rng(3)),
+            damping=0.1,
+        )[2]
     assert 0.2 < sum(seen) / len(seen) < 0.9
 
 
@@ -163,12 +179,19 @@ def test_your_own_modules_train() -> None:
     model = LAE(
         nn.Sequential(nn.Linear(20, 12), nn.Tanh()),
         nn.Sequential(nn.Linear(3, 12), nn.Tanh(), nn.Linear(12, 20)),
-        make_likelihood("bernoulli"), feature_dim=12, latent_dim=3,
-    )  # fmt: skip
+        make_likelihood("bernoulli"),
+        feature_dim=12,
+        latent_dim=3,
+    )
     trainer = LAETrainer(
-        model, torch.optim.Adam(model.parameters(), lr=1e-2), ald.make_rng(0), steps=3,
-        step_size=1e-3, damping=0.1, accept="batch",
-    )  # fmt: skip
+        model,
+        torch.optim.Adam(model.parameters(), lr=1e-2),
+        ald.make_rng(0),
+        steps=3,
+        step_size=1e-3,
+        damping=0.1,
+        accept="batch",
+    )
     x = images(torch.float32)
     losses = [trainer.iteration(x).loss for _ in range(80)]
     assert losses[-1] < losses[0] - 1
@@ -203,9 +226,14 @@ def test_buffers_are_used_again(accept: str, monkeypatch: pytest.MonkeyPatch) ->
     """Two evaluations' worth, whatever T is and however many iterations ran."""
     model = small_model("gaussian", torch.float32)
     trainer = LAETrainer(
-        model=model, optimizer=Frozen(model), rng=ald.make_rng(3), steps=7, step_size=1e-3,
-        damping=0.1, accept=accept,
-    )  # fmt: skip
+        model=model,
+        optimizer=Frozen(model),
+        rng=ald.make_rng(3),
+        steps=7,
+        step_size=1e-3,
+        damping=0.1,
+        accept=accept,
+    )
     new_saved, made = model.decoder.new_saved, []
     monkeypatch.setattr(model.decoder, "new_saved", lambda n: made.append(n) or new_saved(n))
     for n in (10, 10, 10, 6, 10):

@@ -70,18 +70,27 @@ def naive(
 @pytest.mark.parametrize("mh", [True, False])
 @pytest.mark.parametrize("evaluator", [ExplicitEvaluator, AutogradEvaluator])
 def test_gradient_equals_autograd_of_the_written_out_objective(
-    likelihood: str, scale: float | None, step_size: float, mh: bool,
+    likelihood: str,
+    scale: float | None,
+    step_size: float,
+    mh: bool,
     evaluator: type[ExplicitEvaluator] | type[AutogradEvaluator],
-) -> None:  # fmt: skip
+) -> None:
     """float64, 1e-10 relative to the largest gradient entry, rejected images among them."""
     model = small_model(likelihood, torch.float64, scale)
     x, eta = images(torch.float64), STEP_SIZES[step_size]
     plain, rng = copy.deepcopy(model), ald.make_rng(3)
     phi, mean_potential, shares = naive(plain, x, rng, eta, mh=mh)
     trainer = LAETrainer(
-        model, Frozen(model), ald.make_rng(3), STEPS, eta, DAMPING, mh=mh,
+        model,
+        Frozen(model),
+        ald.make_rng(3),
+        STEPS,
+        eta,
+        DAMPING,
+        mh=mh,
         evaluator=evaluator(model.decoder, model.likelihood),
-    )  # fmt: skip
+    )
     stats = trainer.iteration(x)
     assert 0.2 < stats.accept_prob < 1
     if mh:
@@ -106,9 +115,15 @@ def test_the_encoder_can_follow_the_potential_at_its_own_latents(
     plain, x, stats = copy.deepcopy(first), images(torch.float64), []
     for model, where in ((first, "start"), (second, "chain")):
         trainer = LAETrainer(
-            model, Frozen(model), ald.make_rng(3), STEPS, 0.02, DAMPING,
-            evaluator=evaluator(model.decoder, model.likelihood), encoder_gradient=where,
-        )  # fmt: skip
+            model,
+            Frozen(model),
+            ald.make_rng(3),
+            STEPS,
+            0.02,
+            DAMPING,
+            evaluator=evaluator(model.decoder, model.likelihood),
+            encoder_gradient=where,
+        )
         stats.append(trainer.iteration(x))
     z = plain.encoder(x) @ plain.phi.T
     value = plain.likelihood.nll(plain.decoder(z), x).sum() + z.square().sum() / 2

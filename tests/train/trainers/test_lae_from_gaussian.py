@@ -85,9 +85,14 @@ def test_gradients_equal_autograd_of_the_written_out_objectives(
     plain, rng, eta = copy.deepcopy(model), ald.make_rng(3), STEP_SIZES[step_size]
     phi, potential = written_out(plain, x, rng, eta, kl_weight)
     trainer = LAETrainer(
-        model, Frozen(model), ald.make_rng(3), STEPS, eta, DAMPING,
+        model,
+        Frozen(model),
+        ald.make_rng(3),
+        STEPS,
+        eta,
+        DAMPING,
         evaluator=evaluator(model.decoder, model.likelihood),
-    )  # fmt: skip
+    )
     trainer.kl_weight = kl_weight
     stats = trainer.iteration(x)
     assert 0.2 < stats.accept_rate < 1
