@@ -6,7 +6,14 @@ import errno
 
 import click
 
-from lae_fast.errors import InputError, OtherRankError, RankLostError, TrainingError, one_line
+from lae_fast.errors import (
+    InputError,
+    OtherRankError,
+    RankLostError,
+    TrainingError,
+    one_line,
+    reason,
+)
 
 OK, FAILED, BAD_INPUT, SYSTEM, INTERNAL = 0, 1, 2, 3, 70
 HANGUP, INTERRUPTED, BROKEN_PIPE, TERMINATED = 129, 130, 141, 143
@@ -58,8 +65,11 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, MemoryError) or _lacks_memory(error):
         return SYSTEM, "out of memory; try a smaller --batch-size, --hidden or --steps"
     if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return SYSTEM, one_line(f"{error.strerror}{where}")
+        if not error.filename:
+            return SYSTEM, one_line(reason(error))
+        return SYSTEM, one_line(
+            f"cannot use {error.filename}: {reason(error)}; check the path and its permissions"
+        )
     return INTERNAL, (
         f"internal error: {one_line(f'{type(error).__name__}: {error}')} "
         "(run again with LAE_DEBUG=1 for the traceback)"

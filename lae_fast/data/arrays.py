@@ -182,9 +182,10 @@ def _to_bytes(images: Array, source: str) -> npt.NDArray[np.uint8]:
                 f"{source} holds NaN; replace it by numbers in [0, 1], such as with "
                 "numpy.nan_to_num"
             )
-        if not ((part >= 0) & (part <= 1)).all():
+        low, high = images[start : start + block].min(), images[start : start + block].max()
+        if not 0 <= low <= high <= 1:
             raise DataError(
-                f"{source} holds floats from {part.min()} to {part.max()}; scale them to [0, 1], "
+                f"{source} holds floats from {low} to {high}; scale them to [0, 1], "
                 "or save them as uint8"
             )
         result[start : start + block] = np.rint(part * 255)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lae_fast.config import TrainConfig
-from lae_fast.errors import RunError, did_you_mean, printable
+from lae_fast.errors import RunError, did_you_mean, printable, reason
 from lae_fast.runs.events import KINDS, Evaluated, Event, encode
 from lae_fast.runs.files import CONFIG_FILE, SWEEP_FILE, read_config, write_atomically
 from lae_fast.runs.log import EventReader
@@ -58,9 +58,8 @@ def create(
                 raise RunError(f"{base} is not a folder; choose another --run-root") from error
             continue
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
             raise RunError(
-                f"cannot make a run folder in {base}: {reason}; choose another --run-root"
+                f"cannot make a run folder in {base}: {reason(error)}; choose another --run-root"
             ) from error
         return base / candidate
     raise RunError(taken(base, str(name)))
@@ -120,7 +119,7 @@ def _inside(root: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RunError(f"cannot list {root}: {error.strerror}") from error
+        raise RunError(f"cannot list {root}: {reason(error)}; choose another --run-root") from error
 
 
 def find(root: str | os.PathLike[str], text: str) -> Path:

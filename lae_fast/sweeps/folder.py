@@ -20,7 +20,7 @@ from typing import Any
 from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.config.settings import from_dict
-from lae_fast.errors import ConfigError, RunError
+from lae_fast.errors import ConfigError, RunError, reason
 from lae_fast.runs.files import (
     BLOCK,
     SWEEP_FILE,
@@ -216,14 +216,14 @@ class SweepFolder:
             self.root.mkdir(parents=True, exist_ok=True)
             own_folder(self.root, JOBS)
         except OSError as error:
-            raise RunError(f"cannot make {self.jobs}: {error.strerror}") from error
+            raise RunError(f"cannot make {self.jobs}: {reason(error)}") from error
 
     def _ours(self) -> bool:
         """Whether nothing but a sweep is in the folder."""
         try:
             left = set(os.listdir(self.root)) - {JOBS}
         except OSError as error:
-            raise RunError(f"cannot use {self.root}: {error.strerror}") from error
+            raise RunError(f"cannot use {self.root}: {reason(error)}") from error
         return not left or (self.root / SWEEP_FILE).exists()
 
     def _placed(self, config: TrainConfig, name: str) -> TrainConfig:

@@ -96,7 +96,11 @@ def test_no_arguments_is_help(capsys: pytest.CaptureFixture[str]) -> None:
         (RunError("no run 'x'"), exits.BAD_INPUT, "no run 'x'"),
         (MemoryError(), exits.SYSTEM, "smaller --batch-size"),
         (RuntimeError("[enforce fail] can't allocate memory: 8 bytes"), exits.SYSTEM, "memory"),
-        (PermissionError(13, "Permission denied", "runs"), exits.SYSTEM, "Permission denied: runs"),
+        (
+            PermissionError(13, "Permission denied", "runs"),
+            exits.SYSTEM,
+            "cannot use runs: permission denied;",
+        ),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), exits.SYSTEM, "memory"),
         (KeyboardInterrupt(), exits.INTERRUPTED, "interrupted"),
         (click.Abort(), exits.INTERRUPTED, "interrupted"),

@@ -40,6 +40,5 @@ def _lines(score: dict[str, Any]) -> list[str]:
         f"accuracy  {score['accuracy']:.2%} of held-out images; mean over classes "
         f"{score['balanced_accuracy']:.2%}",
         f"loss      {score['loss']:.4f} nats per image",
-        f"training  {score['train_images']} images, {len(score['curve'])} epochs; accuracy by "
-        f"epoch {curve}",
+        f"training  {score['train_images']} images; accuracy after each epoch {curve}",
     ]

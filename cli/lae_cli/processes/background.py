@@ -12,6 +12,7 @@ from typing import Any
 
 from lae_fast import runs
 from lae_fast.config import TrainConfig
+from lae_fast.errors import RunError, reason
 
 LOG = "output.log"
 """File in the run folder that takes what the trainer would have printed."""
@@ -42,7 +43,7 @@ class Background:
         root = Path(config.run_root)
         self.run = root / (config.name or runs.free_name(root, config.dataset, config.model))
         if self.run.exists():
-            raise runs.RunError(runs.taken(root, self.run.name))
+            raise RunError(runs.taken(root, self.run.name))
         self._log = root / f".{self.run.name}.log"
         words = command(dict(given) | {"name": self.run.name}, file)
         try:
@@ -52,8 +53,9 @@ class Background:
                     words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise runs.RunError(f"cannot start a training in {root}: {reason}") from error
+            raise RunError(
+                f"cannot start a training in {root}: {reason(error)}; choose another --run-root"
+            ) from error
 
     def wait_for_run(self) -> Path:
         """The run folder, once the trainer has made it; Ctrl-C ends the training.
