@@ -34,29 +34,20 @@ def _lines(values: dict[str, Any]) -> list[str]:
     chain = values["chain"]
     rows = [
         ("run", f"{values['run']} ({values['model']} on {values['dataset']})"),
-        (
-            "-log p(x)",
-            f"{values['nll']:.2f} +- {values['nll_error']:.2f} nats per image (importance sampling,"
-            f" {values['images']} images, {values['samples']} samples each)",
-        ),
+        ("-log p(x)", f"{values['nll']:.2f} +- {values['nll_error']:.2f} nats per image"),
+        ("", f"{values['images']} images, {values['samples']} importance samples each"),
         ("effective", f"{values['effective']:.2%} of the importance samples"),
     ]
     if values["ais"] is not None:
         rows += [
-            (
-                "with AIS",
-                f"{values['ais']:.2f} +- {values['ais_error']:.2f} nats per image (annealed "
-                f"importance sampling, the first {values['ais_images']} images)",
-            ),
+            ("with AIS", f"{values['ais']:.2f} +- {values['ais_error']:.2f} nats per image"),
+            ("", f"first {values['ais_images']} images"),
             ("", f"{values['ais_nll']:.2f} by importance sampling on the same images"),
         ]
     bound = values["negative_elbo"]
     rows += [
-        (
-            "-ELBO",
-            f"{bound:.2f} nats per image with the model's own encoder "
-            f"({bound / values['dimensions']:.4f} nats per dimension)",
-        ),
+        ("-ELBO", f"{bound:.2f} nats per image with the model's own encoder"),
+        ("", f"{bound / values['dimensions']:.4f} nats per dimension"),
         ("acceptance", f"{chain['accept_prob']:.3f} at step size {chain['step_size']:.2e}"),
         (
             "ESS of z",

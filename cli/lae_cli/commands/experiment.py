@@ -38,8 +38,9 @@ def experiment(make_lab: Callable[[], Lab], name: str, force: bool, as_json: boo
       lae experiment probe --quick --seeds 3
     """
     from lae_fast.experiments import find_study
-    from lae_fast.experiments.page import reproduce
 
     find_study(name)
+    from lae_fast.experiments.page import reproduce
+
     (found,) = reproduce(make_lab, [name], force=force)
     present(Result(found.to_dict(), tables_of(found)), as_json=as_json)

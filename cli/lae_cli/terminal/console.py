@@ -28,8 +28,10 @@ def make_console(*, stderr: bool = False) -> Console:
 def make_table(title: str = "") -> Table:
     """An empty table in the one style of all tables, drawn in ASCII where stdout needs it."""
     style = box.SIMPLE_HEAD if has_unicode(sys.stdout) else box.ASCII2
-    return Table(title=plain(title) if title else None, title_justify="left", box=style,
-                 pad_edge=False, collapse_padding=True)  # fmt: skip
+    heading = plain(title) if title else None
+    return Table(
+        title=heading, title_justify="left", box=style, pad_edge=False, collapse_padding=True
+    )
 
 
 def show(what: RenderableType) -> None:
