@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 import click
 
 from lae_cli import exits
-from lae_cli.processes import torchrun
 from lae_fast.errors import did_you_mean
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -193,6 +192,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _report(error: BaseException) -> int:
     """Print one line on stderr for ``error`` and return its exit code."""
+    from lae_cli.processes import torchrun  # with all of run folders: half the time of --help
+
     code, line = exits.explain(error)
     if torchrun.follows() and code in (exits.OK, exits.BAD_INPUT):
         return code  # the first rank has met it too, and says it

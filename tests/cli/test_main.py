@@ -44,6 +44,15 @@ def test_train_help_and_run_list_need_no_torch(tmp_path: Path) -> None:
         assert done.returncode == 0
 
 
+def test_help_reads_no_run_folders() -> None:
+    code = (
+        "import sys\nfrom lae_cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "sys.exit('lae_fast.runs' in sys.modules or 'logging' in sys.modules)"
+    )
+    assert python("-c", code).returncode == 0
+
+
 def test_help_is_quick() -> None:
     """The aim is 0.3 s, of the processor's time: what else the machine does is not ours."""
     assert min(_seconds("-m", "lae_cli", "--help") for _ in range(3)) < 0.3
