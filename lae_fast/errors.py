@@ -31,7 +31,7 @@ def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
         known: what could have been meant.
         cutoff: how alike the two must be, from 0 to 1.
     """
-    import difflib  # a quarter of the time that `lae --help` may take to start
+    import difflib  # only a misspelling needs it
 
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=cutoff)

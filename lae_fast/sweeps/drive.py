@@ -1,4 +1,4 @@
-"""Runs a sweep: what is left to do, where, and how far it is, until all points have ended."""
+"""Runs a sweep: finds the points that are left, submits them, and watches until all have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a place that runs jobs must do, and which place there is."""
+"""What an executor of jobs must do, and how one is chosen."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ PLACES = ("auto", "local", "slurm", "ray")
 
 
 class Executor(Protocol):
-    """Runs jobs somewhere, so many at a time."""
+    """Runs jobs in one place, a limited number at a time."""
 
     @property
     def where(self) -> str:
-        """In words, for the first line."""
+        """The place in words, for the first line that the user reads."""
         ...
 
     @property
     def threads(self) -> int:
-        """That a job computes with."""
+        """Threads that each job computes with."""
         ...
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -40,11 +40,11 @@ class Executor(Protocol):
         ...
 
     def stop(self) -> None:
-        """Ask those that run to save and end; the others never start."""
+        """Ask running jobs to save and end; the others never start."""
         ...
 
     def kill(self) -> None:
-        """End them without asking; returns when that is done."""
+        """End all jobs at once; returns when they have ended."""
         ...
 
 

@@ -173,7 +173,7 @@ class SweepFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(
-                    f"another `lae sweep` runs {self.root}; --show looks at it"
+                    f"another `lae sweep` runs {self.root}; add --show to look at it"
                 ) from None
             yield
 

@@ -1,4 +1,4 @@
-"""What a sweep came to: one row for each setting, over its seeds."""
+"""The results of a sweep: one row per setting, over its seeds."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _rank(row: Row) -> float:
 
 
 def records(states: Sequence[PointState], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """One flat record a point: name, varying settings, seed, status, figures."""
+    """One flat record per point: name, varying settings, seed, status, figures."""
     for state in states:
         config, summary = state.point.config, state.summary
         yield {
@@ -89,7 +89,7 @@ def records(states: Sequence[PointState], names: Sequence[str]) -> Iterator[dict
 
 
 def write_csv(states: Sequence[PointState], names: Sequence[str], out: TextIO) -> None:
-    """One line a point; a figure that is not known is empty."""
+    """Write one line per point; a figure that is not known is empty."""
     found = list(records(states, names))
     table = csv.DictWriter(out, list(found[0]) if found else ["point"], lineterminator="\n")
     table.writeheader()

@@ -1,1 +1,1 @@
-"""One verb a module: parse, call one library function, show."""
+"""One verb per module: parse, call one library function, return a result that is shown."""

@@ -1,4 +1,4 @@
-"""Small images in character cells: two pixels a cell, one above the other, by half blocks."""
+"""Small images in character cells: two pixels per cell, one above the other, by half blocks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Pixels = NDArray[np.uint8]
 
 HALF_BLOCK = "▀"
 LEAST_HEIGHT = 8
-"""Pixels; less shows nothing."""
+"""Pixels; a lower image shows nothing recognisable."""
 
 
 def strips(originals: Pixels, reconstructions: Pixels, width: int, rows: int) -> list[Pixels]:
@@ -28,12 +28,12 @@ def strips(originals: Pixels, reconstructions: Pixels, width: int, rows: int) ->
     height = rows // 2 * 2
     if len(originals) == 0 or height < LEAST_HEIGHT:
         return []
-    found = [_strip(images, width, height) for images in (originals, reconstructions)]
+    found = [strip(images, width, height) for images in (originals, reconstructions)]
     return found if all(picture.size for picture in found) else []
 
 
 def shades(pixels: Pixels, ramp: str) -> list[str]:
-    """A picture without colour: a line of characters of ``ramp`` (dark to light) two pixel rows."""
+    """A picture without colour: one line of ``ramp`` (dark to light) per two pixel rows."""
     grey = pixels.astype(np.float64).mean(axis=2)
     grey = np.pad(grey, ((0, grey.shape[0] % 2), (0, 0)))
     cells = grey.reshape(-1, 2, grey.shape[1]).mean(axis=1)
@@ -42,12 +42,11 @@ def shades(pixels: Pixels, ramp: str) -> list[str]:
 
 
 def strip(images: Pixels, width: int, height: int) -> Pixels:
-    """Images (k, c, h, w) side by side, as many as fit ``width``; (height, width, 3)."""
-    return _strip(images, width, height)
+    """Images (k, c, h, w) side by side, as many as fit ``width``, a black column between them.
 
-
-def _strip(images: Pixels, width: int, height: int) -> Pixels:
-    """As many images side by side as fit, one column of black between them."""
+    Returns:
+        (height, width, 3), or no pixels if not even one image fits.
+    """
     small = [_fit(_rgb(image), height) for image in images]
     each = small[0].shape[1] + 1
     small = [np.pad(image, ((0, 0), (0, 1), (0, 0))) for image in small[: (width + 1) // each]]

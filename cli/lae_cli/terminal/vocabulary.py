@@ -151,7 +151,7 @@ def figure(value: float | None) -> str:
 
 
 def per_second(value: float | None) -> str:
-    """A rate a second: 950, 12.3k, 4.56M."""
+    """A rate per second: 950, 12.3k, 4.56M."""
     if value is None or not math.isfinite(value):
         return "-"
     if abs(value) >= 1e12:
