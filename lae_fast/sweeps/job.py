@@ -1,8 +1,8 @@
 """One point of a sweep, trained in a process of its own.
 
 ``python -m lae_fast.sweeps.job FOLDER NAME`` trains or continues a point and ends, its state saved,
-when it is signalled or when its stdin closes: so it ends with whoever started it, however that
-ended. `Job` is that somebody: on this machine a thread, on a cluster the batch job.
+when it is signalled or when its stdin closes. It therefore ends whenever the process that started
+it ends. `Job` starts it: from a thread on this machine, or from the batch job on a cluster.
 """
 
 from __future__ import annotations

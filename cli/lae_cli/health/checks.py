@@ -29,7 +29,7 @@ class Check:
 
 
 def run_checks() -> list[Check]:
-    """All findings; a check that breaks is a failure, not a traceback."""
+    """All findings; a check that raises counts as failed and shows no traceback."""
     named: dict[str, Callable[[], Check]] = {
         "python": check_python,
         "torch": check_torch,
@@ -47,7 +47,7 @@ def run_checks() -> list[Check]:
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except Exception as error:  # anything may be broken: that is what is being asked
+    except Exception as error:  # a check must find what is broken, not break
         text = printable(" ".join(f"{type(error).__name__}: {error}".split()))
         return Check(name, "fail", text, _remedy(name))
 
@@ -61,7 +61,7 @@ def _remedy(name: str) -> str:
 
 
 def check_python() -> Check:
-    """The interpreter is recent enough."""
+    """Whether Python is recent enough."""
     detail = f"{platform.python_version()} ({sys.executable}), {platform.platform(terse=True)}"
     if sys.version_info < LEAST_PYTHON:
         return Check("python", "fail", detail, "use Python 3.11 or later")
@@ -69,7 +69,7 @@ def check_python() -> Check:
 
 
 def check_torch() -> Check:
-    """PyTorch imports, and speaks the stable ABI that the kernels are built for."""
+    """Whether PyTorch imports and has the stable ABI that the kernels are built for."""
     import torch
 
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
@@ -79,7 +79,7 @@ def check_torch() -> Check:
 
 
 def check_threads() -> Check:
-    """PyTorch uses the processors that this process may use."""
+    """Whether PyTorch uses no more threads than this process has processors."""
     import torch
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -91,7 +91,7 @@ def check_threads() -> Check:
 
 
 def check_cuda() -> Check:
-    """A GPU is a gain, not a need."""
+    """Which GPUs there are; training also runs without one."""
     import torch
 
     if torch.version.cuda is None:
@@ -103,7 +103,7 @@ def check_cuda() -> Check:
 
 
 def check_extension() -> Check:
-    """The compiled kernels load; say what they were built for."""
+    """Whether the compiled kernels load, and what they were built for."""
     try:
         from lae_fast import ops
     except ImportError as error:
@@ -117,12 +117,12 @@ def _plain(value: object) -> str:
 
 
 def check_kernel() -> Check:
-    """The kernel draws what the reference draws."""
+    """Whether the CPU kernel draws what the reference draws."""
     return _compare("kernel", "cpu")
 
 
 def check_cuda_kernel() -> Check:
-    """The same on the GPU, where there is one."""
+    """Whether the CUDA kernel draws what the reference draws, if there is a GPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -167,7 +167,7 @@ def _compare(name: str, device: str) -> Check:
 
 
 def check_data() -> Check:
-    """What the built-in data sets need is installed."""
+    """Whether the packages that the built-in data sets need are installed."""
     missing = [name for name in ("sklearn", "torchvision", "PIL") if find_spec(name) is None]
     if missing:
         return Check("data", "fail", f"missing: {', '.join(missing)}", _remedy("data"))
@@ -175,7 +175,7 @@ def check_data() -> Check:
 
 
 def check_terminal() -> Check:
-    """Size, colours and characters for the live display."""
+    """Size, colours and characters of the terminal, for the live display."""
     from lae_cli.terminal.console import can_update, has_colour, has_unicode, make_console
 
     console = make_console(stderr=True)

@@ -1,4 +1,4 @@
-"""A training in a process of its own, which outlives the terminal it was started from."""
+"""A training in its own process, which goes on after the terminal that started it is closed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Background:
 
     Args:
         config: the resolved settings; they say where the run folder will be.
-        given: the settings that rank above file and environment, by field name.
+        given: the settings from the command line, by field name; they win over file and environment.
         file: the TOML file, if any.
 
     Raises:
@@ -76,13 +76,13 @@ class Background:
             self._log.unlink(missing_ok=True)
             raise
         self._log.rename(self.run / LOG)
-        # Somebody has to ask for the exit code, or a dead trainer would look alive.
+        # Without a wait for its exit code, a dead trainer would stay a zombie and look alive.
         threading.Thread(target=self._process.wait, daemon=True).start()
         return self.run
 
     @property
     def exit_code(self) -> int | None:
-        """Of a training that has ended; None while it goes on."""
+        """The exit code of the training; None while it is running."""
         return self._process.poll()
 
 

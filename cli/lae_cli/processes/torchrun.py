@@ -21,17 +21,17 @@ def is_child() -> bool:
 
 
 def follows() -> bool:
-    """Whether this is any but the first of torchrun's processes."""
+    """Whether torchrun started this process and it is not the first rank."""
     return is_child() and os.environ.get("RANK", "0") != "0"
 
 
 def was_restarted() -> bool:
-    """Whether torchrun has started its processes anew after one of them died."""
+    """Whether torchrun restarted its processes after one of them died."""
     return is_child() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def ignore_signals() -> None:
-    """Leave it to the first rank to end the training: it saves, and tells the others."""
+    """Ignore signals on this rank: the first rank saves the state and broadcasts the end."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
@@ -47,7 +47,7 @@ def launch(words: Sequence[str], nproc: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Its reports are for developers of launchers; the line below says what happened.
+    # torch's reports are for developers of launchers; `_after` says what happened in one line.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     config = LaunchConfig(
@@ -82,7 +82,10 @@ def run_to_continue(config: TrainConfig) -> str | None:
         ConfigError: it has no name to be found by.
     """
     if config.name is None:
-        raise ConfigError("torchrun restarted the training, but only a run with a --name is found")
+        raise ConfigError(
+            "torchrun restarted the training, but a run without a name cannot be found again; add "
+            "--name to the command"
+        )
     path = os.path.join(config.run_root, config.name)
     return path if os.path.exists(os.path.join(path, runs.CONFIG_FILE)) else None
 
