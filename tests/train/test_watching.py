@@ -66,7 +66,7 @@ def config(tmp_path: Path, **settings: object) -> TrainConfig:
 
 def test_training_with_a_hopeless_step_size_is_warned_of(tmp_path: Path) -> None:
     hopeless = config(
-        tmp_path, step_size=50.0, whiten=False, epochs=400, batch_size=1024, patience=0, steps=1
+        tmp_path, step_size=50.0, whiten=False, epochs=70, batch_size=108, patience=0, steps=1
     )
     texts = [e.text for e in train(hopeless) if isinstance(e, Message) and e.level == "warning"]
     assert any("frozen" in text for text in texts)
