@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 SCHEMA_VERSION = 1
@@ -66,8 +66,8 @@ class Progress(Event):
     images_per_second: float
     steps_per_second: float
     """Langevin steps a second."""
-    eta: float | None = None
-    """Seconds left at this pace if all epochs run; None when unknown."""
+    seconds_left: float | None = field(default=None, metadata={"key": "eta"})
+    """At this pace, if every epoch runs; None when unknown."""
     elapsed: float = 0.0
     memory_bytes: int | None = None
 
@@ -160,9 +160,19 @@ KINDS: dict[str, type[Event]] = {
 }
 
 
+def keys(kind: type[Event]) -> tuple[str, ...]:
+    """The keys of an event's values on disk, in the order of its fields."""
+    return tuple(spec.metadata.get("key", spec.name) for spec in dataclasses.fields(kind))
+
+
+def plain(event: Event) -> dict[str, Any]:
+    """The values of an event under their keys on disk."""
+    return {key: getattr(event, name) for key, name in _NAMES[type(event)].items()}
+
+
 def encode(event: Event) -> str:
     """One line of JSON. Non-finite floats are written as the strings nan, inf, -inf."""
-    values = {name: _plain(value) for name, value in dataclasses.asdict(event).items()}
+    values = {key: _plain(value) for key, value in plain(event).items()}
     return json.dumps({"schema": SCHEMA_VERSION, "type": event.type, **values}, allow_nan=False)
 
 
@@ -203,11 +213,16 @@ def _from_json(values: Any) -> Event | None:
 
 _PLAIN: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}
 
-# Field name -> (the plain type that needs no conversion, the annotation), a kind of event.
-_FIELDS: dict[type[Event], dict[str, tuple[type | None, str]]] = {
+# By kind of event: key on disk -> name of the field.
+_NAMES = {
+    kind: dict(zip(keys(kind), (spec.name for spec in dataclasses.fields(kind)), strict=True))
+    for kind in KINDS.values()
+}
+# By kind of event and key: the plain type that needs no conversion, and the annotation.
+_TYPES: dict[type[Event], dict[str, tuple[type | None, str]]] = {
     kind: {
-        spec.name: (_PLAIN.get(str(spec.type).removesuffix(" | None")), str(spec.type))
-        for spec in dataclasses.fields(kind)
+        key: (_PLAIN.get(str(spec.type).removesuffix(" | None")), str(spec.type))
+        for key, spec in zip(keys(kind), dataclasses.fields(kind), strict=True)
     }
     for kind in KINDS.values()
 }
@@ -219,23 +234,26 @@ _DEFAULTS: dict[type[Event], dict[str, Any]] = {
     }
     for kind in KINDS.values()
 }
-_NAMES = {kind: tuple(fields) for kind, fields in _FIELDS.items()}
-_TYPES = {kind: tuple(plain for plain, _ in fields.values()) for kind, fields in _FIELDS.items()}
+# What `encode` writes: the keys in their order, and the types of their values.
+_WRITTEN = {
+    kind: (tuple(types), tuple(kind_ for kind_, _ in types.values()))
+    for kind, types in _TYPES.items()
+}
 
 
 def _build(kind: type[Event], values: dict[str, Any]) -> Event:
     """An event without its generated ``__init__``, which costs a reader more than the JSON."""
     event = object.__new__(kind)
-    if tuple(map(type, values.values())) == _TYPES[kind] and tuple(values) == _NAMES[kind]:
-        event.__dict__.update(values)  # as `encode` wrote it, nothing to convert
+    names = _NAMES[kind]
+    if (tuple(values), tuple(map(type, values.values()))) == _WRITTEN[kind]:
+        event.__dict__.update(zip(names.values(), values.values(), strict=True))
         return event
     result = _DEFAULTS[kind].copy()
-    fields = _FIELDS[kind]
-    for name, value in values.items():
-        if name in fields:
-            plain, annotation = fields[name]
-            result[name] = value if type(value) is plain else _typed(value, annotation)
-    if len(result) != len(fields):
+    for key, value in values.items():
+        if key in names:
+            kept, annotation = _TYPES[kind][key]
+            result[names[key]] = value if type(value) is kept else _typed(value, annotation)
+    if len(result) != len(names):
         raise TypeError(f"{kind.type}: a field is missing")
     event.__dict__.update(result)
     return event

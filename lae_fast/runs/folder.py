@@ -6,7 +6,6 @@ Part of `lae_fast.runs`, where the public names are.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from typing import Any, TextIO
 
 from lae_fast.config import TrainConfig
 from lae_fast.errors import RunError, did_you_mean, printable, reason
-from lae_fast.runs.events import KINDS, Evaluated, Event, encode
+from lae_fast.runs.events import KINDS, Evaluated, Event, encode, keys, plain
 from lae_fast.runs.files import CONFIG_FILE, SWEEP_FILE, read_config, write_atomically
 from lae_fast.runs.log import EventReader
 from lae_fast.runs.summary import Summary, is_run, summarise
@@ -192,11 +191,11 @@ def export(run: Path, fmt: str, out: TextIO) -> None:
 
 
 def _export_csv(run: Path, out: TextIO) -> None:
-    names = {spec.name: None for kind in KINDS.values() for spec in dataclasses.fields(kind)}
+    names = {key: None for kind in KINDS.values() for key in keys(kind)}
     table = csv.DictWriter(out, ["type", *names], lineterminator="\n")
     table.writeheader()
     for event in _all_events(run):
-        row: dict[str, Any] = {"type": event.type, **dataclasses.asdict(event)}
+        row: dict[str, Any] = {"type": event.type, **plain(event)}
         if isinstance(event, Evaluated):
             row["latent_std"] = " ".join(map(str, event.latent_std))
         table.writerow(row)

@@ -129,7 +129,7 @@ class Meter:
             grad_norm=recent.of("grad_norm"),
             images_per_second=recent.images / seconds,
             steps_per_second=self.steps * recent.iterations / seconds,
-            eta=left * self.elapsed / self.iteration if self.iteration else None,
+            seconds_left=left * self.elapsed / self.iteration if self.iteration else None,
             elapsed=self.elapsed,
             memory_bytes=peak_memory_bytes(),
         )
