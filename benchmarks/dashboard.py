@@ -37,7 +37,7 @@ def progress(iteration: int, moment: float) -> Progress:
         time=moment, epoch=iteration // 100 + 1, iteration=iteration,
         train_loss=95 + 400 / (1 + iteration / 500), accept_rate=0.57, accept_prob=0.57,
         step_size=1e-3, grad_norm=20.0, images_per_second=8000.0, steps_per_second=800.0,
-        eta=100.0, elapsed=iteration / 2, memory_bytes=1 << 29,
+        seconds_left=100.0, elapsed=iteration / 2, memory_bytes=1 << 29,
     )  # fmt: skip
 
 

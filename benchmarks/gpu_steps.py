@@ -322,7 +322,7 @@ def read_training(root: Path) -> Result:
     """What the folder of the one run in ``root`` says."""
     from lae_fast import runs
     from lae_fast.runs.events import RunStarted
-    from lae_fast.runs.summary import read_ends
+    from lae_fast.runs.log import read_ends
 
     names = ("steps", "epochs", "train_loss", "best_val_loss", "accept_rate", "step_size")
     names += ("images_per_second", "elapsed")

@@ -64,24 +64,10 @@ def draw_samples(run: Path) -> None:
     plots.save_rows(IMAGES / "samples.png", [("", line) for line in pixels.split(12)])
 
 
-class Replayed(RunView):
-    """A view whose clock stands at the last event."""
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of training at the last event."""
-        return self.progress.elapsed if self.progress else 0.0
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds left at the last event."""
-        return self.progress.eta if self.progress else None
-
-
 def draw_training(run: Path, share: float = 0.9) -> None:
     """What ``lae train`` showed after this share of the run's events."""
     config = from_dict(runs.read_config(run))
-    view = Replayed(replace(config, run_root="runs"))
+    view = RunView(replace(config, run_root="runs"), clock=lambda: 0.0)
     events: list[Event] = runs.EventReader(run).poll()
     steps = [e for e in events if isinstance(e, Progress | Evaluated)]
     last = steps[int(share * (len(steps) - 1))]
@@ -95,7 +81,7 @@ def draw_training(run: Path, share: float = 0.9) -> None:
         force_terminal=True,
         color_system="truecolor",
     )
-    console.print(picture(view, Look(*LIVE)))
+    console.print(picture(view, Look(width=LIVE[0], height=LIVE[1])))
     save("train.svg", console.export_svg(title="lae train"))
 
 

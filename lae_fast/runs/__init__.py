@@ -31,8 +31,8 @@ from lae_fast.runs.folder import (
     taken,
     write_config,
 )
-from lae_fast.runs.log import EventReader, RunWriter
-from lae_fast.runs.summary import SILENT_AFTER, Summary, is_run, read_ends, summarise
+from lae_fast.runs.log import EventReader, RunWriter, read_ends
+from lae_fast.runs.summary import Summary, is_run, summarise
 
 __all__ = [
     "COMMANDS",
@@ -40,7 +40,6 @@ __all__ = [
     "CONFIG_FILE",
     "EVENTS_FILE",
     "EXPORT_FORMATS",
-    "SILENT_AFTER",
     "STOP_AFTER",
     "Command",
     "EventReader",

@@ -19,7 +19,7 @@ from typing import Any
 from lae_fast.errors import RunError, printable
 from lae_fast.runs.events import CommandTaken
 from lae_fast.runs.files import BLOCK, COMMAND_FILE, open_regular, write_atomically
-from lae_fast.runs.summary import read_ends
+from lae_fast.runs.log import read_ends
 
 COMMANDS = ("pause", "resume", "checkpoint", "stop", "step_size")
 STOP_AFTER = ("epoch", "now")

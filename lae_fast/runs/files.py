@@ -99,3 +99,11 @@ def read_config(run: Path) -> dict[str, Any]:
         except (OSError, ValueError, RecursionError):
             return {}
     return values if isinstance(values, dict) else {}
+
+
+def modified(path: Path) -> float | None:
+    """When a file or folder was last changed, Unix time; None if it is gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None

@@ -1,4 +1,4 @@
-"""The event log of a run: written a whole line at a time, followed by byte offset.
+"""The event log of a run: written a whole line at a time, read by byte offset or from its ends.
 
 Part of `lae_fast.runs`, where the public names are.
 """
@@ -14,12 +14,15 @@ from types import TracebackType
 from typing import IO
 
 from lae_fast.errors import RunError
-from lae_fast.runs.events import Event, decode_many, encode
+from lae_fast.runs.events import Evaluated, Event, decode, decode_many, encode
 from lae_fast.runs.files import BLOCK, EVENTS_FILE, open_own, open_regular
 
 _LONGEST_LINE = 1 << 20
 _HEAD = 128
 _LINES_AT_ONCE = 256
+_TAIL = 1 << 16
+_LOOK_BACK = 16 << 20
+_LONGEST_EVENT = 1 << 14
 
 
 class RunWriter:
@@ -136,3 +139,38 @@ class EventReader:
                 self._in_long_line = True
                 self.offset += len(rest)
                 rest = b""
+
+
+def read_ends(run: Path) -> list[Event]:
+    """The first event of a run and those in the last 64 KiB of its log, for a first look."""
+    with open_regular(run / EVENTS_FILE) as file:
+        if file is None:
+            return []
+        size = os.fstat(file.fileno()).st_size
+        lines = _complete(os.pread(file.fileno(), _TAIL, 0))
+        if size > _TAIL:
+            lines[1:] = _complete(os.pread(file.fileno(), _TAIL, size - _TAIL))[1:]
+        return [event for event in decode_many(lines) if event is not None]
+    return []
+
+
+def _complete(block: bytes) -> list[bytes]:
+    return block.split(b"\n")[:-1]
+
+
+def last_best(run: Path) -> Evaluated | None:
+    """The best evaluation so far, looked for from the end in the last 16 MiB of the log."""
+    mark = b'"best": true'
+    with open_regular(run / EVENTS_FILE) as file:
+        end = os.fstat(file.fileno()).st_size if file is not None else 0
+        least = max(0, end - _LOOK_BACK)
+        rest = b""
+        while file is not None and end > least:
+            begin = max(least, end - _TAIL)  # viewers ask every second: little memory at a time
+            block = os.pread(file.fileno(), end - begin, begin) + rest
+            at = block.rfind(mark)
+            if at >= 0 and ((start := block.rfind(b"\n", 0, at)) >= 0 or begin == 0):
+                event = decode(block[start + 1 :].split(b"\n", 1)[0])
+                return event if isinstance(event, Evaluated) else None
+            rest, end = block[:_LONGEST_EVENT], begin
+    return None

@@ -56,7 +56,7 @@ def write_run(
         for event in _events(run, config, epochs, began):
             log.append(event)
         if status is not None:
-            end = finished(began, epochs, status)
+            end = finished(began, epochs, status, seed)
             chain = model == "lae"
             log.append(end if chain else replace(end, accept_rate=math.nan, step_size=math.nan))
     return run
@@ -72,12 +72,12 @@ def started(
     )  # fmt: skip
 
 
-def finished(began: float, epochs: int, status: str = "finished") -> RunFinished:
+def finished(began: float, epochs: int, status: str = "finished", seed: int = 0) -> RunFinished:
     count = epochs * PER_EPOCH
     return RunFinished(
         time=began + count + 1, status=status, epochs=epochs, iterations=count,
-        train_loss=_loss(count), val_loss=_loss(count) + 2, best_epoch=epochs, accept_rate=0.61,
-        step_size=9.1e-4, images_per_second=8123.0, elapsed=count + 1.0,
+        train_loss=_loss(count, seed), val_loss=_loss(count, seed) + 2, best_epoch=epochs,
+        accept_rate=0.61, step_size=9.1e-4, images_per_second=8123.0, elapsed=count + 1.0,
     )  # fmt: skip
 
 
@@ -89,8 +89,8 @@ def progress(iteration: int, began: float, *, chain: bool = True, seed: int = 0)
         train_loss=_loss(iteration, seed) + 2 * wobble,
         accept_rate=accept if chain else math.nan, accept_prob=accept if chain else math.nan,
         step_size=1e-3 * (1 + 0.5 * math.cos(iteration / 25)), grad_norm=40 + 4 * wobble,
-        images_per_second=8000 + 300 * wobble, steps_per_second=780 + 30 * wobble, eta=600.0,
-        elapsed=float(iteration), memory_bytes=512 << 20,
+        images_per_second=8000 + 300 * wobble, steps_per_second=780 + 30 * wobble,
+        seconds_left=600.0, elapsed=float(iteration), memory_bytes=512 << 20,
     )  # fmt: skip
 
 
@@ -188,13 +188,14 @@ async def settle(pilot: Pilot[None], app: Dashboard) -> None:
     Twice, since the first news may be of a look that began before this was called.
     """
     for _ in range(2):
-        before = app.news
+        before = app.watcher.frames
         app.follow()  # wakes the watcher
         for _ in range(3000):
             await pilot.pause(0.01)
             wanted = {path for path in (app.opened, *app.marked) if path is not None}
-            frames = [app.news.frames.get(path) for path in wanted]
-            if app.news is not before and all(f and f.share_read == 1 for f in frames):
+            found = app.watcher.frames
+            frames = [found.get(path) for path in wanted]
+            if found is not before and all(f and f.share_read == 1 for f in frames):
                 break
         else:
             raise AssertionError("the watcher has nothing to say")

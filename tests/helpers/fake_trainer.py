@@ -83,7 +83,7 @@ def _events(config: TrainConfig, stop: StopRequest, run, began: float) -> Iterat
                 grad_norm=20 * math.exp(-iteration / 200),
                 images_per_second=12345.6,
                 steps_per_second=1205.0,
-                eta=(config.epochs * ITERATIONS - iteration) * PAUSE,
+                seconds_left=(config.epochs * ITERATIONS - iteration) * PAUSE,
                 elapsed=time.time() - began,
                 memory_bytes=512 << 20,
             )

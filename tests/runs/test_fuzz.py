@@ -30,7 +30,8 @@ from helpers.fuzz_cases import (
     refusal,
 )
 from lae_cli.dashboard.charts import metrics
-from lae_cli.dashboard.following.story import Story
+from lae_cli.dashboard.following.frame import Follower
+from lae_cli.dashboard.following.replay import Replay
 from lae_fast import runs
 from lae_fast.runs import RunError
 from lae_fast.runs.events import Heartbeat
@@ -69,19 +70,20 @@ def broken_log(chance: random.Random, valid: bytes) -> bytes:
 def read_everything(run: Path) -> None:
     """All readers of a log, and what the dashboard draws of it."""
     for quick in (True, False):
-        summary = runs.summarise(run, quick=quick, now=NOW)
+        runs.summarise(run, quick=quick, now=NOW)
     runs.last_answer(run, "stop")
     for form in runs.EXPORT_FORMATS:
         refusal(functools.partial(runs.export, run, form, io.StringIO()), RunError)
-    story = Story(run)
-    while story.poll():
+    follower = Follower(run)
+    while follower.poll():
         pass
-    for until in (None, NOW):
-        frame = story.frame(summary, until=until)
+    live = follower.frame(now=NOW)
+    for frame in (live, Replay(NOW, NOW, NOW, 1).frame(live)):
         assert isinstance(frame.status, str)
+        assert all(finding.text for finding in frame.findings())
         for metric in metrics.at_a_glance(frame):
             for axis in ("iteration", "epoch", "time"):
-                metrics.drawing(metric, (frame,), axis)
+                metrics.draw(metric, (frame,), axis)
 
 
 @fuzz(60)

@@ -345,11 +345,11 @@ def test_a_viewer_forgets_what_is_done_again(tmp_path: Path) -> None:
 
     columns = Columns(("iteration", "train_loss"), ("train_loss",))
     columns.append([IterationPoint(k, 10.0 - k) for k in range(6)])
-    before = columns.table()
+    before = columns.copy()
     columns.cut("iteration", 3)
     columns.append([IterationPoint(4, 0.5)])
-    assert columns.table().column("iteration").tolist() == [0, 1, 2, 3, 4]
-    assert columns.table().column("train_loss").tolist()[-1] == 0.5
+    assert columns.column("iteration").tolist() == [0, 1, 2, 3, 4]
+    assert columns.column("train_loss").tolist()[-1] == 0.5
     assert before.column("train_loss").tolist() == [10, 9, 8, 7, 6, 5]
 
 

@@ -13,23 +13,24 @@ from lae_fast.config import TrainConfig
 from lae_fast.data import load
 from lae_fast.models.build import build_model
 from lae_fast.runs.events import Evaluated, Message
+from lae_fast.runs.health import STUCK_ITERATIONS
 from lae_fast.train import train
 from lae_fast.train.trainers.base import IterationStats
 from lae_fast.train.watching.chain_check import check_chain
 from lae_fast.train.watching.snapshot import line, traversals, write_snapshot
 from lae_fast.train.watching.validate import validate
-from lae_fast.train.watching.warnings import FROZEN_FOR, Watch
+from lae_fast.train.watching.warnings import Watch
 
 
 def stats(accept: float, loss: float = 100.0) -> IterationStats:
     return IterationStats(10, loss, 1.0, accept, accept)
 
 
-def test_a_frozen_chain_is_said_once() -> None:
+def test_a_stuck_chain_is_said_once() -> None:
     watch = Watch(has_chain=True)
-    said = [text for _ in range(10 * FROZEN_FOR) for text in watch.iteration(stats(0.001))]
+    said = [text for _ in range(10 * STUCK_ITERATIONS) for text in watch.iteration(stats(0.001))]
     assert len(said) == 1
-    assert "frozen" in said[0]
+    assert "stuck chain" in said[0]
     assert "--step-size" in said[0]
 
 
@@ -40,7 +41,7 @@ def test_a_chain_that_moves_hears_nothing() -> None:
     assert not list(watch.evaluation(99.0, 80.0))
 
 
-def test_no_chain_cannot_freeze() -> None:
+def test_no_chain_cannot_be_stuck() -> None:
     watch = Watch(has_chain=False)
     assert not [t for _ in range(2000) for t in watch.iteration(stats(math.nan))]
 
@@ -50,7 +51,7 @@ def test_divergence_and_unused_latents() -> None:
     for _ in range(600):
         list(watch.iteration(stats(0.9)))
     assert not list(watch.evaluation(100.0, 30.0))
-    assert "diverges" in next(watch.evaluation(250.0, 30.0))
+    assert "diverging" in next(watch.evaluation(250.0, 30.0))
     assert "become noise" in next(watch.evaluation(120.0, 0.1))
     assert not list(watch.evaluation(260.0, 0.1))
 
@@ -69,7 +70,7 @@ def test_training_with_a_hopeless_step_size_is_warned_of(tmp_path: Path) -> None
         tmp_path, step_size=50.0, whiten=False, epochs=70, batch_size=108, patience=0, steps=1
     )
     texts = [e.text for e in train(hopeless) if isinstance(e, Message) and e.level == "warning"]
-    assert any("frozen" in text for text in texts)
+    assert any("stuck chain" in text for text in texts)
 
 
 @pytest.mark.parametrize("accept", ["image", "batch"])

@@ -9,10 +9,10 @@ from typing import Any
 from lae_cli.dashboard.base import Base
 from lae_cli.dashboard.charts import exports
 from lae_cli.dashboard.charts.exports import ExportError, Rows
-from lae_cli.dashboard.charts.metrics import METRICS, drawing
+from lae_cli.dashboard.charts.metrics import METRICS, draw
 from lae_cli.dashboard.following import control, snapshots
+from lae_cli.dashboard.following.frame import Frame
 from lae_cli.dashboard.following.replay import Replay
-from lae_cli.dashboard.following.story import Frame
 from lae_cli.dashboard.keys import HELP
 from lae_cli.dashboard.views.charts_view import ChartsView
 from lae_cli.dashboard.views.compare_view import CompareView
@@ -107,7 +107,7 @@ class Actions(Base):
     def hear(self) -> None:
         """Say what the trainer answered."""
         pending = self.pending
-        frame = self.news.frames.get(pending.run) if pending else None
+        frame = self.watcher.frames.get(pending.run) if pending else None
         if pending is None or frame is None:
             return
         answer = pending.answer(frame)
@@ -191,7 +191,7 @@ class Actions(Base):
 
     def action_other_run(self, step: int) -> None:
         """The next run in the list."""
-        paths = [s.path for s in self.news.summaries if s.status != "not a run"]
+        paths = [s.path for s in self.watcher.summaries if s.status != "not a run"]
         if paths:
             place = paths.index(self.opened) + step if self.opened in paths else 0
             self.open_run(paths[place % len(paths)])
@@ -217,18 +217,18 @@ class Actions(Base):
 
     def exported(self) -> Rows | None:
         """The view's content as a table."""
-        view, shown = self.view, self.shown()
+        view, shown = self.view, self.shown
         if isinstance(view, RunsView | CompareView | LatentsView):
             return view.export()
-        if shown.frame is None:
+        if shown is None:
             return None
         charts = view if isinstance(view, ChartsView) else None
         chosen = METRICS if charts is None else (charts.metric,)
-        frames = (shown.frame,) if charts is None else shown.frames
+        frames = [shown] if charts is None else self.all_shown
         x_axis = "iteration" if charts is None else charts.x_axis
-        drawings = [drawing(metric, frames, x_axis) for metric in chosen]
-        what = self.view_name if charts is None else charts.metric.title
-        return exports.of_drawings(f"{shown.frame.name}-{what}", drawings)
+        drawings = [draw(metric, frames, x_axis) for metric in chosen]
+        what = self.view_name if charts is None else charts.metric.name
+        return exports.of_drawings(f"{shown.name}-{what}", drawings)
 
 
 def _save(text: str, rows: Rows, svg: str) -> str | None:

@@ -20,13 +20,12 @@ from textual.widgets import ContentSwitcher, Footer, Static, Tab, Tabs
 from lae_cli.dashboard.actions import REPLAY_TICK, Actions
 from lae_cli.dashboard.base import TABS, Start
 from lae_cli.dashboard.filters import AsciiFilter, StyleFilter
-from lae_cli.dashboard.following.watcher import News
 from lae_cli.dashboard.views.charts_view import ChartsView
 from lae_cli.dashboard.views.compare_view import CompareView
-from lae_cli.dashboard.views.figures import status_line
 from lae_cli.dashboard.views.latents_view import LatentsView
 from lae_cli.dashboard.views.live_view import LiveView
 from lae_cli.dashboard.views.pictures_view import PicturesView
+from lae_cli.dashboard.views.run_text import status_line
 from lae_cli.dashboard.views.runs_view import RunsView
 
 FORGET = 30.0
@@ -72,16 +71,12 @@ class Dashboard(Actions):
         Binding("q", "quit", "Close"),
     ]
 
-    class Seen(Message):
-        """The watcher's news."""
-
-        def __init__(self, news: News) -> None:
-            super().__init__()
-            self.news = news
+    class Looked(Message):
+        """The watcher has looked at the runs."""
 
         def can_replace(self, message: Message) -> bool:
-            """A flood collapses into the newest."""
-            return isinstance(message, Dashboard.Seen)
+            """A flood collapses into one."""
+            return isinstance(message, Dashboard.Looked)
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
@@ -124,15 +119,14 @@ class Dashboard(Actions):
         """Stop to watch."""
         self.watcher.stop()
 
-    def post(self, news: News) -> None:
-        """Take the watcher's news, from its thread."""
-        self.post_message(self.Seen(news))
+    def looked(self) -> None:
+        """Draw soon; called from the watcher's thread."""
+        self.post_message(self.Looked())
 
-    @on(Seen)
-    def _seen(self, event: Seen) -> None:
-        self.news = event.news
+    @on(Looked)
+    def _looked(self) -> None:
         if self.opened is None:
-            real = [s for s in self.news.summaries if s.status != "not a run"]
+            real = [s for s in self.watcher.summaries if s.status != "not a run"]
             if real:
                 self.open_run(real[0].path)
             elif self.view_name == "live":
@@ -143,13 +137,13 @@ class Dashboard(Actions):
 
     def draw(self) -> None:
         """Draw the status and the view in front."""
-        shown = self.shown()
-        # While the application closes, its widgets go one by one; news and ticks may still come.
+        shown = self.shown
+        # While the application closes, its widgets go one by one; looks and ticks may still come.
         with contextlib.suppress(NoMatches), self.batch_update():
-            if shown.frame is not None:
-                line = status_line(shown.frame, self.glyphs, self.remark())
+            if shown is not None:
+                line = status_line(shown, self.glyphs, self.remark())
                 self.query_one("#status", Static).update(line, layout=False)
-            self.view.show(shown)
+            self.view.show(self)
 
     @on(RunsView.Opened)
     def _opened(self, event: RunsView.Opened) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from textual.app import App
+from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
 from lae_cli.dashboard.following.control import Pending
+from lae_cli.dashboard.following.frame import Frame
 from lae_cli.dashboard.following.replay import Replay
-from lae_cli.dashboard.following.story import Frame
-from lae_cli.dashboard.following.watcher import News, Watcher
-from lae_cli.dashboard.views.view import Shown, View
+from lae_cli.dashboard.following.watcher import Watcher
 from lae_cli.terminal.glyphs import Glyphs
 
 TABS = ("live", "charts", "latents", "pictures", "runs", "compare")
@@ -42,7 +42,6 @@ class Base(App[None]):
         self.glyphs = Glyphs(unicode=not start.ascii_only, colour=not self.no_color)
         self.opened: Path | None = start.paths[0] if start.paths else None
         self.marked: tuple[Path, ...] = start.paths[1:]
-        self.news = News({}, ())
         self.evaluation: int | None = None
         """The evaluation with a snapshot that is looked at; None is the newest."""
         self.playing = False
@@ -50,10 +49,10 @@ class Base(App[None]):
         self.replaying: Replay | None = None
         self.pending: Pending | None = None
         elsewhere = tuple(path for path in start.paths if path.parent != start.root)
-        self.watcher = Watcher(start.root, elsewhere, self.post)
+        self.watcher = Watcher(start.root, elsewhere, self.looked)
 
-    def post(self, news: News) -> None:
-        """Take the watcher's news, from its thread."""
+    def looked(self) -> None:
+        """Called from the watcher's thread when there is something new to draw."""
         raise NotImplementedError
 
     def draw(self) -> None:
@@ -73,7 +72,20 @@ class Base(App[None]):
     @property
     def frame(self) -> Frame | None:
         """The open run as it is now."""
-        return self.news.frames.get(self.opened) if self.opened else None
+        return self.watcher.frames.get(self.opened) if self.opened else None
+
+    @property
+    def shown(self) -> Frame | None:
+        """The open run, now or at the moment that a replay has reached."""
+        frame = self.frame
+        return self.replaying.frame(frame) if frame is not None and self.replaying else frame
+
+    @property
+    def all_shown(self) -> list[Frame]:
+        """The open run and the marked ones."""
+        frames = self.watcher.frames
+        marked = [frames.get(path) for path in self.marked if path != self.opened]
+        return [frame for frame in (self.shown, *marked) if frame is not None]
 
     @property
     def view_name(self) -> str:
@@ -85,13 +97,12 @@ class Base(App[None]):
         """The view in front."""
         return cast(View, self.query_one(f"#{self.view_name}"))
 
-    def shown(self) -> Shown:
-        """What there is to draw now."""
-        frame = self.frame
-        if frame is not None and self.replaying is not None:
-            frame = self.replaying.frame(frame)
-        overlay = [self.news.frames.get(path) for path in self.marked if path != self.opened]
-        return Shown(
-            frame, tuple(f for f in overlay if f), self.news.summaries, self.marked,
-            self.evaluation, self.glyphs, self.news.problem,
-        )  # fmt: skip
+
+class View(Protocol):
+    """A tab of the application."""
+
+    def show(self, board: Base) -> None:
+        """Draw."""
+
+    def focus_target(self) -> Widget | None:
+        """What takes the keys when the view opens."""

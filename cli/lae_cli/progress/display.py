@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -18,35 +17,26 @@ from rich.text import Text
 from lae_cli.progress.view import Picture, RunView
 from lae_cli.terminal import images, scatter, vocabulary
 from lae_cli.terminal.console import plain
+from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.sparkline import bar, sparkline
+from lae_cli.terminal.values import values
+from lae_fast.runs.events import Message
 
 LABEL_WIDTH, VALUE_WIDTH = 10, 9
 WIDEST, TALLEST = 150, 38
 """A picture larger than this is no easier to read."""
 
 
-@dataclass(frozen=True)
-class Look:
+@dataclass(frozen=True, kw_only=True)
+class Look(Glyphs):
     """What the terminal allows, and the room there is."""
 
     width: int
     height: int
-    unicode: bool = True
-    colour: bool = True
-
-    @property
-    def dot(self) -> str:
-        """A separator."""
-        return " · " if self.unicode else " | "
-
-    @property
-    def band_dash(self) -> str:
-        """Between the ends of a range."""
-        return "–" if self.unicode else "-"
 
 
 class Frozen:
-    """Lines made once and shown in many frames: only figures change between evaluations."""
+    """Lines made once and shown in many frames: only numbers change between evaluations."""
 
     def __init__(self, lines: list[list[Segment]]) -> None:
         self._segments = [
@@ -64,16 +54,16 @@ def picture(view: RunView, look: Look) -> RenderableType:
     with_plot = inner >= 66 and height >= 12
     left = inner if not with_plot else max(38, min(58, inner // 2))
     gaps = with_plot or height >= 19
-    figures = _figures(view, look, left, gaps=gaps)
-    body: RenderableType = figures
+    numbers = _values(view, look, left, gaps=gaps)
+    body: RenderableType = numbers
     if with_plot:
         body = Table.grid(padding=(0, 2, 0, 0))
         body.add_column(width=left)
         body.add_column(width=inner - left - 2)
         # Borders, two bars, a gap above and a note below the body.
         room = max(1, height - 6)
-        spare = room - figures.row_count - 1
-        column = Group(figures, Text(), _reconstructions(view.picture, look, left, spare))
+        spare = room - numbers.row_count - 1
+        column = Group(numbers, Text(), _reconstructions(view.picture, look, left, spare))
         body.add_row(column, _plot(view, look, inner - left - 2, room))
     parts = [_bars(view, look, inner), *([Text()] if gaps else []), body, _note(view)]
     return Panel(
@@ -84,7 +74,7 @@ def picture(view: RunView, look: Look) -> RenderableType:
         width=width,
         border_style=vocabulary.QUIET,
         padding=(0, 1),
-        height=height if with_plot else min(height, figures.row_count + 5 + gaps),
+        height=height if with_plot else min(height, numbers.row_count + 5 + gaps),
     )
 
 
@@ -99,15 +89,16 @@ def _title(view: RunView, look: Look) -> Text:
 
 def _bars(view: RunView, look: Look, width: int) -> Text:
     """The epoch's progress, and the run's with the time."""
-    most = view.started.max_epochs if view.started else view.config.epochs
+    most = view.started.max_epochs if view.started else view.config["epochs"]
     epoch = view.progress.epoch if view.progress else 0
-    elapsed, left = vocabulary.duration(view.elapsed), vocabulary.duration(view.eta)
+    elapsed = vocabulary.duration(view.elapsed_now)
+    left = vocabulary.duration(view.seconds_left_now)
     time_text = f"{elapsed} elapsed" + (f", {left} left" if left != "-" else "")
     room = max(0, min(width - LABEL_WIDTH - 32, width - LABEL_WIDTH - len(time_text) - 2))
     text = Text(no_wrap=True, overflow="crop")
     rows = (
         ("epoch", view.epoch_share, f"{epoch} of at most {most}"),
-        ("run", view.share, time_text),
+        ("run", view.share_now, time_text),
     )
     for label, share, what in rows:
         done, rest = bar(share, room, unicode=look.unicode)
@@ -118,86 +109,46 @@ def _bars(view: RunView, look: Look, width: int) -> Text:
     return text
 
 
-def _figures(view: RunView, look: Look, width: int, *, gaps: bool) -> Table:
-    """Label, value and chart of each figure."""
+def _values(view: RunView, look: Look, width: int, *, gaps: bool) -> Table:
+    """Label and value per line, with a chart where there is a history."""
+    room = max(1, width - LABEL_WIDTH - VALUE_WIDTH - 2)
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(width=LABEL_WIDTH, style=vocabulary.QUIET if look.colour else "", no_wrap=True)
     table.add_column(width=VALUE_WIDTH, justify="right")
-    table.add_column(
-        width=max(1, width - LABEL_WIDTH - VALUE_WIDTH - 2), no_wrap=True, overflow="crop"
-    )
-    room = max(1, width - LABEL_WIDTH - VALUE_WIDTH - 2)
-    now, last, best = view.progress, view.evaluated, view.best
-    train = now.train_loss if now else None
-    table.add_row(
-        vocabulary.TRAIN_LOSS,
-        vocabulary.loss(train),
-        Text(_chart(view.train_losses, room, look), style=vocabulary.TRAIN_COLOUR),
-    )
-    table.add_row(
-        vocabulary.VAL_LOSS,
-        vocabulary.loss(last.val_loss if last else None),
-        Text(_chart(view.val_losses, room, look), style=vocabulary.VAL_COLOUR),
-    )
-    table.add_row(
-        vocabulary.BEST,
-        vocabulary.loss(best.val_loss if best else None),
-        Text(f"epoch {best.epoch}" if best else vocabulary.LOSS_UNIT),
-    )
-    if gaps:
-        table.add_row()
-    if view.config.has_chain:
-        _add_acceptance(table, view, look, room)
-        table.add_row(
-            vocabulary.STEP_SIZE,
-            vocabulary.scientific(now.step_size if now else None),
-            Text("adapted" if view.config.step_size == "auto" else "fixed"),
-        )
-        if gaps:
+    table.add_column(width=room, no_wrap=True, overflow="crop")
+    shown = {value.label: value for value in values(view, look)}
+    judged = next((value.colour for value in shown.values() if value.colour), "")
+    line = functools.partial(sparkline, width=room, unicode=look.unicode)
+    charts = {
+        vocabulary.TRAIN_LOSS: Text(line(list(view.train_losses)), vocabulary.TRAIN_COLOUR),
+        vocabulary.VAL_LOSS: Text(line(list(view.val_losses)), vocabulary.VAL_COLOUR),
+        vocabulary.TARGET: Text(line(list(view.accept_rates), low=0.0, high=1.0), judged),
+    }
+    for label, text, note, colour in shown.values():
+        if _is_left_out(view, label):
+            continue
+        if gaps and label in (vocabulary.GRAD_NORM, vocabulary.ACCEPTANCE):
             table.add_row()
-    table.add_row(vocabulary.GRAD_NORM, vocabulary.figure(now.grad_norm if now else None))
-    table.add_row(
-        vocabulary.IMAGE_RATE, vocabulary.per_second(now.images_per_second if now else None)
-    )
-    if view.config.has_chain:
-        table.add_row(
-            vocabulary.STEP_RATE,
-            vocabulary.per_second(now.steps_per_second if now else None),
-            Text(f"T = {view.config.steps}"),
-        )
-    if now is not None and now.memory_bytes is not None:
-        table.add_row("memory", vocabulary.size(now.memory_bytes))
+        style = f"bold {colour}" if colour else ""
+        table.add_row(label, Text(text, style), charts.get(label, Text(note, style)))
     return table
 
 
-def _add_acceptance(table: Table, view: RunView, look: Look, room: int) -> None:
-    """The acceptance rate against its band, in colour, in words and as a chart from 0 to 1."""
-    now, target = view.progress, view.config.target_accept
-    low, high = vocabulary.accept_band(target)
-    value = None if now is None else (now.accept_rate if view.config.mh else now.accept_prob)
-    label = vocabulary.ACCEPTANCE if view.config.mh else vocabulary.WOULD_BE
-    text, colour = Text(), ""
-    if value is not None:
-        verdict = vocabulary.judge_acceptance(value, target)
-        colour = verdict.colour
-        text = Text(f"{verdict.sign} {verdict.word}", style=f"bold {colour}")
-    table.add_row(label, Text(vocabulary.rate(value), style=f"bold {colour}"), text)
-    chart = sparkline(list(view.accept_rates), room, low=0.0, high=1.0, unicode=look.unicode)
-    band = f"{low:.2f}{look.band_dash}{high:.2f}"
-    table.add_row(
-        "  target" if view.config.mh else "  (MH off)", Text(band), Text(chart, style=colour)
+def _is_left_out(view: RunView, label: str) -> bool:
+    """What the dashboard shows beside these."""
+    unknown_memory = view.progress is None or view.progress.memory_bytes is None
+    return (
+        label in (vocabulary.ESS, vocabulary.RHAT)
+        or (label == vocabulary.MEMORY and unknown_memory)
+        or (label == vocabulary.ACCEPTANCE and not view.has_chain)
     )
-
-
-def _chart(values: Sequence[float], room: int, look: Look) -> str:
-    return sparkline(list(values), room, unicode=look.unicode)
 
 
 def _plot(view: RunView, look: Look, width: int, height: int) -> RenderableType:
     """The caption and the scatter of the latents."""
     if view.picture is None:
         return Text("the latents appear after the first epoch", style=vocabulary.QUIET)
-    dim = view.config.latent_dim
+    dim = view.config["latent_dim"]
     how = "" if dim <= 2 else f", 2 principal components of {dim}"
     epoch = f"epoch {view.evaluated.epoch}" if view.evaluated else ""
     caption = f"latents, {epoch}{how}"
@@ -254,8 +205,8 @@ def _note(view: RunView) -> Text:
         return plain(status, f"bold {vocabulary.STATUS_COLOURS.get(status, '')}")
     if view.note:
         return _one_line(plain(view.note, f"bold {vocabulary.WARN}"))
-    if view.messages:
-        message = view.messages[-1]
+    message = next((note for note in reversed(view.notes) if isinstance(note, Message)), None)
+    if message is not None:
         styles = {"warning": vocabulary.WARN, "error": f"bold {vocabulary.BAD}"}
         prefix = "" if message.level == "info" else f"{message.level}: "
         style = styles.get(message.level, vocabulary.QUIET)

@@ -42,7 +42,9 @@ def live_picture(view: RunView) -> Live:
             size = console.size
             console.file.write(_CLEAR)
         # One line less than the screen: a full one scrolls.
-        return picture(view, Look(size.width, max(3, size.height - 1), unicode, colour))
+        height = max(3, size.height - 1)
+        look = Look(width=size.width, height=height, unicode=unicode, colour=colour)
+        return picture(view, look)
 
     return SteadyLive(
         console=console,

@@ -164,15 +164,15 @@ def _progress_line(view: RunView, event: Progress) -> str:
 
 def _chain(view: RunView, event: Evaluated | Progress) -> str:
     """Acceptance and step size; nothing for a model without a chain."""
-    if not view.config.has_chain:
+    if not view.has_chain:
         return ""
-    value = event.accept_rate if view.config.mh else event.accept_prob
-    word = vocabulary.judge_acceptance(value, view.config.target_accept).word
-    name = "accept" if view.config.mh else "MH off, would accept"
+    value = event.accept_rate if view.mh else event.accept_prob
+    word = vocabulary.judge_acceptance(value, view.target_accept).word
+    name = "accept" if view.mh else "MH off, would accept"
     step = vocabulary.scientific(event.step_size)
     return f"{name} {vocabulary.rate(value)} {word}  step {step}  "
 
 
 def _pace(view: RunView) -> str:
     speed = view.progress.images_per_second if view.progress else None
-    return f"{vocabulary.per_second(speed)} images/s  {vocabulary.duration(view.elapsed)}"
+    return f"{vocabulary.per_second(speed)} images/s  {vocabulary.duration(view.elapsed_now)}"

@@ -1,16 +1,18 @@
-"""What a viewer knows of a run: events in, the figures to show out. No drawing here."""
+"""What the live display shows of a training: its state, its clock, and short histories."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lae_cli.terminal.scatter import Points, Projector
 from lae_cli.terminal.snapshot import Snapshot, load_snapshot
 from lae_fast.config import TrainConfig
-from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
+from lae_fast.runs.events import Evaluated, Event, Progress
+from lae_fast.runs.state import RunState
 
 HISTORY = 4096
 
@@ -23,25 +25,24 @@ class Picture:
     points: Points
 
 
-class RunView:
-    """The latest of everything, and bounded histories for charts."""
+class RunView(RunState):
+    """A run's state, and what its display needs beside it. No drawing here.
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.started: RunStarted | None = None
-        self.progress: Progress | None = None
-        self.evaluated: Evaluated | None = None
-        self.best: Evaluated | None = None
-        self.finished: RunFinished | None = None
-        self.messages: deque[Message] = deque(maxlen=50)
+    Args:
+        config: of the run.
+        clock: seconds that pass between two reports.
+    """
+
+    def __init__(self, config: TrainConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(config.to_dict())
         self.train_losses: deque[float] = deque(maxlen=HISTORY)
         self.val_losses: deque[float] = deque(maxlen=HISTORY)
         self.accept_rates: deque[float] = deque(maxlen=HISTORY)
         self.picture: Picture | None = None
         self.note = ""
         self._project = Projector()
-        self._began = time.monotonic()
-        self._progress_at = self._began
+        self._clock = clock
+        self._reported = clock()
 
     @property
     def run_name(self) -> str | None:
@@ -51,71 +52,45 @@ class RunView:
     @property
     def run_dir(self) -> Path | None:
         """The run's folder, once it is known."""
-        return Path(self.config.run_root) / self.run_name if self.run_name else None
+        return Path(self.config["run_root"]) / self.run_name if self.run_name else None
 
     @property
-    def elapsed(self) -> float:
-        """Seconds of training, counted on between heartbeats."""
-        if self.finished is not None:
-            return self.finished.elapsed
-        if self.progress is not None:
-            return self.progress.elapsed + (time.monotonic() - self._progress_at)
-        return time.monotonic() - self._began
+    def elapsed_now(self) -> float:
+        """Seconds of training, counted on between two reports."""
+        return (self.elapsed or 0.0) + self._since_report
 
     @property
-    def eta(self) -> float | None:
-        """Seconds left if no epoch is spared, and at most what ``--max-time`` leaves."""
-        left = self.progress.eta if self.progress is not None else None
-        if left is not None:
-            left = max(0.0, left - (time.monotonic() - self._progress_at))
-        if self.config.max_time is not None:
-            limit = max(0.0, self.config.max_time - self.elapsed)
-            left = limit if left is None else min(left, limit)
-        return left
+    def seconds_left_now(self) -> float | None:
+        """Seconds left, counted down between two reports; None when unknown."""
+        left = self.seconds_left
+        return None if left is None else max(0.0, left - self._since_report)
 
     @property
-    def share(self) -> float:
-        """The part of the run that is done, by epochs or by time, whichever ends it sooner."""
+    def share_now(self) -> float:
+        """The part of the run that is done, by iterations or by time, whichever ends it sooner."""
         if self.finished is not None:
             return 1.0
-        if self.started is None or self.progress is None:
-            return 0.0
-        total = self.started.max_epochs * self.started.iterations_per_epoch
-        share = self.progress.iteration / max(1, total)
-        if self.config.max_time is not None:
-            share = max(share, self.elapsed / self.config.max_time)
-        return min(1.0, share)
+        limit = self.config["max_time"]
+        by_time = self.elapsed_now / limit if limit and self.progress else 0.0
+        return min(1.0, max(self.share, by_time))
 
     @property
-    def epoch_share(self) -> float:
-        """The part of the present epoch that is done."""
-        if self.started is None or self.progress is None:
-            return 0.0
-        each = max(1, self.started.iterations_per_epoch)
-        done = self.progress.iteration - (self.progress.epoch - 1) * each
-        return min(1.0, max(0.0, done / each))
+    def _since_report(self) -> float:
+        return 0.0 if self.finished is not None else self._clock() - self._reported
 
     def apply(self, event: Event) -> None:
-        """Take in one event."""
+        super().apply(event)
         match event:
-            case RunStarted():
-                self.started = event
             case Progress():
-                self.progress, self._progress_at = event, time.monotonic()
+                self._reported = self._clock()
                 self.train_losses.append(event.train_loss)
-                self.accept_rates.append(event.accept_rate if self.config.mh else event.accept_prob)
+                self.accept_rates.append(event.accept_rate if self.mh else event.accept_prob)
             case Evaluated():
-                self._evaluated(event)
-            case Message():
-                self.messages.append(event)
-            case RunFinished():
-                self.finished = event
+                self._reported = self._clock()
+                self.val_losses.append(event.val_loss)
+                self._load_picture(event)
 
-    def _evaluated(self, event: Evaluated) -> None:
-        self.evaluated = event
-        self.val_losses.append(event.val_loss)
-        if event.best:
-            self.best = event
+    def _load_picture(self, event: Evaluated) -> None:
         if event.snapshot is None or self.run_dir is None:
             return
         snapshot = load_snapshot(self.run_dir / event.snapshot)

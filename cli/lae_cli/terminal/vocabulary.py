@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lae_fast.config import CHAINLESS
+from lae_fast.runs.health import accept_band
 
 TRAIN_LOSS = "train loss"
 VAL_LOSS = "val loss"
 BEST = "best"
 ACCEPTANCE = "acceptance"
 WOULD_BE = "would-be"
+TARGET = "  target"
 STEP_SIZE = "step size"
 GRAD_NORM = "grad norm"
 IMAGE_RATE = "images/s"
@@ -91,11 +93,6 @@ class Verdict:
     colour: str
 
 
-def accept_band(target: float) -> tuple[float, float]:
-    """The acceptance rates that count as on target: within 0.15, inside (0.02, 0.98)."""
-    return max(0.02, target - 0.15), min(0.98, target + 0.15)
-
-
 def judge_acceptance(rate: float, target: float) -> Verdict:
     """Whether an acceptance rate lies in the band around ``target``."""
     low, high = accept_band(target)
@@ -127,7 +124,7 @@ def model_words(
 
 
 def loss(value: float | None) -> str:
-    """A loss in nats per image, five figures."""
+    """A loss in nats per image, five digits."""
     if value is None or not math.isfinite(value):
         return "-" if value is None else str(value)
     return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.3e}"
@@ -143,8 +140,8 @@ def scientific(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.2e}"
 
 
-def figure(value: float | None) -> str:
-    """A positive number of any size, three figures."""
+def number(value: float | None) -> str:
+    """A positive number of any size, three digits."""
     if value is None or not math.isfinite(value):
         return "-" if value is None else str(value)
     return f"{value:.3g}" if 1e-2 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"

@@ -63,7 +63,7 @@ def test_opens_the_newest_run(root: Path) -> None:
     async def story(pilot: Pilot[None]) -> None:
         assert app.opened == root / "live"
         assert "running" in text_of(app, "#status")
-        figures = text_of(app, "#figures")
+        values = text_of(app, "#values")
         for words in (
             "95.98",
             "acceptance",
@@ -73,8 +73,8 @@ def test_opens_the_newest_run(root: Path) -> None:
             "10:00 left",
             "512 MiB",
         ):
-            assert words in figures
-        assert "0.42–0.72" in figures
+            assert words in values
+        assert "0.42–0.72" in values
 
     drive(app, story)
 
@@ -356,7 +356,7 @@ def test_every_quantity_can_be_drawn(root: Path) -> None:
         for _ in range(14):
             await pilot.press("m", "y")
             await pilot.pause()
-            seen.add(app.query_one(ChartsView).metric.title)
+            seen.add(app.query_one(ChartsView).metric.name)
         assert len(seen) == 14
 
     drive(app, story)
@@ -534,7 +534,7 @@ def test_replay_runs_holds_and_ends(root: Path) -> None:
         await pilot.press("R")
         await pilot.pause()
         assert app.replaying is not None
-        shown = app.shown().frame
+        shown = app.shown
         assert shown is not None
         assert len(shown.history) < 30
         await pilot.press("space")
@@ -545,7 +545,7 @@ def test_replay_runs_holds_and_ends(root: Path) -> None:
         await pilot.press("p")
         assert sent(root / "old") is None
         await pilot.press("right_curly_bracket")
-        shown = app.shown().frame
+        shown = app.shown
         assert shown is not None
         assert shown.finished is not None
         await pilot.press("R")

@@ -83,7 +83,8 @@ def wild_numbers(root: Path) -> Path:
     first = started("wild", "lae", NOW, 10**30)
     big = replace(
         progress(500, NOW), iteration=10**400, epoch=-5, train_loss=float("-inf"),
-        accept_rate=9.9, step_size=-1.0, eta=float("nan"), elapsed=-1e300, memory_bytes=-(2**70),
+        accept_rate=9.9, step_size=-1.0, seconds_left=float("nan"), elapsed=-1e300,
+        memory_bytes=-(2**70),
     )  # fmt: skip
     say(run, replace(first, iterations_per_epoch=0), big, replace(big, time=-1e300))
     return run

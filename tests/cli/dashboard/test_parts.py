@@ -19,15 +19,13 @@ from hypothesis import strategies as st
 
 from helpers.dashboard_runs import NOW, PER_EPOCH, evaluated, progress, say, started, write_run
 from lae_cli.dashboard.charts import exports
+from lae_cli.dashboard.charts.series import Series, drawable, envelope, nearest, smooth
 from lae_cli.dashboard.charts.ticks import WIDEST, Ticks
 from lae_cli.dashboard.filters import ascii_like
-from lae_cli.dashboard.following import health
 from lae_cli.dashboard.following.columns import MOST, RECENT, Columns
+from lae_cli.dashboard.following.frame import Follower, Frame
 from lae_cli.dashboard.following.replay import SPEEDS, Replay
-from lae_cli.dashboard.following.series import Series, drawable, envelope, nearest, smooth
-from lae_cli.dashboard.following.story import Frame, Story
 from lae_cli.terminal.vocabulary import RUN_COLOURS, run_colour, run_colours
-from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.runs.events import Heartbeat
 
@@ -36,14 +34,14 @@ FINITE = st.floats(-1e90, 1e90)
 
 
 def frame_of(run: Path) -> Frame:
-    story = Story(run)
-    while not story.complete:
-        story.poll()
-    return story.frame(runs.summarise(run))
+    follower = Follower(run)
+    while not follower.complete:
+        follower.poll()
+    return follower.frame()
 
 
 def words(run: Path) -> set[str]:
-    return {flag.word for flag in health.flags(frame_of(run))}
+    return {finding.name for finding in frame_of(run).findings()}
 
 
 # Series
@@ -54,10 +52,10 @@ def test_what_is_drawn_is_finite_and_sorted(
     points: list[tuple[float, float]], log_x: bool, log_y: bool
 ) -> None:
     x, y = np.array(points).reshape(-1, 2).T
-    shown_x, shown_y = drawable(Series("", x, y, "red"), log_x=log_x, log_y=log_y)
-    assert np.isfinite(shown_x).all()
-    assert np.isfinite(shown_y).all()
-    assert (np.diff(shown_x) >= 0).all()
+    shown = drawable(Series("", x, y, "red"), log_x=log_x, log_y=log_y)
+    assert np.isfinite(shown.x).all()
+    assert np.isfinite(shown.y).all()
+    assert (np.diff(shown.x) >= 0).all()
 
 
 @given(st.lists(FINITE, min_size=1, max_size=3000), st.integers(1, 50))
@@ -99,12 +97,11 @@ class TestColumns:
         found, size = Columns(("iteration", "loss"), ("loss",)), 0
         for first in range(0, 100_000, 1000):
             found.append([Point(k, k % 7) for k in range(first, first + 1000)])
-            table = found.table()
-            size = size or table.values.nbytes
-            assert table.values.nbytes == size
-            assert len(table) < MOST
-            assert table.events == first + 1000
-            x = table.column("iteration")
+            size = size or found._values.nbytes
+            assert found._values.nbytes == size
+            assert len(found) < MOST
+            assert found.events == first + 1000
+            x = found.column("iteration")
             assert (np.diff(x) > 0).all()
             assert x[0] == 0
             assert x[-RECENT:].tolist() == list(range(first + 1000))[-RECENT:]
@@ -112,12 +109,12 @@ class TestColumns:
     def test_the_newest_rows_are_not_thinned(self) -> None:
         found = Columns(("iteration", "loss"), ("loss",))
         found.append([Point(k, 0.0) for k in range(MOST)])
-        x = found.table().column("iteration")
+        x = found.column("iteration")
         assert len(x) < MOST
         assert x[-RECENT:].tolist() == list(range(MOST - RECENT, MOST))
 
     def test_the_past_is_evenly_spaced(self) -> None:
-        x = self.columns(200_000).table().column("iteration")
+        x = self.columns(200_000).column("iteration")
         assert np.diff(x).max() < 200_000 / 200
 
     def test_peaks_and_gaps_outlive_it(self) -> None:
@@ -125,19 +122,18 @@ class TestColumns:
         found.append([Point(4000, 9.0), Point(4001, -9.0), Point(4002, math.nan, 50.0)])
         found.append([Point(4003 + k, math.nan) for k in range(5000)])
         found.append([Point(9003 + k, 0.0) for k in range(100_000)])
-        table = found.table()
-        at = dict(zip(table.column("iteration"), table.column("loss"), strict=True))
+        at = dict(zip(found.column("iteration"), found.column("loss"), strict=True))
         assert (at[4000.0], at[4001.0]) == (9.0, -9.0)
         assert 4002.0 in at
 
-    def test_tables_that_were_given_out_stay(self) -> None:
+    def test_a_copy_stays_as_it_is(self) -> None:
         found = self.columns(8000)
-        before = found.table()
+        before = found.copy()
         copy = before.column("loss").copy()
         found.append([Point(8000 + k, 5.0) for k in range(20_000)])
         found.cut("iteration", 100)
         assert np.array_equal(before.column("loss"), copy)
-        assert found.table().column("iteration")[-1] <= 100
+        assert found.column("iteration")[-1] <= 100
 
 
 @given(st.lists(FINITE, min_size=1, max_size=400), st.sampled_from([5, 20, 100, 500]))
@@ -227,7 +223,7 @@ def test_divergence_is_noticed_and_an_early_hump_is_not(tmp_path: Path) -> None:
 def test_silence_is_noticed_and_a_pause_is_not_silent(tmp_path: Path) -> None:
     run = write_run(tmp_path, "quiet", status=None, began=time.time() - 180)
     assert "silent" in words(run)
-    texts = [flag.text for flag in health.flags(frame_of(run))]
+    texts = [finding.text for finding in frame_of(run).findings()]
     assert any("no heartbeat for" in text for text in texts)
     say(run, Heartbeat(time=time.time(), state="paused"))
     assert words(run) == set()
@@ -259,9 +255,9 @@ def test_a_long_log_shows_its_newest_figures_first(tmp_path: Path) -> None:
     run = tmp_path / "long"
     run.mkdir()
     say(run, started("long", "lae", NOW, 1000), *(progress(i, NOW) for i in range(1, 12_000)))
-    story = Story(run)
-    story.poll()
-    frame = story.frame(runs.summarise(run))
+    follower = Follower(run)
+    follower.poll()
+    frame = follower.frame()
     assert frame.progress is not None
     assert frame.progress.iteration == 11_999
     assert frame.share_read < 1
@@ -270,14 +266,14 @@ def test_a_long_log_shows_its_newest_figures_first(tmp_path: Path) -> None:
 
 def test_a_log_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
     run = write_run(tmp_path, "again")
-    story = Story(run)
-    while not story.complete:
-        story.poll()
+    follower = Follower(run)
+    while not follower.complete:
+        follower.poll()
     (run / "events.jsonl").unlink()
     say(run, started("again", "lae", NOW + 9, 3), progress(1, NOW + 10))
     for _ in range(3):
-        story.poll()
-    assert len(story.frame(runs.summarise(run)).history) == 1
+        follower.poll()
+    assert len(follower.frame().history) == 1
 
 
 # Replay

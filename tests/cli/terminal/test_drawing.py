@@ -50,7 +50,7 @@ def test_acceptance_band(rate: float, word: str) -> None:
 @given(ANY_FLOAT)
 def test_formats_are_short(value: float) -> None:
     forms = (
-        vocabulary.loss, vocabulary.scientific, vocabulary.figure, vocabulary.per_second,
+        vocabulary.loss, vocabulary.scientific, vocabulary.number, vocabulary.per_second,
         vocabulary.duration,
     )  # fmt: skip
     for form in forms:

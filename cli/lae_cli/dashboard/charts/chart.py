@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -17,38 +16,22 @@ from textual.widgets import Static
 from textual_hires_canvas import HiResMode
 from textual_plot import PlotWidget
 
-from lae_cli.dashboard.charts.ticks import Ticks
-from lae_cli.dashboard.following.series import (
+from lae_cli.dashboard.charts import metrics
+from lae_cli.dashboard.charts.metrics import Drawing, Metric
+from lae_cli.dashboard.charts.series import (
     WINDOWS,
-    Floats,
     Series,
     drawable,
     envelope,
     nearest,
     smooth,
 )
-from lae_cli.terminal import vocabulary
+from lae_cli.dashboard.charts.ticks import Ticks
+from lae_cli.dashboard.following.columns import Floats
+from lae_cli.dashboard.following.frame import Frame
 
 LEAST_WAIT, LONGEST_WAIT = 1.0, 10.0
 """Seconds between two drawings of a chart that grows."""
-
-Number = Callable[[float], str]
-Line = tuple[Series, Floats, Floats]
-"""A line, and its x and y in the axes' own coordinates."""
-
-
-@dataclass(frozen=True, eq=False)
-class Drawing:
-    """What a chart shows: what the title says, and the lines."""
-
-    title: str
-    x_label: str
-    series: Sequence[Series]
-    number: Number = vocabulary.figure
-    log_y: bool = False
-    """Whether the y axis begins logarithmic."""
-    y_range: tuple[float, float] | None = None
-    """A fixed range of y, such as 0 to 1 for a rate."""
 
 
 class Chart(PlotWidget):
@@ -85,6 +68,8 @@ class Chart(PlotWidget):
         self.zoomed = False
         self.cursor: float | None = None
         self.drawing: Drawing | None = None
+        self._lines: list[Series] = []
+        """What the drawing has to show, in the axes' own coordinates."""
         self._x_ticks_made, self._y_ticks_made = Ticks(), Ticks()
 
     def on_mount(self) -> None:
@@ -110,54 +95,48 @@ class Chart(PlotWidget):
         None keeps the picture and forgets the points.
         """
         self.drawing = drawing
+        self._lines = [
+            drawable(line, log_x=self.log_x, log_y=self.log_y)
+            for line in (drawing.series if drawing else ())
+        ]
         self.redraw()
 
     def redraw(self) -> None:
         """Draw again, at the resolution that there is."""
         if self.drawing is None or not self.is_attached:
             return
-        lines = self._lines(self.drawing)
         if not self.zoomed:
-            self._fit(self.drawing, lines)
-        self._plot(lines)
-
-    def _lines(self, drawing: Drawing) -> list[Line]:
-        # Not kept: the points are copied here, and stay where the run is followed.
-        return [
-            (line, *drawable(line, log_x=self.log_x, log_y=self.log_y)) for line in drawing.series
-        ]
-
-    def _fit(self, drawing: Drawing, lines: list[Line]) -> None:
-        """Limits that hold all lines."""
-        counted = [(x, y) for line, x, y in lines if line.in_range and len(x)]
-        if not counted:
-            counted = [(x, y) for _, x, y in lines if len(x)]
-        # Half a column, or the last point would fall on the frame.
-        half = 0.5 / max(8, self.size.width - 11)
-        low, high = _limits([x for x, _ in counted], margin=half)
-        self.set_xlimits(low, high)
-        fixed = drawing.y_range if not self.log_y else None
-        self.set_ylimits(*(fixed or _limits([y for _, y in counted], margin=0.05)))
-
-    def _plot(self, lines: list[Line]) -> None:
+            self._fit(None if self.log_y else self.drawing.metric.y_range)
         size = self.size
         self._x_ticks_made.count = max(2, (size.width - 10) // 12)
         self._y_ticks_made.count = max(2, (size.height - 3) // 3)
         self._x_ticks_made.log, self._y_ticks_made.log = self.log_x, self.log_y
         self.clear()
-        (left, right), columns = self.x_range, max(8, size.width - 11)
-        for line, x, y in sorted(lines, key=lambda entry: not entry[0].faint):
-            smoothed = self.window > 1 and not line.faint and len(x) > 2
-            style = _style(line)
-            raw_style = f"dim {line.colour}" if smoothed or line.faint else style
-            self._line(*envelope(x, y, left, right, columns), raw_style)
+        left, right = self.x_range
+        for line in sorted(self._lines, key=lambda line: not line.faint):
+            smoothed = self.window > 1 and not line.faint and len(line.x) > 2
+            raw_style = f"dim {line.colour}" if smoothed or line.faint else line.style
+            self._plot(line.x, line.y, raw_style)
             if smoothed:
-                soft = smooth(x, y, self.window)
-                self._line(*envelope(*soft, left, right, columns), style)
+                self._plot(*smooth(line.x, line.y, self.window), line.style)
         if self.cursor is not None and left <= self.cursor <= right:
             self.add_v_line(self.cursor, line_style="dim")
 
-    def _line(self, x: Floats, y: Floats, style: str) -> None:
+    @property
+    def _columns(self) -> int:
+        """Characters across, inside the frame."""
+        return max(8, self.size.width - 11)
+
+    def _fit(self, y_range: tuple[float, float] | None) -> None:
+        """Limits that hold all lines but the faint ones."""
+        filled = [line for line in self._lines if len(line.x)]
+        counted = [line for line in filled if not line.faint] or filled
+        # Half a column, or the last point would fall on the frame.
+        self.set_xlimits(*_limits([line.x for line in counted], margin=0.5 / self._columns))
+        self.set_ylimits(*(y_range or _limits([line.y for line in counted], margin=0.05)))
+
+    def _plot(self, x: Floats, y: Floats, style: str) -> None:
+        x, y = envelope(x, y, *self.x_range, self._columns)
         mode = None if getattr(self.app, "ascii_only", False) else HiResMode.BRAILLE
         if len(x) == 1:
             self.scatter(x, y, marker="*", marker_style=style)
@@ -166,12 +145,11 @@ class Chart(PlotWidget):
 
     def read(self, at: float) -> tuple[float, list[tuple[Series, float | None]]]:
         """The values under the cursor: x, and y of each line, all in data units."""
-        values = []
-        for line, x, y in self._lines(self.drawing) if self.drawing is not None else []:
-            if not line.faint:
-                value = nearest(x, y, at)
-                values.append((line, 10.0**value if value is not None and self.log_y else value))
-        return (10.0**at if self.log_x else at), values
+        lines = [line for line in self._lines if not line.faint]
+        values = [nearest(line.x, line.y, at) for line in lines]
+        if self.log_y:
+            values = [None if value is None else 10.0**value for value in values]
+        return (10.0**at if self.log_x else at), list(zip(lines, values, strict=True))
 
     @on(PlotWidget.ScaleChanged)
     def _scaled(self, event: PlotWidget.ScaleChanged) -> None:
@@ -192,7 +170,7 @@ class Chart(PlotWidget):
         """Move the read-out by one column."""
         left, right = self.x_range
         at = self.cursor if self.cursor is not None else (left + right) / 2
-        at += step * (right - left) / max(8, self.size.width - 11)
+        at += step * (right - left) / self._columns
         self._point(min(max(at, left), right))
 
     @on(events.MouseMove)
@@ -220,16 +198,11 @@ class Chart(PlotWidget):
         self.call_after_refresh(self.redraw)
 
 
-def _style(line: Series) -> str:
-    return f"dim {line.colour}" if line.dim else line.colour
-
-
 def _limits(arrays: Sequence[Floats], *, margin: float) -> tuple[float, float]:
-    """A range that holds all values and is never empty."""
-    full = [values for values in arrays if len(values)]
-    if not full:
+    """A range that holds all values, of which no array is without, and is never empty."""
+    if not arrays:
         return 0.0, 1.0
-    low, high = min(float(v.min()) for v in full), max(float(v.max()) for v in full)
+    low, high = min(float(v.min()) for v in arrays), max(float(v.max()) for v in arrays)
     pad = margin * (high - low)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         pad = 0.05 * abs(high) or 0.5
@@ -247,7 +220,7 @@ class ChartPanel(Vertical):
         super().__init__(id=id)
         self.chart = Chart()
         self._title = Static(markup=False)
-        self._quantity = ""
+        self._metric: Metric | None = None
         self._key: object = None
         self._points, self._drawn_at = 0, 0.0
 
@@ -256,31 +229,32 @@ class ChartPanel(Vertical):
         yield self._title
         yield self.chart
 
-    def keep_up(self, key: object, points: int, make: Callable[[], Drawing]) -> None:
-        """Draw what is new: at once when ``key`` changes, and growth once it can be seen.
+    def show(self, metric: Metric, frames: Sequence[Frame], x_axis: str = "iteration") -> None:
+        """Draw what is new: at once if it is another chart, and growth once it can be seen.
 
         Charts are the dearest thing on the screen, and a hundredth more points is half a column.
         """
+        key, points = (metric.name, x_axis, metrics.shape(frames)), metrics.length(frames)
         if key == self._key:
             grown, waited = abs(points - self._points), time.monotonic() - self._drawn_at
             seen = grown >= max(1, self._points // 128) and waited >= LEAST_WAIT
             if not (seen or (grown > 0 and waited >= LONGEST_WAIT)):
                 return
-        self._key, self._points, self._drawn_at = key, points, time.monotonic()
-        self.draw(make())
-
-    def draw(self, drawing: Drawing) -> None:
-        """Show a drawing; another quantity begins with its own axes, unzoomed."""
-        if drawing.title != self._quantity:
-            self.chart.log_y, self.chart.zoomed = drawing.log_y, False
-        self._quantity = drawing.title
-        self.chart.draw(drawing)
+        if metric is not self._metric:  # another one begins with its own axes, unzoomed
+            self.chart.log_y, self.chart.zoomed = metric.log_y, False
+        self._metric, self._key = metric, key
+        self._points, self._drawn_at = points, time.monotonic()
+        self.chart.draw(metrics.draw(metric, frames, x_axis))
         self._caption(self.chart.cursor)
 
-    @on(events.Hide)
-    def _forget(self) -> None:
-        """What is out of sight does not hold on to points of long ago."""
+    def forget(self) -> None:
+        """Draw anew when next shown, whether or not there is anything new."""
         self._key = None
+
+    @on(events.Hide)
+    def _hidden(self) -> None:
+        """What is out of sight does not hold on to points of long ago."""
+        self.forget()
         self.chart.draw(None)
 
     @on(Chart.Read)
@@ -293,18 +267,18 @@ class ChartPanel(Vertical):
         if drawing is None:
             return
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(drawing.title, style="bold")
+        text.append(drawing.metric.title, style="bold")
         if at is None:
             text.append(self._marks(), style="dim")
             for line in drawing.series:
                 if not line.faint and line.label:
-                    text.append(f"  {line.label}", style=_style(line))
+                    text.append(f"  {line.label}", style=line.style)
         else:
             x, values = self.chart.read(at)
-            text.append(f"  {drawing.x_label} {x:.6g}")
+            text.append(f"  {drawing.x_axis} {x:.6g}")
             for line, value in values:
-                text.append(f"  {line.label} ", style=_style(line))
-                text.append("-" if value is None else drawing.number(value), style="bold")
+                text.append(f"  {line.label} ", style=line.style)
+                text.append("-" if value is None else drawing.metric.number(value), style="bold")
         self._title.update(text, layout=False)
 
     def _marks(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lae_cli.dashboard.charts.chart import Drawing
+from lae_cli.dashboard.charts.metrics import Drawing
 
 FORMATS = ("csv", "json", "svg")
 
@@ -33,7 +33,7 @@ class Rows:
 def of_drawings(name: str, drawings: Sequence[Drawing]) -> Rows:
     """Every point of some charts, one per row, not thinned."""
     rows = [
-        (drawing.title, line.label, drawing.x_label, x, y)
+        (drawing.metric.title, line.label, drawing.x_axis, x, y)
         for drawing in drawings
         for line in drawing.series
         if not line.faint

@@ -1,22 +1,24 @@
-"""Numbers of a run as columns, one row an event; a long run's past is thinned to bounded memory."""
+"""Numbers of a run as columns, one row per event; a long history is thinned to bounded memory."""
 
 from __future__ import annotations
 
+import copy
 import mmap
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lae_cli.dashboard.following.series import LARGEST, Floats, extremes
+Floats = NDArray[np.float64]
 
+LARGEST = 1e100
+"""Absolute values above this count as infinite: their differences overflow on a chart."""
 MOST = 8192
 """Rows kept. Their memory is taken at once, so that what watches a run for days does not grow."""
 RECENT = 2048
-"""Rows that are never thinned: verdicts on how a run does are about these."""
+"""Rows that are never thinned: findings about a run are about these."""
 PAST = 2048
 """About as many rows are left of the others."""
 
@@ -32,34 +34,8 @@ EVALUATED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Table:
-    """The first ``length`` rows of some columns; later growth does not change it.
-
-    Attributes:
-        events: how many there were, thinned out or not.
-    """
-
-    names: tuple[str, ...]
-    values: Floats
-    length: int
-    events: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def column(self, name: str) -> Floats:
-        """One field, (length,); NaN where an event did not have it."""
-        return self.values[self.names.index(name), : self.length]
-
-    def before(self, moment: float) -> Table:
-        """The rows up to a time, Unix seconds."""
-        rows = int(np.searchsorted(self.column("time"), moment, side="right"))
-        return Table(self.names, self.values, rows, rows)
-
-
 class Columns:
-    """Columns that are appended to. One thread appends; others keep the `Table` they were given.
+    """Columns that grow by rows. Only the original grows: a copy keeps the rows it has.
 
     When `MOST` rows are full, those before the `RECENT` ones are thinned: along the iterations,
     the rows stay that hold the least and the largest values of the keys.
@@ -67,19 +43,29 @@ class Columns:
     Args:
         names: fields of the events, ``iteration`` among them.
         keys: those whose extremes outlive the thinning.
+
+    Attributes:
+        events: how many there were, thinned out or not.
     """
 
     def __init__(self, names: tuple[str, ...], keys: tuple[str, ...]) -> None:
         self.names, self._keys = names, keys
         self._get = operator.attrgetter(*names)
         self._values = _blank(len(names))
-        self._length = self._events = 0
+        self._length = self.events = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def column(self, name: str) -> Floats:
+        """One field, ``(rows,)``; NaN where an event did not have it."""
+        return self._values[self.names.index(name), : self._length]
 
     def append(self, events: Sequence[Any]) -> None:
-        """Add a row an event."""
+        """Add a row per event."""
         # None becomes NaN; an integer that no double can hold becomes infinite.
         rows = [[_number(value) for value in self._get(event)] for event in events]
-        self._events += len(rows)
+        self.events += len(rows)
         while rows:
             fit = rows[: MOST - self._length]
             end = self._length + len(fit)
@@ -90,21 +76,34 @@ class Columns:
 
     def cut(self, name: str, most: float) -> None:
         """Drop the rows in which a field is above ``most``."""
-        keep = np.flatnonzero(~(self.table().column(name) > most))
+        keep = np.flatnonzero(~(self.column(name) > most))
         if len(keep) < self._length:
-            self._events -= self._length - len(keep)
+            self.events -= self._length - len(keep)
             self._keep(keep)
 
-    def table(self) -> Table:
-        """What there is now."""
-        return Table(self.names, self._values, self._length, self._events)
+    def copy(self) -> Self:
+        """The rows there are now, whatever is appended later."""
+        return copy.copy(self)
+
+    def before(self, moment: float) -> Self:
+        """The rows up to a time, Unix seconds."""
+        earlier = self.copy()
+        rows = int(np.searchsorted(self.column("time"), moment, side="right"))
+        earlier._length = earlier.events = rows
+        return earlier
+
+    def row(self, place: int) -> dict[str, float]:
+        """The fields of one row."""
+        return dict(
+            zip(self.names, self._values[:, : self._length][:, place].tolist(), strict=True)
+        )
 
     def _thin(self) -> None:
         past = self._length - RECENT
-        x = self._values[self.names.index("iteration"), :past]
+        x = self.column("iteration")[:past]
         kept = [np.array([0]), np.arange(past, self._length)]
         for key in self._keys:
-            y = self._values[self.names.index(key), :past]
+            y = self.column(key)[:past]
             rows = np.flatnonzero((np.abs(x) < LARGEST) & (np.abs(y) < LARGEST))
             rows = rows[np.argsort(x[rows], kind="stable")]
             if len(rows):
@@ -114,10 +113,24 @@ class Columns:
         self._keep(np.unique(np.concatenate(kept)))
 
     def _keep(self, rows: NDArray[np.intp]) -> None:
-        # A copy, because tables that were given out must not change.
+        # Into new memory, because copies of these columns must not change.
         values = _blank(len(self.names))
         values[:, : len(rows)] = self._values[:, rows]
         self._values, self._length = values, len(rows)
+
+
+def extremes(x: Floats, y: Floats, low: float, high: float, buckets: int) -> NDArray[np.intp]:
+    """Where the extremes of y are in each bucket of [low, high], both ends included, in order.
+
+    x is sorted. At most two places per bucket, and one beyond each end.
+    """
+    if len(x) <= 2 * buckets or not high > low:
+        return np.arange(len(x))
+    bucket = np.clip(((x - low) / (high - low) * buckets).astype(np.int64), -1, buckets)
+    starts = np.flatnonzero(np.diff(bucket, prepend=bucket[0] - 1))
+    order = np.lexsort((y, bucket))  # within a bucket by value: extremes are first and last
+    ends = np.append(starts[1:], len(x)) - 1
+    return np.unique(np.concatenate([order[starts], order[ends], [0, len(x) - 1]]))
 
 
 def _blank(fields: int) -> Floats:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lae_cli.dashboard.following.story import Frame
+from lae_cli.dashboard.following.frame import Frame
 from lae_fast import runs
 from lae_fast.runs.events import CommandTaken
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import Any
 
-from lae_cli.dashboard.following.story import Frame, rewound
+import numpy as np
+
+from lae_cli.dashboard.following.columns import Columns
+from lae_cli.dashboard.following.frame import Frame
 from lae_cli.terminal import vocabulary
 from lae_cli.terminal.glyphs import Glyphs
+from lae_fast.runs.events import Evaluated, Progress
 
 SPEEDS = (1, 2, 5, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000)
-"""Seconds of training a second."""
+"""Seconds of training per second."""
 WHOLE = 30.0
 """Seconds that the whole run should take at the speed it begins with."""
 
@@ -26,7 +32,7 @@ class Replay:
 
     @classmethod
     def of(cls, frame: Frame) -> Replay | None:
-        """From a run's first event to its last; None when there is nothing between them."""
+        """From a run's first event to its last; None if there is nothing between them."""
         times = frame.history.column("time")
         if len(times) < 2:
             return None
@@ -55,12 +61,54 @@ class Replay:
         """Forward or back by a share of the whole."""
         self.at = min(self.end, max(self.begin, self.at + share * (self.end - self.begin)))
 
-    def frame(self, frame: Frame) -> Frame:
-        """The run as it was then."""
-        return rewound(frame, self.at)
-
     def words(self, glyphs: Glyphs) -> str:
         """One phrase for the status line."""
         sign = ("▶" if glyphs.unicode else ">") if self.playing else "held"
         at = vocabulary.duration(self.at - self.begin)
         return f"replay {sign} {self.speed}x  {at} of {vocabulary.duration(self.end - self.begin)}"
+
+    def frame(self, frame: Frame) -> Frame:
+        """The run as it was then; its events are made up from the columns."""
+        history, validation = frame.history.before(self.at), frame.validation.before(self.at)
+        best = np.flatnonzero(validation.column("best"))
+        progress = _progress(history) if len(history) else None
+        finished = frame.finished if frame.finished and frame.finished.time <= self.at else None
+        return replace(
+            frame,
+            now=self.at,
+            status=finished.status if finished else "running",
+            progress=progress,
+            evaluated=_evaluated(validation, -1) if len(validation) else None,
+            best=_evaluated(validation, int(best[-1])) if len(best) else None,
+            finished=finished,
+            heartbeat=None,
+            notes=tuple(note for note in frame.notes if note.time <= self.at),
+            elapsed=finished.elapsed if finished else (progress.elapsed if progress else None),
+            history=history,
+            validation=validation,
+            pictured=tuple(event for event in frame.pictured if event.time <= self.at),
+            replaying=True,
+        )
+
+
+def _progress(history: Columns) -> Progress:
+    values = _values(history, -1)
+    return Progress(**values | {"memory_bytes": _whole(values["memory_bytes"]) or None})
+
+
+def _evaluated(validation: Columns, place: int) -> Evaluated:
+    values = _values(validation, place)
+    checks = {
+        name: None if math.isnan(values[name]) else values[name]
+        for name in ("ess_per_step", "split_rhat")
+    }
+    return Evaluated(**values | checks | {"best": bool(values["best"]), "latent_std": ()})
+
+
+def _values(columns: Columns, place: int) -> dict[str, Any]:
+    row: dict[str, Any] = columns.row(place)
+    return row | {name: _whole(row[name]) for name in ("epoch", "iteration")}
+
+
+def _whole(value: float) -> int:
+    return int(value) if math.isfinite(value) else 0

@@ -1,4 +1,4 @@
-"""The one thread that reads run folders: it posts frozen frames, widgets only draw."""
+"""The one thread that reads run folders: it makes frames, the application draws them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lae_cli.dashboard.following.story import Frame, Story
+from lae_cli.dashboard.following.frame import Follower, Frame
 from lae_fast import runs
+from lae_fast.runs import health
 
 POLL = 1.0
 """Seconds between two looks at the runs on the screen."""
 SCAN = 2.0
 """Seconds between two looks at all the others."""
-
-
-@dataclass(frozen=True)
-class News:
-    """What there is to draw."""
-
-    frames: dict[Path, Frame]
-    """The runs on the screen."""
-    summaries: tuple[runs.Summary, ...]
-    """All runs, newest first."""
-    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +29,7 @@ class _Known:
 
     def is_due(self, now: float, shown: bool) -> bool:
         """Whether silence alone may have changed it: a trainer may be gone without a word."""
-        patience = 0.0 if shown else runs.SILENT_AFTER
+        patience = 0.0 if shown else health.SILENT.value
         return self.summary.active and now - self.seen >= patience
 
 
@@ -49,16 +39,23 @@ class Watcher(threading.Thread):
     Args:
         root: folder of run folders.
         extra: run folders elsewhere.
-        post: takes `News`, from this thread.
+        looked: called from this thread when there is something new to draw.
+
+    Attributes:
+        frames: the runs on the screen. A look replaces it and changes none that was given out.
+        summaries: all runs, newest first; likewise.
+        problem: why the runs cannot be listed, or None.
     """
 
-    def __init__(self, root: Path, extra: tuple[Path, ...], post: Callable[[News], None]) -> None:
+    def __init__(self, root: Path, extra: tuple[Path, ...], looked: Callable[[], None]) -> None:
         super().__init__(name="watcher", daemon=True)
-        self._root, self._extra, self._post = root, extra, post
+        self.frames: dict[Path, Frame] = {}
+        self.summaries: tuple[runs.Summary, ...] = ()
+        self.problem: str | None = None
+        self._root, self._extra, self._looked = root, extra, looked
         self._wanted: tuple[Path, ...] = ()
-        self._stories: dict[Path, Story] = {}
+        self._followers: dict[Path, Follower] = {}
         self._known: dict[Path, _Known] = {}
-        self._problem: str | None = None
         self._scanned = 0.0
         self._wake, self._stop = threading.Event(), threading.Event()
 
@@ -73,38 +70,31 @@ class Watcher(threading.Thread):
         self._wake.set()
 
     def run(self) -> None:
-        """Look, post, wait; until stopped."""
+        """Look, say so, wait; until stopped."""
         while not self._stop.is_set():
-            self._post(self.look())
-            complete = all(story.complete for story in self._stories.values())
+            self.look()
+            self._looked()
+            complete = all(follower.complete for follower in self._followers.values())
             self._wake.wait(POLL if complete else 0.01)
             self._wake.clear()
 
-    def look(self) -> News:
+    def look(self) -> None:
         """One look at everything that is due."""
         wanted, now = self._wanted, time.time()
-        self._stories = {path: self._stories.get(path) or Story(path) for path in wanted}
-        for story in self._stories.values():
-            story.poll()
+        self._followers = {path: self._followers.get(path) or Follower(path) for path in wanted}
+        for follower in self._followers.values():
+            follower.poll()
         if now - self._scanned >= SCAN or any(path not in self._known for path in wanted):
             self._scan(now)
             self._scanned = now
-        frames = {
-            path: story.frame(self._known[path].summary) for path, story in self._stories.items()
-        }
-        newest = sorted(
-            (known.summary for known in self._known.values()),
-            key=lambda summary: (summary.started or 0.0, summary.name),
-            reverse=True,
-        )
-        return News(frames, tuple(newest), self._problem)
+        self.frames = {path: follower.frame() for path, follower in self._followers.items()}
 
     def _scan(self, now: float) -> None:
         try:
             paths = [*runs.folders(self._root), *self._extra]
-            self._problem = None
+            self.problem = None
         except runs.RunError as error:
-            paths, self._problem = [*self._extra], str(error)
+            paths, self.problem = [*self._extra], str(error)
         known = {}
         for path in dict.fromkeys([*paths, *self._wanted]):
             mark = _mark(path)
@@ -113,6 +103,9 @@ class Watcher(threading.Thread):
                 before = _Known(mark, runs.summarise(path, now=now, quick=True), now)
             known[path] = before
         self._known = known
+        summaries = [entry.summary for entry in known.values()]
+        summaries.sort(key=lambda summary: (summary.started or 0.0, summary.name), reverse=True)
+        self.summaries = tuple(summaries)
 
 
 def _mark(path: Path) -> tuple[int, ...]:

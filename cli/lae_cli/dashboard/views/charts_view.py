@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,9 +12,11 @@ from textual.widget import Widget
 from textual.widgets import OptionList
 
 from lae_cli.dashboard.charts.chart import ChartPanel
-from lae_cli.dashboard.charts.metrics import METRICS, X_AXES, Metric, drawing, length, shape
-from lae_cli.dashboard.following.series import WINDOWS
-from lae_cli.dashboard.views.view import Shown
+from lae_cli.dashboard.charts.metrics import METRICS, X_AXES, Metric
+from lae_cli.dashboard.charts.series import WINDOWS
+
+if TYPE_CHECKING:
+    from lae_cli.dashboard.base import Base
 
 
 class ChartsView(Horizontal):
@@ -39,30 +41,26 @@ class ChartsView(Horizontal):
         self.panel = ChartPanel()
         self.metric: Metric = METRICS[0]
         self.x_axis = X_AXES[0]
-        self._shown: Shown | None = None
-        self._changes = 0
+        self._board: Base | None = None
 
     def compose(self) -> ComposeResult:
         """The list and the chart."""
-        yield OptionList(*(metric.title for metric in METRICS), markup=False)
+        yield OptionList(*(metric.name for metric in METRICS), markup=False)
         yield self.panel
 
     def focus_target(self) -> Widget | None:
         """The chart takes the keys."""
         return self.panel.chart
 
-    def show(self, shown: Shown) -> None:
+    def show(self, board: Base) -> None:
         """Draw the chosen quantity, if there is more of it."""
-        self._shown = shown
-        key = (self.metric.title, self.x_axis, self._changes, shape(shown.frames))
-        self.panel.keep_up(
-            key, length(shown.frames), lambda: drawing(self.metric, shown.frames, self.x_axis)
-        )
+        self._board = board
+        self.panel.show(self.metric, board.all_shown, self.x_axis)
 
     def _again(self) -> None:
-        self._changes += 1
-        if self._shown is not None:
-            self.show(self._shown)
+        self.panel.forget()
+        if self._board is not None:
+            self.show(self._board)
 
     @on(OptionList.OptionHighlighted)
     def _choose(self, event: OptionList.OptionHighlighted) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,33 +14,34 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
 from lae_cli.dashboard.charts.exports import Rows
-from lae_cli.dashboard.following.story import Frame
-from lae_cli.dashboard.views.view import Shown
+from lae_cli.dashboard.following.frame import Frame
 from lae_cli.terminal import vocabulary
 from lae_cli.terminal.console import plain
 from lae_fast.config import TrainConfig
-from lae_fast.runs import Summary
 
-_RESULTS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
-    ("status", lambda s: s.status),
-    ("best val loss", lambda s: vocabulary.loss(s.best_val_loss)),
-    ("best epoch", lambda s: str(s.best_epoch or "-")),
-    ("epochs", lambda s: str(s.epochs)),
-    (vocabulary.TRAIN_LOSS, lambda s: vocabulary.loss(s.train_loss)),
-    (vocabulary.ACCEPTANCE, lambda s: vocabulary.rate(s.accept_rate)),
-    (vocabulary.STEP_SIZE, lambda s: vocabulary.scientific(s.step_size)),
-    (vocabulary.IMAGE_RATE, lambda s: vocabulary.per_second(s.images_per_second)),
-    ("time", lambda s: vocabulary.duration(s.elapsed)),
+if TYPE_CHECKING:
+    from lae_cli.dashboard.base import Base
+
+_RESULTS: tuple[tuple[str, Callable[[Frame], str]], ...] = (
+    ("status", lambda f: f.status),
+    ("best val loss", lambda f: vocabulary.loss(f.best_val_loss)),
+    ("best epoch", lambda f: str(f.best_epoch or "-")),
+    ("epochs", lambda f: str(f.epochs)),
+    (vocabulary.TRAIN_LOSS, lambda f: vocabulary.loss(f.result("train_loss"))),
+    (vocabulary.ACCEPTANCE, lambda f: vocabulary.rate(f.result("accept_rate"))),
+    (vocabulary.STEP_SIZE, lambda f: vocabulary.scientific(f.result("step_size"))),
+    (vocabulary.IMAGE_RATE, lambda f: vocabulary.per_second(f.result("images_per_second"))),
+    ("time", lambda f: vocabulary.duration(f.elapsed)),
 )
 
 
 def results(frames: Sequence[Frame]) -> list[list[str]]:
-    """One row per figure: its name and each run's."""
-    return [[name, *(value(frame.summary) for frame in frames)] for name, value in _RESULTS]
+    """A row per result: its name and each run's value."""
+    return [[name, *(value(frame) for frame in frames)] for name, value in _RESULTS]
 
 
 def settings(frames: Sequence[Frame], *, every: bool) -> list[list[str]]:
-    """A row a setting that differs (or every one): its name and each run's value."""
+    """A row per setting that differs (or every one): its name and each run's value."""
     known = list(TrainConfig.__dataclass_fields__)
     names = dict.fromkeys([*known, *(str(key) for frame in frames for key in frame.config)])
     rows = []
@@ -50,7 +52,7 @@ def settings(frames: Sequence[Frame], *, every: bool) -> list[list[str]]:
     return rows
 
 
-def _value(config: dict[str, Any], name: str) -> str:
+def _value(config: Mapping[str, Any], name: str) -> str:
     return str(config[name]) if name in config else "-"
 
 
@@ -66,7 +68,7 @@ class CompareView(Vertical):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.every = False
-        self._shown: Shown | None = None
+        self._board: Base | None = None
         self._drawn: object = None
 
     def compose(self) -> ComposeResult:
@@ -81,45 +83,41 @@ class CompareView(Vertical):
 
     def rows(self) -> list[list[str]]:
         """Results first, then settings."""
-        frames = self._shown.frames if self._shown else ()
+        frames = self._board.all_shown if self._board else ()
         return [*results(frames), *settings(frames, every=self.every)]
 
-    def show(self, shown: Shown) -> None:
+    def show(self, board: Base) -> None:
         """Fill the table anew when something in it has changed."""
-        self._shown = shown
-        rows, names = self.rows(), [frame.name for frame in shown.frames]
+        self._board, frames = board, board.all_shown
+        rows, names = self.rows(), [frame.name for frame in frames]
         if (rows, names) == self._drawn:
             return
         self._drawn = (rows, names)
-        self._say(shown)
+        line = "settings that differ are below the results; a shows every setting"
+        if len(names) < 2:
+            line = "mark another run with space in the list (5) to compare it with this one"
+        self.query_one(Static).update(Text(line, style="dim"), layout=False)
         table: DataTable[Text] = self.query_one(DataTable)
         cursor = table.cursor_row
         table.clear(columns=True)
         if len(names) < 2:
             return
         table.add_column("")
-        colours = vocabulary.run_colours(frame.path.name for frame in shown.frames)
-        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-        for letter, colour, frame in zip(letters, colours, shown.frames, strict=False):
+        colours = vocabulary.run_colours(frame.path.name for frame in frames)
+        for letter, colour, frame in zip(ascii_uppercase, colours, frames, strict=False):
             table.add_column(plain(f"{letter} {frame.name}", f"bold {colour}"))
         for index, row in enumerate(rows):
             style = "" if index < len(_RESULTS) else "bold"
             table.add_row(plain(row[0], "dim"), *(plain(cell, style) for cell in row[1:27]))
         table.move_cursor(row=cursor)
 
-    def _say(self, shown: Shown) -> None:
-        line = "settings that differ are below the results; a shows every setting"
-        if len(shown.frames) < 2:
-            line = "mark another run with space in the list (5) to compare it with this one"
-        self.query_one(Static).update(Text(line, style="dim"), layout=False)
-
     def action_every(self) -> None:
         """Every setting, or only those that differ."""
         self.every = not self.every
-        if self._shown is not None:
-            self.show(self._shown)
+        if self._board is not None:
+            self.show(self._board)
 
     def export(self) -> Rows:
         """The table as it is shown."""
-        frames = self._shown.frames if self._shown else ()
+        frames = self._board.all_shown if self._board else ()
         return Rows("comparison", ["", *(frame.name for frame in frames)], self.rows())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from rich.segment import Segment
@@ -21,11 +21,13 @@ from textual.widgets import Static
 from lae_cli.dashboard.charts.exports import Rows
 from lae_cli.dashboard.following import snapshots
 from lae_cli.dashboard.following.snapshots import Plane
-from lae_cli.dashboard.views.view import Shown
 from lae_cli.terminal import scatter, vocabulary
 from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.scatter import Bounds, Labels, Projector
 from lae_cli.terminal.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from lae_cli.dashboard.base import Base
 
 ZOOM = 1.25
 _ANGLES = np.linspace(0, 2 * math.pi, 720, endpoint=False)
@@ -158,7 +160,7 @@ class LatentsView(Vertical):
         super().__init__(id=id)
         self.axes = 0
         self.plot = LatentPlot()
-        self._shown: Shown | None = None
+        self._board: Base | None = None
         self._projector = Projector()
         self._drawn: tuple[object, ...] = ()
 
@@ -172,11 +174,10 @@ class LatentsView(Vertical):
         """The plot takes the keys."""
         return self.plot
 
-    def show(self, shown: Shown) -> None:
+    def show(self, board: Base) -> None:
         """Draw the chosen evaluation."""
-        self._shown = shown
-        frame = shown.frame
-        pick = snapshots.chosen(frame, shown.evaluation) if frame else None
+        self._board, frame = board, board.shown
+        pick = snapshots.chosen(frame, board.evaluation) if frame else None
         if frame is None or pick is None:
             self._say("the latents appear after the first evaluation")
             return
@@ -193,9 +194,9 @@ class LatentsView(Vertical):
         self._drawn = key
         names = snapshots.axes_of(snapshot.latents.shape[1]) or [snapshots.PRINCIPAL]
         plane = snapshots.plane(snapshot, names[self.axes % len(names)], self._projector)
-        self.plot.put(plane, snapshot.labels, shown.glyphs)
+        self.plot.put(plane, snapshot.labels, board.glyphs)
         many = len(frame.pictured)
-        caption = shown.glyphs.dot.join(
+        caption = board.glyphs.dot.join(
             [f"epoch {event.epoch} ({place + 1} of {many})", plane.caption, "ring: |z| = 1"]
         )
         self.query_one("#caption", Static).update(Text(caption, style="dim"), layout=False)
@@ -208,8 +209,8 @@ class LatentsView(Vertical):
 
     def export(self) -> Rows | None:
         """Every latent of the chosen evaluation, and where it falls in the plane."""
-        frame = self._shown.frame if self._shown else None
-        pick = snapshots.chosen(frame, self._shown.evaluation) if frame and self._shown else None
+        frame = self._board.shown if self._board else None
+        pick = snapshots.chosen(frame, self._board.evaluation) if frame and self._board else None
         snapshot = snapshots.load(frame.path, pick[1]) if frame and pick else None
         if frame is None or pick is None or snapshot is None or self.plot.plane is None:
             return None
@@ -224,8 +225,8 @@ class LatentsView(Vertical):
         """Look along other axes."""
         self.axes += step
         self._projector = Projector()
-        if self._shown is not None:
-            self.show(self._shown)
+        if self._board is not None:
+            self.show(self._board)
 
 
 def _legend(snapshot: Snapshot) -> Text:

@@ -1,6 +1,8 @@
-"""The live view: figures on the left, charts on the right."""
+"""The live view: values on the left, charts on the right."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -9,10 +11,11 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from lae_cli.dashboard.charts.chart import ChartPanel
-from lae_cli.dashboard.charts.metrics import Metric, at_a_glance, drawing, length, shape
-from lae_cli.dashboard.following.story import Frame
-from lae_cli.dashboard.views.figures import figures, notes
-from lae_cli.dashboard.views.view import Shown
+from lae_cli.dashboard.charts.metrics import at_a_glance
+from lae_cli.dashboard.views.run_text import notes, values
+
+if TYPE_CHECKING:
+    from lae_cli.dashboard.base import Base
 
 WIDE, TALL = 130, 34
 """Columns and lines from which on all four charts are shown."""
@@ -24,7 +27,7 @@ class LiveView(Horizontal):
 
     DEFAULT_CSS = """
     LiveView #left { width: 39; padding: 0 1; }
-    LiveView #figures { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+    LiveView #values { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
     LiveView #notes { height: 1fr; margin-top: 1; }
     LiveView > Grid { grid-size: 1 2; grid-rows: 1fr 1fr; }
     LiveView.wide #left { width: 46; }
@@ -34,9 +37,9 @@ class LiveView(Horizontal):
     """
 
     def compose(self) -> ComposeResult:
-        """Figures and notes; charts."""
+        """Values and notes; charts."""
         with Vertical(id="left"):
-            yield Static(id="figures", markup=False)
+            yield Static(id="values", markup=False)
             yield Static(id="notes", markup=False)
         with Grid():
             for name in CHARTS:
@@ -50,20 +53,15 @@ class LiveView(Horizontal):
         """The loss takes the keys."""
         return self.query_one(f"#{CHARTS[0]}", ChartPanel).chart
 
-    def show(self, shown: Shown) -> None:
+    def show(self, board: Base) -> None:
         """Draw what has changed."""
-        frame = shown.frame
-        text, room = self.query_one("#figures", Static), self.query_one("#notes", Static)
+        frame = board.shown
+        text, room = self.query_one("#values", Static), self.query_one("#notes", Static)
         if frame is None:
             text.update(Text("no run is open; press 5 for the list"))
             return
-        left = self.query_one("#left").size.width or 37
-        text.update(figures(frame, shown.glyphs, left))
+        text.update(values(frame, board.glyphs, self.query_one("#left").size.width or 37))
         room.update(notes(frame, room.size.height), layout=False)
         count = len(CHARTS) if self.has_class("wide") else 2
         for name, metric in zip(CHARTS[:count], at_a_glance(frame), strict=False):
-            self._chart(name, metric, frame)
-
-    def _chart(self, name: str, metric: Metric, frame: Frame) -> None:
-        panel, points = self.query_one(f"#{name}", ChartPanel), length((frame,))
-        panel.keep_up((metric.title, shape((frame,))), points, lambda: drawing(metric, [frame]))
+            self.query_one(f"#{name}", ChartPanel).show(metric, [frame])

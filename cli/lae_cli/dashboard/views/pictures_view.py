@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from rich.color import Color
@@ -16,11 +16,15 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from lae_cli.dashboard.following import snapshots
-from lae_cli.dashboard.views.view import Shown
+from lae_cli.dashboard.following.frame import Frame
 from lae_cli.terminal import images
 from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.images import Pixels
 from lae_cli.terminal.snapshot import Snapshot
+from lae_fast.runs.events import Evaluated
+
+if TYPE_CHECKING:
+    from lae_cli.dashboard.base import Base
 
 SIZES = (8, 12, 16, 20, 28, 40, 56)
 """Pixels, up and down, that an image may have on the screen."""
@@ -39,7 +43,7 @@ class PicturesView(VerticalScroll):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.step: int | None = None
-        self._shown: Shown | None = None
+        self._board: Base | None = None
         self._drawn: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -52,14 +56,14 @@ class PicturesView(VerticalScroll):
 
     def on_resize(self) -> None:
         """More or fewer images fit."""
-        if self._shown is not None:
-            self.call_after_refresh(self.show, self._shown)
+        if self._board is not None:
+            self.call_after_refresh(self.show, self._board)
 
     def action_size(self, step: int) -> None:
         """Draw the images larger or smaller."""
         self.step = min(len(SIZES) - 1, max(0, self._step() + step))
-        if self._shown is not None:
-            self.show(self._shown)
+        if self._board is not None:
+            self.show(self._board)
 
     def _step(self) -> int:
         """The size asked for, or one at which a pair of strips fits."""
@@ -68,34 +72,33 @@ class PicturesView(VerticalScroll):
         room = self.size.height - 4
         return max((i for i, size in enumerate(SIZES) if size <= min(room, 28)), default=0)
 
-    def show(self, shown: Shown) -> None:
+    def show(self, board: Base) -> None:
         """Draw the chosen evaluation's pictures."""
-        self._shown = shown
-        frame = shown.frame
-        pick = snapshots.chosen(frame, shown.evaluation) if frame else None
+        self._board, frame = board, board.shown
+        pick = snapshots.chosen(frame, board.evaluation) if frame else None
         width, size = self.size.width - 4, SIZES[self._step()]
         key = (frame.path if frame else None, pick[1].time if pick else None, width, size)
         if key == self._drawn:
             return
         self._drawn = key
-        self.query_one("#page", Static).update(self._page(shown, width, size))
+        text = Text("the pictures appear after the first evaluation", style="dim")
+        if frame is not None and pick is not None:
+            text = _page(frame, *pick, board.glyphs, width, size)
+        self.query_one("#page", Static).update(text)
 
-    def _page(self, shown: Shown, width: int, size: int) -> Text:
-        frame = shown.frame
-        pick = snapshots.chosen(frame, shown.evaluation) if frame else None
-        if frame is None or pick is None:
-            return Text("the pictures appear after the first evaluation", style="dim")
-        snapshot = snapshots.load(frame.path, pick[1])
-        if snapshot is None:
-            line = f"epoch {pick[1].epoch}: the snapshot is missing or damaged"
-            return Text(line, style="dim")
-        many = len(frame.pictured)
-        text = Text(f"epoch {pick[1].epoch} ({pick[0] + 1} of {many})\n", style="dim")
-        for heading, rows in _sections(snapshot):
-            text.append(f"\n{heading}\n" if len(text) > 30 else f"{heading}\n", style="bold")
-            for row in rows:
-                _draw(text, images.strip(row, width, size), shown.glyphs)
-        return text
+
+def _page(
+    frame: Frame, place: int, event: Evaluated, glyphs: Glyphs, width: int, size: int
+) -> Text:
+    snapshot = snapshots.load(frame.path, event)
+    if snapshot is None:
+        return Text(f"epoch {event.epoch}: the snapshot is missing or damaged", style="dim")
+    text = Text(f"epoch {event.epoch} ({place + 1} of {len(frame.pictured)})\n", style="dim")
+    for heading, rows in _sections(snapshot):
+        text.append(f"\n{heading}\n" if len(text) > 30 else f"{heading}\n", style="bold")
+        for row in rows:
+            _draw(text, images.strip(row, width, size), glyphs)
+    return text
 
 
 def _sections(snapshot: Snapshot) -> Iterator[tuple[str, list[Pixels]]]:

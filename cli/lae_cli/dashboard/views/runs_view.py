@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -19,11 +19,14 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
 from lae_cli.dashboard.charts.exports import Rows
-from lae_cli.dashboard.views.view import Shown
+from lae_cli.dashboard.following.watcher import Watcher
 from lae_cli.terminal import vocabulary
 from lae_cli.terminal.console import plain
 from lae_cli.terminal.glyphs import Glyphs
 from lae_fast.runs import Summary
+
+if TYPE_CHECKING:
+    from lae_cli.dashboard.base import Base
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class RunsView(Vertical):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.column, self.descending = len(COLUMNS) - 1, False
-        self._shown: Shown | None = None
+        self._board: Base | None = None
         self._order: list[Path] = []
         self._cells: dict[Path, list[str | Text]] = {}
 
@@ -138,16 +141,16 @@ class RunsView(Vertical):
 
     def listed(self) -> list[Summary]:
         """The runs that the filter lets through, in order."""
-        summaries = self._shown.summaries if self._shown else ()
+        summaries = self._board.watcher.summaries if self._board else ()
         words = self.query_one(Input).value.lower().split()
         found = [s for s in summaries if all(word in _haystack(s) for word in words)]
         return _sorted(found, COLUMNS[self.column], self.descending)
 
-    def show(self, shown: Shown) -> None:
+    def show(self, board: Base) -> None:
         """Bring the table up to date, cell by cell where the order is the same."""
-        self._shown = shown
+        self._board = board
         summaries = self.listed()
-        cells = {s.path: _row(s, shown) for s in summaries}
+        cells = {s.path: _row(s, board) for s in summaries}
         order = [s.path for s in summaries]
         table = self._table()
         if order != self._order:
@@ -158,7 +161,7 @@ class RunsView(Vertical):
                     if self._cells[path][column] != cell:
                         table.update_cell_at(Coordinate(row, column), cell, update_width=True)
         self._order, self._cells = order, cells
-        self.query_one("#hint", Static).update(self._hint(len(order), shown), layout=False)
+        self.query_one("#hint", Static).update(self._hint(len(order), board.watcher), layout=False)
 
     def _refill(self, order: list[Path], cells: dict[Path, list[str | Text]]) -> None:
         table, chosen = self._table(), self.chosen()
@@ -168,15 +171,15 @@ class RunsView(Vertical):
         if chosen in order:
             table.move_cursor(row=order.index(chosen))
 
-    def _hint(self, count: int, shown: Shown) -> Text:
+    def _hint(self, count: int, watcher: Watcher) -> Text:
         arrow = "descending" if self.descending else "ascending"
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{count} of {len(shown.summaries)} runs", style="bold")
+        text.append(f"{count} of {len(watcher.summaries)} runs", style="bold")
         text.append(f"  by {COLUMNS[self.column].heading}, {arrow}", style="dim")
         text.append("  enter opens, space marks, o sorts, / filters", style="dim")
-        if shown.problem:
-            text = plain(shown.problem, vocabulary.BAD)
-        elif not shown.summaries:
+        if watcher.problem:
+            text = plain(watcher.problem, vocabulary.BAD)
+        elif not watcher.summaries:
             text = Text("no runs here yet; `lae train` makes one", style="dim")
         return text
 
@@ -235,12 +238,12 @@ class RunsView(Vertical):
         self._again()
 
     def _again(self) -> None:
-        if self._shown is not None:
-            self.show(self._shown)
+        if self._board is not None:
+            self.show(self._board)
 
     def export(self) -> Rows:
         """The table as it is shown."""
-        rows = [[str(cell) for cell in _row(s, self._shown)[1:]] for s in self.listed()]
+        rows = [[str(cell) for cell in _row(s, self._board)[1:]] for s in self.listed()]
         return Rows("runs", [column.heading for column in COLUMNS], rows)
 
 
@@ -259,10 +262,10 @@ def _comparable(value: Any) -> bool:
     return value is not None and value == value
 
 
-def _row(summary: Summary, shown: Shown | None) -> list[str | Text]:
-    glyphs = shown.glyphs if shown else Glyphs()
-    marked = shown is not None and summary.path in shown.marked
-    is_open = shown is not None and shown.frame is not None and summary.path == shown.frame.path
+def _row(summary: Summary, board: Base | None) -> list[str | Text]:
+    glyphs = board.glyphs if board else Glyphs()
+    marked = board is not None and summary.path in board.marked
+    is_open = board is not None and summary.path == board.opened
     sign = ("●" if glyphs.unicode else "*") if marked else (">" if is_open else " ")
     cells: list[str | Text] = [Text(sign, style=vocabulary.run_colour(summary.path.name))]
     for column in COLUMNS:

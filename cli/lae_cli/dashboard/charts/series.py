@@ -1,16 +1,13 @@
-"""Long histories made short enough for a screen without losing their extremes."""
+"""The lines of a chart, and histories made short enough for a screen with their extremes kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lae_cli.dashboard.following.columns import LARGEST, Floats, extremes
 
-LARGEST = 1e100
-"""Absolute values above this count as infinite: their differences overflow on a chart."""
 WINDOWS = (1, 5, 20, 100, 500)
 """Points that smoothing averages over; 1 is none."""
 
@@ -24,14 +21,17 @@ class Series:
     y: Floats
     colour: str
     faint: bool = False
-    """Drawn behind the others, never smoothed, not in the read-out."""
+    """Drawn behind the others, never smoothed, not read out; the axes make no room for it."""
     dim: bool = False
     """Drawn darker, for the lesser of two lines in one colour."""
-    in_range: bool = True
-    """Whether the axes make room for it."""
+
+    @property
+    def style(self) -> str:
+        """The colour in which it is drawn and named."""
+        return f"dim {self.colour}" if self.dim else self.colour
 
 
-def drawable(series: Series, *, log_x: bool, log_y: bool) -> tuple[Floats, Floats]:
+def drawable(series: Series, *, log_x: bool, log_y: bool) -> Series:
     """The points that can be drawn, in order of x, in the axes' own coordinates (log10)."""
     x, y = _padded(series.x), _padded(series.y)
     keep = (np.abs(x) < LARGEST) & (np.abs(y) < LARGEST)
@@ -43,7 +43,7 @@ def drawable(series: Series, *, log_x: bool, log_y: bool) -> tuple[Floats, Float
     if len(x) > 1 and np.diff(x).min() < 0:  # a resumed run counts on from its checkpoint
         order = np.argsort(x, kind="stable")
         x, y = x[order], y[order]
-    return (np.log10(x) if log_x else x), (np.log10(y) if log_y else y)
+    return replace(series, x=np.log10(x) if log_x else x, y=np.log10(y) if log_y else y)
 
 
 def _padded(values: Floats) -> Floats:
@@ -75,7 +75,7 @@ def smooth(x: Floats, y: Floats, window: int) -> tuple[Floats, Floats]:
 
 
 def envelope(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tuple[Floats, Floats]:
-    """At most two points a bucket of [low, high]: its extremes in their order, ends included.
+    """At most two points per bucket of [low, high], its extremes, and both ends.
 
     One point beyond each end is kept, so that a line leaves the chart where it should.
     """
@@ -84,17 +84,6 @@ def envelope(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tup
     x, y = x[first:last], y[first:last]
     picked = extremes(x, y, low, high, buckets)
     return x[picked], y[picked]
-
-
-def extremes(x: Floats, y: Floats, low: float, high: float, buckets: int) -> NDArray[np.intp]:
-    """Where `envelope`'s points are, in order; x is sorted."""
-    if len(x) <= 2 * buckets or not high > low:
-        return np.arange(len(x))
-    bucket = np.clip(((x - low) / (high - low) * buckets).astype(np.int64), -1, buckets)
-    starts = np.flatnonzero(np.diff(bucket, prepend=bucket[0] - 1))
-    order = np.lexsort((y, bucket))  # within a bucket by value: extremes are first and last
-    ends = np.append(starts[1:], len(x)) - 1
-    return np.unique(np.concatenate([order[starts], order[ends], [0, len(x) - 1]]))
 
 
 def nearest(x: Floats, y: Floats, at: float) -> float | None:

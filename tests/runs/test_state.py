@@ -1,0 +1,144 @@
+"""The state of a run: what follows from its events, in any order and with any numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.dashboard_runs import NOW, PER_EPOCH, evaluated, finished, progress, started
+from lae_fast import runs
+from lae_fast.config import TrainConfig
+from lae_fast.runs.events import CommandTaken, Event, Heartbeat, Message, decode, encode
+from lae_fast.runs.state import MOST_NOTES, RunState
+
+
+def told(*events: Event, **config: object) -> RunState:
+    state = RunState(config)
+    for event in events:
+        state.apply(event)
+    return state
+
+
+START = started("r", "lae", NOW, 4)
+
+
+def test_nothing_is_known_at_first() -> None:
+    state = told()
+    assert (state.epochs, state.share, state.epoch_share) == (0, 0.0, 0.0)
+    assert (state.best_val_loss, state.seconds_left, state.acceptance) == (None, None, None)
+    assert state.has_chain
+
+
+def test_the_newest_and_the_best() -> None:
+    config = TrainConfig()
+    first, second = (evaluated(epoch, config, NOW, None) for epoch in (1, 2))
+    state = told(START, progress(20, NOW), first, replace(second, best=False))
+    assert state.evaluated == replace(second, best=False)
+    assert state.best == first
+    assert (state.epochs, state.best_epoch, state.best_val_loss) == (2, 1, first.val_loss)
+    assert state.last_event == second.time
+    end = finished(NOW, 4, "stopped")
+    state.apply(end)
+    assert (state.epochs, state.best_val_loss) == (4, end.val_loss)
+    assert state.result("step_size") == end.step_size
+    state.apply(started("r", "lae", NOW + 500, 4))
+    assert state.finished is None
+    assert state.began == NOW + 500
+
+
+def test_a_heartbeat_counts_until_something_else_comes() -> None:
+    state = told(START, progress(1, NOW), Heartbeat(time=NOW + 2, state="paused"))
+    assert state.heartbeat is not None
+    assert state.last_event == NOW + 2
+    state.apply(progress(2, NOW))
+    assert state.heartbeat is None
+
+
+def test_few_notes_are_remembered() -> None:
+    state = told(*(Message(time=NOW + k, level="info", text=str(k)) for k in range(200)))
+    state.apply(CommandTaken(time=NOW, command="pause", accepted=True, text="paused"))
+    assert len(state.notes) == MOST_NOTES
+    assert isinstance(state.notes[-1], CommandTaken)
+    assert state.notes[0].text == str(200 - MOST_NOTES + 1)
+
+
+def test_a_copy_stays_as_it_is() -> None:
+    state = told(START, progress(1, NOW), Message(time=NOW, level="info", text="a"))
+    before = state.copy()
+    state.apply(progress(2, NOW))
+    state.apply(Message(time=NOW, level="info", text="b"))
+    assert before.progress == progress(1, NOW)
+    assert len(before.notes) == 1
+
+
+def test_how_far_it_is() -> None:
+    state = told(START, progress(30, NOW))
+    assert state.share == 30 / (4 * PER_EPOCH)
+    assert state.epoch_share == 0.5
+
+
+@pytest.mark.parametrize(("limit", "left"), [(None, 600.0), (100.0, 70.0), (10.0, 0.0)])
+def test_seconds_left_until_the_last_epoch_or_the_time_limit(
+    limit: float | None, left: float
+) -> None:
+    assert told(START, progress(30, NOW), max_time=limit).seconds_left == left
+    assert told(START, finished(NOW, 4), max_time=limit).seconds_left is None
+
+
+def test_settings_of_the_wrong_kind_count_as_missing() -> None:
+    state = told(mh="perhaps", target_accept=7, steps="many", model=3, max_time=[])
+    assert state.mh
+    assert state.target_accept == 0.574
+    assert state.setting("steps", int) is None
+    assert state.has_chain
+    assert state.seconds_left is None
+    assert not told(model="vae").has_chain
+    assert not told(mh=False).mh
+
+
+HUGE = st.one_of(st.integers(-5, 50), st.sampled_from([10**400, -(10**400), 2**70]))
+
+
+@given(HUGE, HUGE, HUGE, HUGE)
+def test_shares_lie_between_0_and_1(epoch: int, iteration: int, each: int, most: int) -> None:
+    start = replace(START, iterations_per_epoch=each, max_epochs=most)
+    state = told(start, replace(progress(1, NOW), epoch=epoch, iteration=iteration))
+    assert 0.0 <= state.share <= 1.0
+    assert 0.0 <= state.epoch_share <= 1.0
+
+
+def test_logs_call_the_seconds_left_eta(tmp_path: Path) -> None:
+    """Run folders of every version load, and have the same columns when exported."""
+    line = encode(progress(3, NOW))
+    assert json.loads(line)["eta"] == 600.0
+    assert "seconds_left" not in line
+    assert decode(line) == progress(3, NOW)
+    older = json.dumps({k: v for k, v in reversed(json.loads(line).items()) if k != "memory_bytes"})
+    assert decode(older) == replace(progress(3, NOW), memory_bytes=None)
+    (tmp_path / runs.EVENTS_FILE).write_text(f"{line}\n{older}\n")
+    with (tmp_path / "out.csv").open("w+") as out:
+        runs.export(tmp_path, "csv", out)
+        out.seek(0)
+        assert "eta" in out.readline().split(",")
+
+
+def test_quick_and_whole_reading_agree(tmp_path: Path) -> None:
+    config = TrainConfig()
+    with runs.RunWriter(tmp_path) as log:
+        log.append(started("r", "lae", NOW, 9))
+        for epoch in range(1, 6):
+            for k in range(200):
+                log.append(progress((epoch - 1) * PER_EPOCH + 1 + k % PER_EPOCH, NOW))
+            log.append(replace(evaluated(epoch, config, NOW, None), best=epoch == 2))
+    assert (tmp_path / runs.EVENTS_FILE).stat().st_size > 1 << 17
+    quick, whole = (runs.summarise(tmp_path, now=NOW, quick=quick) for quick in (True, False))
+    assert quick == whole
+    assert whole.best_epoch == 2
+    assert whole.elapsed == evaluated(5, config, NOW, None).elapsed
+    assert not math.isnan(whole.train_loss or math.nan)
