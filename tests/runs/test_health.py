@@ -119,16 +119,19 @@ def test_the_documentation_prints_the_limits_in_force(tmp_path: Path) -> None:
     show = "import findings\nfor page, text in findings.pages(): print(page.read_text() == text)"
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run(
-        [sys.executable, "-c", show], cwd=ROOT / "docs" / "scripts", env=env, text=True,
+        [sys.executable, "-c", show],
+        cwd=ROOT / "docs" / "scripts",
+        env=env,
+        text=True,
         capture_output=True,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True"] * 4, "run python docs/scripts/findings.py"
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not here")
 def test_options_that_remedies_name_exist() -> None:
-    from lae_fast.settings import field_types
+    from lae_fast.config import field_types
 
     known = {name.replace("_", "-") for name in field_types()} | {"resume", "samples", "ais"}
     for threshold in health.TABLE:
