@@ -32,7 +32,7 @@ class Background:
 
     Args:
         config: the resolved settings; they say where the run folder will be.
-        given: the settings from the command line, by field name; they win over file and environment.
+        given: the settings from the command line, by field name; they win over all others.
         file: the TOML file, if any.
 
     Raises:
