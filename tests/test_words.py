@@ -70,6 +70,10 @@ def test_docs_say_per_and_cite(page: Path) -> None:
     assert not found_in([page], A_FOR_PER, UNCITED)
 
 
+def test_code_says_per_and_cites() -> None:
+    assert not found_in(CODE, A_FOR_PER, UNCITED)
+
+
 def test_every_citation_has_its_reference() -> None:
     headings = re.findall(r"^### (.+)$", SOURCES.read_text(encoding="utf-8"), re.MULTILINE)
     missing = []

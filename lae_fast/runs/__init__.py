@@ -1,8 +1,8 @@
 """Run folders: how a trainer leaves its story behind, and how viewers read and command it.
 
 A run folder holds ``config.json`` (resolved settings), ``events.jsonl`` (append-only, one JSON
-object a line), ``checkpoints/``, ``snapshots/`` and, for a moment, ``command`` (what a viewer asks
-of the trainer). Folders are untrusted input: they may be empty, torn, foreign or hostile, and
+object per line), ``checkpoints/``, ``snapshots/`` and, for a moment, ``command`` (what a viewer
+asks of the trainer). Folders are untrusted input: they may be empty, torn, foreign or hostile, and
 nothing here follows what it finds without looking. Nothing here imports torch but `checkpoint`,
 which is therefore imported by its own name.
 """

@@ -1,7 +1,7 @@
-"""What a trainer says while it works: one frozen dataclass an event, one JSON object a line.
+"""What a trainer says while it works: one frozen dataclass per event, one JSON object per line.
 
 This is the contract between trainers, run folders, the live display and the dashboard. Nothing
-here imports torch. Losses are nats an image; rates are in [0, 1]; times are seconds.
+here imports torch. Losses are nats per image; rates are in [0, 1]; times are seconds.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Progress(Event):
     """Euclidean norm of the optimiser's gradient (decoder and encoder body)."""
     images_per_second: float
     steps_per_second: float
-    """Langevin steps a second."""
+    """Langevin steps per second."""
     seconds_left: float | None = field(default=None, metadata={"key": "eta"})
     """At this pace, if every epoch runs; None when unknown."""
     elapsed: float = 0.0
@@ -84,9 +84,9 @@ class Evaluated(Event):
     val_loss: float
     """Potential an image at z ~ N(phi h, 0.05^2): reconstruction, and prior unless off."""
     val_reconstruction: float
-    """-log p(x | z) an image."""
+    """-log p(x | z), nats per image."""
     val_prior: float
-    """||z||^2 / 2 an image (reported even when the prior is off)."""
+    """||z||^2 / 2, nats per image (reported even when the prior is off)."""
     accept_rate: float
     accept_prob: float
     step_size: float

@@ -1,1 +1,1 @@
-"""Langevin chains: one algorithm a file, and what is measured on their draws."""
+"""Langevin chains: one algorithm per file, and what is measured on their draws."""

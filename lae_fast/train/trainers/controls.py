@@ -37,7 +37,7 @@ class VAETrainer(Learner[VAE]):
 class FrozenTrainer(Learner[LAE]):
     """Minimises the potential at ``z = phi g(x)`` with phi as it was initialised.
 
-    What the published Metropolis-Hastings runs amount to, since they accept nothing.
+    What the Metropolis-Hastings runs of Bisht 2023 amount to, since they accept nothing.
 
     Args:
         model, optimizer, evaluator, ranks: as in `Learner`.

@@ -1,9 +1,9 @@
 """An iteration as one CUDA graph: its hundreds of small kernels launched by one call.
 
-At the published sizes a GPU waits for launches, not for arithmetic. Everything that an iteration
-needs stays in place (weights, phi, moments, counter, step sizes), nothing in it waits for the
-device, and a gradient that is not finite is dropped on the device as the optimiser and phi would
-drop it here; the statistics are read once, after the replay.
+At the sizes of Taniguchi et al. 2022 and Bisht 2023 a GPU waits for launches, not for arithmetic.
+Everything that an iteration needs stays in place (weights, phi, moments, counter, step sizes),
+nothing in it waits for the device, and a gradient that is not finite is dropped on the device as
+the optimiser and phi would drop it here; the statistics are read once, after the replay.
 """
 
 from __future__ import annotations
