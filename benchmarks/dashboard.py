@@ -34,20 +34,38 @@ BEGAN = time.time() - 60_000
 
 def progress(iteration: int, moment: float) -> Progress:
     return Progress(
-        time=moment, epoch=iteration // 100 + 1, iteration=iteration,
-        train_loss=95 + 400 / (1 + iteration / 500), accept_rate=0.57, accept_prob=0.57,
-        step_size=1e-3, grad_norm=20.0, images_per_second=8000.0, steps_per_second=800.0,
-        seconds_left=100.0, elapsed=iteration / 2, memory_bytes=1 << 29,
-    )  # fmt: skip
+        time=moment,
+        epoch=iteration // 100 + 1,
+        iteration=iteration,
+        train_loss=95 + 400 / (1 + iteration / 500),
+        accept_rate=0.57,
+        accept_prob=0.57,
+        step_size=1e-3,
+        grad_norm=20.0,
+        images_per_second=8000.0,
+        steps_per_second=800.0,
+        seconds_left=100.0,
+        elapsed=iteration / 2,
+        memory_bytes=1 << 29,
+    )
 
 
 def evaluated(iteration: int, moment: float) -> Evaluated:
     return Evaluated(
-        time=moment, epoch=iteration // 100, iteration=iteration, train_loss=100.0,
-        val_loss=101.0, val_reconstruction=96.0, val_prior=5.0, accept_rate=0.57,
-        accept_prob=0.57, step_size=1e-3, latent_std=(1.0,) * 8, best=True,
+        time=moment,
+        epoch=iteration // 100,
+        iteration=iteration,
+        train_loss=100.0,
+        val_loss=101.0,
+        val_reconstruction=96.0,
+        val_prior=5.0,
+        accept_rate=0.57,
+        accept_prob=0.57,
+        step_size=1e-3,
+        latent_std=(1.0,) * 8,
+        best=True,
         elapsed=iteration / 2,
-    )  # fmt: skip
+    )
 
 
 def write_runs(root: Path, count: int, events: int) -> Path:
@@ -61,10 +79,19 @@ def write_runs(root: Path, count: int, events: int) -> Path:
             os.link(root / "run-00" / runs.EVENTS_FILE, log)
             continue
         first = RunStarted(
-            time=BEGAN, run="run", model="lae", pid=1, host="elsewhere", device="cpu",
-            engine="explicit", train_images=54000, validation_images=6000,
-            iterations_per_epoch=100, parameters=10**6, max_epochs=10**6,
-        )  # fmt: skip
+            time=BEGAN,
+            run="run",
+            model="lae",
+            pid=1,
+            host="elsewhere",
+            device="cpu",
+            engine="explicit",
+            train_images=54000,
+            validation_images=6000,
+            iterations_per_epoch=100,
+            parameters=10**6,
+            max_epochs=10**6,
+        )
         with open(log, "w", encoding="utf-8") as file:
             file.write(encode(first) + "\n")
             for i in range(1, events):
@@ -87,9 +114,12 @@ class Terminal:
         words = [sys.executable, "-m", "lae_cli", "dash", "--run-root", str(root)]
         self.begun = time.perf_counter()
         self.process = subprocess.Popen(
-            [*words, *map(str, runs_)], stdin=slave, stdout=slave, stderr=slave,
+            [*words, *map(str, runs_)],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
             env=os.environ | {"TERM": "xterm-256color"},
-        )  # fmt: skip
+        )
         os.close(slave)
         self.seen = b""
         self._stop = False

@@ -55,7 +55,7 @@ class Progress(Event):
     iteration: int
     """Optimiser updates done since the run began."""
     train_loss: float
-    """Potential an image (prior included unless off) averaged over the T retained states."""
+    """Potential per image (prior included unless off) averaged over the T retained states."""
     accept_rate: float
     """Share of proposals taken; without MH, 1."""
     accept_prob: float
@@ -82,21 +82,21 @@ class Evaluated(Event):
     train_loss: float
     """Mean over the epoch, as in `Progress`."""
     val_loss: float
-    """Potential an image at z ~ N(phi h, 0.05^2): reconstruction, and prior unless off."""
+    """`val_reconstruction`, and `val_prior` unless the prior is off; nats per image."""
     val_reconstruction: float
-    """-log p(x | z), nats per image."""
+    """-log p(x | z) at a draw from q(z | x), nats per image."""
     val_prior: float
-    """||z||^2 / 2, nats per image (reported even when the prior is off)."""
+    """KL(q || N(0, I)), or ||z||^2 / 2 of an LAE whose chains start at a point; nats per image."""
     accept_rate: float
     accept_prob: float
     step_size: float
     latent_std: tuple[float, ...]
-    """Standard deviation of the latent means over validation images, a dimension."""
+    """Standard deviation of the latent means over validation images, per dimension."""
     best: bool
     """Whether this is the lowest validation loss so far."""
     elapsed: float
     ess_per_step: float | None = None
-    """Effective sample size of z a Langevin step, of a short chain at the current weights (median
+    """Effective sample size of z per Langevin step, of a short chain at the current weights (median
     over images and dimensions); None where it was not measured."""
     split_rhat: float | None = None
     """Split R-hat of z over the same chains (median over images and dimensions)."""

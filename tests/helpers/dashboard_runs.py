@@ -66,45 +66,79 @@ def started(
     name: str, model: str, began: float, most: int, host: str = "elsewhere", pid: int = 1
 ) -> RunStarted:
     return RunStarted(
-        time=began, run=name, model=model, pid=pid, host=host, device="cpu (2 threads)",
-        engine="explicit MLP backward", train_images=54000, validation_images=6000,
-        iterations_per_epoch=PER_EPOCH, parameters=669_712, max_epochs=most,
-    )  # fmt: skip
+        time=began,
+        run=name,
+        model=model,
+        pid=pid,
+        host=host,
+        device="cpu (2 threads)",
+        engine="explicit MLP backward",
+        train_images=54000,
+        validation_images=6000,
+        iterations_per_epoch=PER_EPOCH,
+        parameters=669_712,
+        max_epochs=most,
+    )
 
 
 def finished(began: float, epochs: int, status: str = "finished", seed: int = 0) -> RunFinished:
     count = epochs * PER_EPOCH
     return RunFinished(
-        time=began + count + 1, status=status, epochs=epochs, iterations=count,
-        train_loss=_loss(count, seed), val_loss=_loss(count, seed) + 2, best_epoch=epochs,
-        accept_rate=0.61, step_size=9.1e-4, images_per_second=8123.0, elapsed=count + 1.0,
-    )  # fmt: skip
+        time=began + count + 1,
+        status=status,
+        epochs=epochs,
+        iterations=count,
+        train_loss=_loss(count, seed),
+        val_loss=_loss(count, seed) + 2,
+        best_epoch=epochs,
+        accept_rate=0.61,
+        step_size=9.1e-4,
+        images_per_second=8123.0,
+        elapsed=count + 1.0,
+    )
 
 
 def progress(iteration: int, began: float, *, chain: bool = True, seed: int = 0) -> Progress:
     wobble = math.sin(iteration * 1.7 + seed)
     accept = 0.574 + 0.4 * math.exp(-iteration / 30) * math.cos(iteration / 7) + 0.03 * wobble
     return Progress(
-        time=began + iteration, epoch=(iteration - 1) // PER_EPOCH + 1, iteration=iteration,
+        time=began + iteration,
+        epoch=(iteration - 1) // PER_EPOCH + 1,
+        iteration=iteration,
         train_loss=_loss(iteration, seed) + 2 * wobble,
-        accept_rate=accept if chain else math.nan, accept_prob=accept if chain else math.nan,
-        step_size=1e-3 * (1 + 0.5 * math.cos(iteration / 25)), grad_norm=40 + 4 * wobble,
-        images_per_second=8000 + 300 * wobble, steps_per_second=780 + 30 * wobble,
-        seconds_left=600.0, elapsed=float(iteration), memory_bytes=512 << 20,
-    )  # fmt: skip
+        accept_rate=accept if chain else math.nan,
+        accept_prob=accept if chain else math.nan,
+        step_size=1e-3 * (1 + 0.5 * math.cos(iteration / 25)),
+        grad_norm=40 + 4 * wobble,
+        images_per_second=8000 + 300 * wobble,
+        steps_per_second=780 + 30 * wobble,
+        seconds_left=600.0,
+        elapsed=float(iteration),
+        memory_bytes=512 << 20,
+    )
 
 
 def evaluated(epoch: int, config: TrainConfig, began: float, snapshot: str | None) -> Evaluated:
     iteration = epoch * PER_EPOCH
     now = progress(iteration, began, chain=config.model == "lae", seed=config.seed)
     return Evaluated(
-        time=now.time + 0.5, epoch=epoch, iteration=iteration, train_loss=now.train_loss,
-        val_loss=_loss(iteration, config.seed) + 2, val_reconstruction=_loss(iteration) - 3,
-        val_prior=5.0, accept_rate=now.accept_rate, accept_prob=now.accept_prob,
-        step_size=now.step_size, latent_std=(1.0,) * config.latent_dim, best=True,
-        elapsed=now.elapsed, ess_per_step=0.02 * epoch if config.model == "lae" else None,
-        split_rhat=1 + 0.3 / epoch if config.model == "lae" else None, snapshot=snapshot,
-    )  # fmt: skip
+        time=now.time + 0.5,
+        epoch=epoch,
+        iteration=iteration,
+        train_loss=now.train_loss,
+        val_loss=_loss(iteration, config.seed) + 2,
+        val_reconstruction=_loss(iteration) - 3,
+        val_prior=5.0,
+        accept_rate=now.accept_rate,
+        accept_prob=now.accept_prob,
+        step_size=now.step_size,
+        latent_std=(1.0,) * config.latent_dim,
+        best=True,
+        elapsed=now.elapsed,
+        ess_per_step=0.02 * epoch if config.model == "lae" else None,
+        split_rhat=1 + 0.3 / epoch if config.model == "lae" else None,
+        snapshot=snapshot,
+    )
 
 
 def _events(run: Path, config: TrainConfig, epochs: int, began: float) -> list[Event]:
@@ -134,10 +168,15 @@ def write_snapshot(path: Path, epoch: int, dim: int, seed: int = 0) -> None:
     latents = centres[labels] * min(1.0, epoch / 5) + 0.35 * rng.normal(size=(600, dim))
     images = np.stack([_digit(place) for place in range(8)])
     np.savez(
-        path, latents=latents.astype(np.float32), labels=labels, originals=images,
-        reconstructions=images // 2 + 20, prior_samples=images[::-1], interpolation=images,
+        path,
+        latents=latents.astype(np.float32),
+        labels=labels,
+        originals=images,
+        reconstructions=images // 2 + 20,
+        prior_samples=images[::-1],
+        interpolation=images,
         traversal=np.stack([images] * min(dim, 3)),
-    )  # fmt: skip
+    )
 
 
 def _digit(place: int) -> Any:

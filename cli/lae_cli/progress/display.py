@@ -161,9 +161,13 @@ def _plot(view: RunView, look: Look, width: int, height: int) -> RenderableType:
 @functools.lru_cache(maxsize=2)
 def _scatter(shown: Picture, look: Look, width: int, height: int) -> Frozen:
     rows = scatter.draw(
-        shown.points, shown.snapshot.labels, width, height,
-        braille=look.unicode, colour=look.colour,
-    )  # fmt: skip
+        shown.points,
+        shown.snapshot.labels,
+        width,
+        height,
+        braille=look.unicode,
+        colour=look.colour,
+    )
     styles = {cell: Style.parse(_cell_style(cell)) for row in rows for cell in row}
     return Frozen([[Segment(cell.text, styles[cell]) for cell in row] for row in rows])
 

@@ -79,7 +79,7 @@ class PlainReporter(Reporter):
 
 
 class LiveReporter(Reporter):
-    """A picture on stderr, redrawn in place: the whole sweep, and a line a running point."""
+    """A picture on stderr, redrawn in place: the whole sweep, and a line per running point."""
 
     def __init__(self, total: int, done: int) -> None:
         from rich.live import Live

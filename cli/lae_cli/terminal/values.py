@@ -27,7 +27,7 @@ def values(state: RunState, glyphs: Glyphs) -> Iterator[Value]:
     train, val = now.train_loss if now else None, last.val_loss if last else None
     yield Value(vocabulary.TRAIN_LOSS, vocabulary.loss(train), vocabulary.LOSS_UNIT)
     yield Value(vocabulary.VAL_LOSS, vocabulary.loss(val), vocabulary.LOSS_UNIT)
-    at = f"epoch {state.best_epoch}" if state.best_epoch else ""
+    at = f"epoch {state.best_epoch}" if state.best_epoch else vocabulary.LOSS_UNIT
     yield Value(vocabulary.BEST, vocabulary.loss(state.best_val_loss), at)
     if state.has_chain:
         yield from _chain(state, glyphs)

@@ -50,9 +50,17 @@ STATUS_COLOURS = {
 }
 
 CLASS_COLOURS = (
-    "#4e9af1", "#f28e2b", "#e15759", "#4fc3b0", "#59a14f",
-    "#edc948", "#b07aa1", "#ff9da7", "#b5835a", "#a0a8b0",
-)  # fmt: skip
+    "#4e9af1",
+    "#f28e2b",
+    "#e15759",
+    "#4fc3b0",
+    "#59a14f",
+    "#edc948",
+    "#b07aa1",
+    "#ff9da7",
+    "#b5835a",
+    "#a0a8b0",
+)
 """Ten hues that stay apart on dark and light backgrounds; more classes reuse them."""
 RUN_COLOURS = ("#56b4e9", "#e69f00", "#2bb58d", "#f0e442", "#cc79a7", "#e8743b", "#8da0ff")
 """Okabe and Ito's hues, the dark ones lightened: apart for colour-blind readers too."""

@@ -82,10 +82,16 @@ def wild_numbers(root: Path) -> Path:
     run = write_run(root, "wild", status=None)
     first = started("wild", "lae", NOW, 10**30)
     big = replace(
-        progress(500, NOW), iteration=10**400, epoch=-5, train_loss=float("-inf"),
-        accept_rate=9.9, step_size=-1.0, seconds_left=float("nan"), elapsed=-1e300,
+        progress(500, NOW),
+        iteration=10**400,
+        epoch=-5,
+        train_loss=float("-inf"),
+        accept_rate=9.9,
+        step_size=-1.0,
+        seconds_left=float("nan"),
+        elapsed=-1e300,
         memory_bytes=-(2**70),
-    )  # fmt: skip
+    )
     say(run, replace(first, iterations_per_epoch=0), big, replace(big, time=-1e300))
     return run
 
@@ -97,9 +103,12 @@ def bad_snapshots(root: Path) -> Path:
         say(run, evaluated(3 + place, TrainConfig(latent_dim=2), NOW, name))
     odd = run / "snapshots" / "odd.npz"
     np.savez(
-        odd, latents=np.full((5, 3), np.nan), labels=np.arange(5) - 9,
-        originals=np.zeros((2, 4, 3, 3), np.float32), reconstructions=np.zeros(0),
-    )  # fmt: skip
+        odd,
+        latents=np.full((5, 3), np.nan),
+        labels=np.arange(5) - 9,
+        originals=np.zeros((2, 4, 3, 3), np.float32),
+        reconstructions=np.zeros(0),
+    )
     say(run, evaluated(9, TrainConfig(latent_dim=2), NOW, "snapshots/odd.npz"))
     return run
 
@@ -121,9 +130,17 @@ def link_to_itself(root: Path) -> Path:
 
 
 BAD = (
-    empty, torn, garbage, newer, not_files, fifo, wild_numbers, bad_snapshots, hostile_words,
+    empty,
+    torn,
+    garbage,
+    newer,
+    not_files,
+    fifo,
+    wild_numbers,
+    bad_snapshots,
+    hostile_words,
     link_to_itself,
-)  # fmt: skip
+)
 
 
 def clean(text: str) -> None:

@@ -236,9 +236,13 @@ def test_a_dead_trainer_is_called_crashed(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     run = write_run(
-        tmp_path, "dead", status=None, began=time.time() - 121, host=socket.gethostname(),
+        tmp_path,
+        "dead",
+        status=None,
+        began=time.time() - 121,
+        host=socket.gethostname(),
         pid=dead.pid,
-    )  # fmt: skip
+    )
     assert "crashed" in words(run)
 
 

@@ -32,9 +32,13 @@ class Tmux:
 
     def __call__(self, *words: str, environ: dict[str, str] | None = None) -> str:
         done = subprocess.run(
-            [*self._words, *words], env=environ, capture_output=True, text=True, check=True,
+            [*self._words, *words],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
             timeout=60,
-        )  # fmt: skip
+        )
         return done.stdout
 
     def type(self, *keys: str) -> None:

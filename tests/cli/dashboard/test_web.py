@@ -51,9 +51,11 @@ def page(live: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     flags = getattr(request, "param", [])
     environ = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
     server = subprocess.Popen(
-        [*words, "--run-root", str(live.parent), *flags], env=environ,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*words, "--run-root", str(live.parent), *flags],
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -144,10 +146,18 @@ class Browser:
 
 async def in_chromium(url: str, profile: Path, story: Any) -> None:
     chromium = await asyncio.create_subprocess_exec(
-        CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--remote-debugging-port=0", "--window-size=1200,760", f"--user-data-dir={profile}",
-        "about:blank", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        CHROMIUM,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--remote-debugging-port=0",
+        "--window-size=1200,760",
+        f"--user-data-dir={profile}",
+        "about:blank",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         note = profile / "DevToolsActivePort"
         for _ in range(600):
@@ -169,8 +179,9 @@ async def in_chromium(url: str, profile: Path, story: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
-@pytest.mark.parametrize(("page", "obeyed"), [([], False), (["--allow-control"], True)],
-                         indirect=["page"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("page", "obeyed"), [([], False), (["--allow-control"], True)], indirect=["page"]
+)
 def test_in_chromium(page: str, live: Path, tmp_path: Path, obeyed: bool) -> None:
     async def story(browser: Browser) -> None:
         first = await browser.settled()

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from lae_cli.terminal import images, scatter, vocabulary
 from lae_cli.terminal.console import has_unicode
+from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.snapshot import load_snapshot
 from lae_cli.terminal.sparkline import bar, sparkline
+from lae_cli.terminal.values import values
+from lae_fast.runs.state import RunState
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -50,21 +53,30 @@ def test_acceptance_band(rate: float, word: str) -> None:
 @given(ANY_FLOAT)
 def test_formats_are_short(value: float) -> None:
     forms = (
-        vocabulary.loss, vocabulary.scientific, vocabulary.number, vocabulary.per_second,
+        vocabulary.loss,
+        vocabulary.scientific,
+        vocabulary.number,
+        vocabulary.per_second,
         vocabulary.duration,
-    )  # fmt: skip
+    )
     for form in forms:
         assert 0 < len(form(value)) <= 16
 
 
 def test_formats() -> None:
     assert [vocabulary.duration(s) for s in (7, 754, 3723, 90061)] == [
-        "0:07", "12:34", "1:02:03", "1d 01:01:01",
-    ]  # fmt: skip
+        "0:07",
+        "12:34",
+        "1:02:03",
+        "1d 01:01:01",
+    ]
     assert vocabulary.duration(59.7) == "1:00"
     assert [vocabulary.per_second(v) for v in (3.14159, 950, 12345, 4.56e6)] == [
-        "3.1", "950", "12.3k", "4.56M",
-    ]  # fmt: skip
+        "3.1",
+        "950",
+        "12.3k",
+        "4.56M",
+    ]
     assert vocabulary.size(3 * 2**29) == "1.5 GiB"
     assert vocabulary.age(7300) == "2 h"
 
@@ -86,9 +98,14 @@ class TestScatter:
         assert rows[0][4].text == "A"
 
     @given(
-        st.integers(0, 40), st.integers(1, 12), st.integers(0, 20), st.integers(0, 9),
-        st.booleans(), st.booleans(), st.sampled_from([0.0, 1.0, 1e30]),
-    )  # fmt: skip
+        st.integers(0, 40),
+        st.integers(1, 12),
+        st.integers(0, 20),
+        st.integers(0, 9),
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from([0.0, 1.0, 1e30]),
+    )
     def test_any_points_fill_the_grid(
         self,
         count: int,
@@ -163,9 +180,13 @@ def test_unicode_is_asked_of_stream_and_locale() -> None:
 
 
 @given(
-    st.integers(0, 4), st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40),
-    st.integers(0, 60), st.integers(-3, 20),
-)  # fmt: skip
+    st.integers(0, 4),
+    st.sampled_from([1, 3]),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(0, 60),
+    st.integers(-3, 20),
+)
 def test_strips_fit(count: int, channels: int, h: int, w: int, width: int, rows: int) -> None:
     rng = np.random.default_rng(0)
     batch = rng.integers(0, 256, (count, channels, h, w)).astype(np.uint8)
@@ -184,3 +205,11 @@ def test_strips_show_the_images() -> None:
     assert picture.shape == (8, 17, 3)
     assert (picture[:4, 9:] == 200).all()
     assert picture[4:].max() == picture[:, :9].max() == 0
+
+
+def test_a_run_without_events_has_units_and_no_values() -> None:
+    shown = {value.label: value for value in values(RunState(), Glyphs())}
+    assert shown[vocabulary.BEST][1:3] == ("-", vocabulary.LOSS_UNIT)
+    assert shown[vocabulary.ACCEPTANCE].text == "-"
+    without = [value.label for value in values(RunState({"model": "vae", "mh": False}), Glyphs())]
+    assert not {vocabulary.STEP_SIZE, vocabulary.TARGET, vocabulary.WOULD_BE} & set(without)

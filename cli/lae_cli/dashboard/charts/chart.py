@@ -287,8 +287,11 @@ class ChartPanel(Vertical):
         marks = [
             name
             for name, on in (
-                ("log y", chart.log_y), ("log x", chart.log_x),
-                (f"mean of {chart.window}", chart.window > 1), ("zoomed", chart.zoomed),
-            ) if on
-        ]  # fmt: skip
+                ("log y", chart.log_y),
+                ("log x", chart.log_x),
+                (f"mean of {chart.window}", chart.window > 1),
+                ("zoomed", chart.zoomed),
+            )
+            if on
+        ]
         return f" ({', '.join(marks)})" if marks else ""

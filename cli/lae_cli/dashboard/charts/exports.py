@@ -68,7 +68,7 @@ def write(path: Path, rows: Rows, svg: str) -> None:
 
 
 def as_csv(rows: Rows) -> str:
-    """A header and a line a row."""
+    """A header, and a line per row."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(rows.header)

@@ -65,20 +65,32 @@ _VAL = Curve("val_loss", vocabulary.VAL_LOSS, vocabulary.VAL_COLOUR, evaluated=T
 
 LOSS = Metric("loss", vocabulary.LOSS_UNIT, (_TRAIN, _VAL), vocabulary.loss)
 ACCEPTANCE = Metric(
-    vocabulary.ACCEPTANCE, "", (Curve("accept_rate", vocabulary.ACCEPTANCE, "#4fc3b0"),),
-    vocabulary.rate, y_range=(0.0, 1.0), banded=True,
-)  # fmt: skip
+    vocabulary.ACCEPTANCE,
+    "",
+    (Curve("accept_rate", vocabulary.ACCEPTANCE, "#4fc3b0"),),
+    vocabulary.rate,
+    y_range=(0.0, 1.0),
+    banded=True,
+)
 WOULD_BE = Metric(
-    f"{vocabulary.WOULD_BE} acceptance", "",
+    f"{vocabulary.WOULD_BE} acceptance",
+    "",
     (Curve("accept_prob", vocabulary.WOULD_BE, "#4fc3b0"),),
-    vocabulary.rate, y_range=(0.0, 1.0), banded=True,
-)  # fmt: skip
+    vocabulary.rate,
+    y_range=(0.0, 1.0),
+    banded=True,
+)
 
 
 def _single(
-    column: str, name: str, unit: str = "", *, log_y: bool = False, evaluated: bool = False,
+    column: str,
+    name: str,
+    unit: str = "",
+    *,
+    log_y: bool = False,
+    evaluated: bool = False,
     number: Callable[[float | None], str] = vocabulary.number,
-) -> Metric:  # fmt: skip
+) -> Metric:
     colour = vocabulary.VAL_COLOUR if evaluated else vocabulary.TRAIN_COLOUR
     return Metric(name, unit, (Curve(column, name, colour, evaluated),), number, log_y)
 
@@ -91,7 +103,10 @@ METRICS: tuple[Metric, ...] = (
     LOSS,
     _single("train_loss", vocabulary.TRAIN_LOSS, vocabulary.LOSS_UNIT, number=vocabulary.loss),
     _single(
-        "val_loss", vocabulary.VAL_LOSS, vocabulary.LOSS_UNIT, evaluated=True,
+        "val_loss",
+        vocabulary.VAL_LOSS,
+        vocabulary.LOSS_UNIT,
+        evaluated=True,
         number=vocabulary.loss,
     ),
     _single("val_reconstruction", "val reconstruction", vocabulary.LOSS_UNIT, evaluated=True),
@@ -105,7 +120,7 @@ METRICS: tuple[Metric, ...] = (
     IMAGE_RATE,
     _single("steps_per_second", vocabulary.STEP_RATE, number=vocabulary.per_second),
     MEMORY,
-)  # fmt: skip
+)
 
 
 def at_a_glance(frame: Frame) -> tuple[Metric, ...]:

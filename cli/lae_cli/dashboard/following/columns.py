@@ -23,15 +23,37 @@ PAST = 2048
 """About as many rows are left of the others."""
 
 PROGRESS = (
-    "time", "elapsed", "epoch", "iteration", "train_loss", "accept_rate", "accept_prob",
-    "step_size", "grad_norm", "images_per_second", "steps_per_second", "memory_bytes",
-)  # fmt: skip
+    "time",
+    "elapsed",
+    "epoch",
+    "iteration",
+    "train_loss",
+    "accept_rate",
+    "accept_prob",
+    "step_size",
+    "grad_norm",
+    "images_per_second",
+    "steps_per_second",
+    "memory_bytes",
+)
 LOUD = ("train_loss", "grad_norm", "accept_rate")
 """Of `PROGRESS`, those whose peaks tell most of what went wrong when."""
 EVALUATED = (
-    "time", "elapsed", "epoch", "iteration", "train_loss", "val_loss", "val_reconstruction",
-    "val_prior", "accept_rate", "accept_prob", "step_size", "ess_per_step", "split_rhat", "best",
-)  # fmt: skip
+    "time",
+    "elapsed",
+    "epoch",
+    "iteration",
+    "train_loss",
+    "val_loss",
+    "val_reconstruction",
+    "val_prior",
+    "accept_rate",
+    "accept_prob",
+    "step_size",
+    "ess_per_step",
+    "split_rhat",
+    "best",
+)
 
 
 class Columns:

@@ -73,18 +73,25 @@ class LatentPlot(Widget, can_focus=True):
         unit = float(((high - low) / dots).max()) * 1.04 / self.zoom
         middle, half = (low + high) / 2 + self.shift, dots * unit / 2
         return (
-            float(middle[0] - half[0]), float(middle[0] + half[0]),
-            float(middle[1] - half[1]), float(middle[1] + half[1]),
-        )  # fmt: skip
+            float(middle[0] - half[0]),
+            float(middle[0] + half[0]),
+            float(middle[1] - half[1]),
+            float(middle[1] + half[1]),
+        )
 
     def _redraw(self) -> None:
         self._strips = []
         if self.plane is not None and self.size.area:
             rows = scatter.draw(
-                self.plane.points, self._labels, self.size.width, self.size.height,
-                braille=self._glyphs.unicode, colour=self._glyphs.colour, bounds=self.bounds(),
+                self.plane.points,
+                self._labels,
+                self.size.width,
+                self.size.height,
+                braille=self._glyphs.unicode,
+                colour=self._glyphs.colour,
+                bounds=self.bounds(),
                 ring=_CIRCLE + self.plane.origin,
-            )  # fmt: skip
+            )
             base = self.rich_style
             for row in rows:
                 cells = [Segment(cell.text, base + _style(cell)) for cell in row]
