@@ -2,66 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-Step = Callable[..., tuple[Tensor, ...]]
-
-
-def eager_step(
-    phi: Tensor,
-    grad: Tensor,
-    potential: Tensor,
-    proposal: Tensor,
-    noise_sq: Tensor,
-    grad_proposal: Tensor,
-    potential_proposal: Tensor,
-    step_size: float,
-    temperature: float,
-) -> tuple[Tensor, ...]:
-    """Accept or reject the pending proposal, then draw the next one, without a host round trip."""
-    reverse = phi - proposal + step_size * grad_proposal
-    log_ratio = (
-        (potential - potential_proposal) / temperature
-        - reverse.square().sum() / (4 * step_size * temperature)
-        + noise_sq / 2
-    )
-    accept = torch.log(torch.rand_like(potential)) < log_ratio
-    phi = torch.where(accept, proposal, phi)
-    grad = torch.where(accept, grad_proposal, grad)
-    potential = torch.where(accept, potential_proposal, potential)
-    noise = torch.randn_like(phi)
-    proposal = phi - step_size * grad + math.sqrt(2 * step_size * temperature) * noise
-    return phi, grad, potential, proposal, noise.square().sum(), accept
-
-
-def eager_propose(phi: Tensor, grad: Tensor, step_size: float, temperature: float) -> Tensor:
-    """A Langevin proposal."""
-    return phi - step_size * grad + math.sqrt(2 * step_size * temperature) * torch.randn_like(phi)
-
-
-def eager_log_ratio(
-    phi: Tensor,
-    grad: Tensor,
-    potential: Tensor,
-    proposal: Tensor,
-    grad_proposal: Tensor,
-    potential_proposal: Tensor,
-    step_size: float,
-    temperature: float,
-) -> Tensor:
-    """The Metropolis-Hastings log-ratio, both directions written out."""
-    forward = proposal - phi + step_size * grad
-    reverse = phi - proposal + step_size * grad_proposal
-    square = (forward.square().sum() - reverse.square().sum()) / (4 * step_size * temperature)
-    return (potential - potential_proposal) / temperature + square
-
 
 def eager_propose_rows(x: Tensor, grad: Tensor, step_sizes: Tensor, temperature: float) -> Tensor:
-    """Proposals of chains that are rows, with a step size a dimension."""
+    """Proposals of chains that are rows, with a step size per dimension, or one for all."""
     noise = torch.randn_like(x)
     return x - step_sizes * grad + torch.sqrt(2 * step_sizes * temperature) * noise
 

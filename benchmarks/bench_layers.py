@@ -45,10 +45,6 @@ def discretized_logistic(module: Any, t: dict[str, torch.Tensor]) -> Callable[[]
     return lambda: module.discretized_logistic_grad_(t["u"], t["bias"], t["x"], scale)
 
 
-def column_sums(module: Any, t: dict[str, torch.Tensor]) -> Callable[[], object]:
-    return lambda: module.add_column_sums_(t["bias"], t["u"], 1e-9)
-
-
 def norm_grads(module: Any, t: dict[str, torch.Tensor]) -> Callable[[], object]:
     args = (t["gain"], t["shift"], t["bias"], t["grad"], t["u"], t["grad_u"], 1e-9)
     return lambda: module.add_norm_grads_(*args)
@@ -65,7 +61,6 @@ CASES = {
     "norm_relu_": (norm_relu, HIDDEN, 3),
     "norm_relu_backward_": (norm_relu_backward, HIDDEN, 5),
     "add_norm_grads_": (norm_grads, HIDDEN, 3),
-    "add_column_sums_": (column_sums, PIXELS, 1),
     "copy_rows_": (copy_rows, PIXELS, 1),
     "bernoulli_grad_": (bernoulli, PIXELS, 3),
     "gaussian_grad_": (gaussian, PIXELS, 3),

@@ -1,4 +1,5 @@
-// The negative log-likelihood of one pixel with its derivative, shared by both backends.
+// The negative log-likelihood of one pixel with its derivatives, and the operators' arguments; both
+// backends share them.
 //
 // exp and log1p are polynomials without branches, so that compilers vectorise them; relative errors
 // are a few ulp on the ranges used here. A NaN in the decoder's output gives a NaN value.
@@ -8,6 +9,7 @@
 #include <cstdint>
 
 #include "normal.h"
+#include "tensors.h"
 
 namespace lae {
 
@@ -70,8 +72,8 @@ struct Logistic {
   T sigmoid;   // 1 / (1 + e^-t)
 };
 
-// With e = e^-|t|, log(1 + e) is 2 atanh(e / (2 + e)) and both quotients share one division, which
-// costs as much as all the rest.
+// With e = e^-|t|, log(1 + e) is 2 atanh(e / (2 + e)). A division costs as much as all the rest, so
+// both quotients share one.
 template <class T>
 LAE_HD Logistic<T> logistic(T t) {
   const T e = exp_non_positive(t > T(0) ? -t : t);
@@ -82,7 +84,8 @@ LAE_HD Logistic<T> logistic(T t) {
   return {positive + log1p, (t < T(0) ? e : T(1)) * two * inverse};
 }
 
-// What one pixel adds: to the image's value, and to its derivative by the logarithm of the scale.
+// What one pixel adds to the image's value and to its derivative by the log scale; and the
+// derivative by the decoder's output.
 template <class T>
 struct PixelTerms {
   T value, grad, by_scale;
@@ -100,7 +103,7 @@ struct BernoulliPixel {
   LAE_HD double by_scale(double sum, double) const { return sum; }
 };
 
-// -log N(x; output, scale^2), the constants added once an image.
+// -log N(x; output, scale^2), the constants added once per image.
 template <class T>
 struct GaussianPixel {
   static constexpr bool kScaled = true;
@@ -147,5 +150,13 @@ struct DiscretizedLogisticPixel {
   LAE_HD double value(double sum, double) const { return sum; }
   LAE_HD double by_scale(double sum, double) const { return sum; }
 };
+
+inline void check_likelihood(const Call& call, const Tensor& bias, const Tensor& x,
+                             const Tensor* log_scale) {
+  call.check_is_matrix();
+  call.check_vector_like_first("bias", bias, call.first.size(1), "one per pixel");
+  call.check_like_first("x", x);
+  if (log_scale != nullptr) call.check_scalar_like_first("log_scale", *log_scale);
+}
 
 }  // namespace lae

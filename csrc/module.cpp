@@ -1,17 +1,29 @@
-// The Python module `lae_fast._C`. Importing it registers the operators; what it offers to Python
-// itself is only for `lae doctor` and for the generator's known-answer tests.
+// The Python module `lae_fast._C`. Importing it registers the operators; its own functions serve
+// `lae doctor` and the generator's known-answer tests.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <array>
 #include <cstdint>
 
-#include "cpu/kernels.h"
+#include "cpu/parallel.h"
 #include "philox.h"
 
 namespace py = pybind11;
 
 namespace {
+
+// Which of the compiled instruction sets this processor runs.
+const char* instruction_set() {
+#if LAE_HAS_CLONES
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4 (AVX-512)";
+  if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3 (AVX2)";
+  return "x86-64 baseline";
+#else
+  return "compiler default";
+#endif
+}
 
 py::dict build_info() {
   py::dict info;
@@ -22,7 +34,7 @@ py::dict build_info() {
 #else
   info["compiler"] = "GCC " __VERSION__;
 #endif
-  info["instruction_set"] = lae::cpu::instruction_set();
+  info["instruction_set"] = instruction_set();
   info["cuda"] = LAE_CUDA_VERSION[0] ? py::object(py::str(LAE_CUDA_VERSION)) : py::none();
   info["cuda_architectures"] = py::str(LAE_CUDA_ARCHITECTURES).attr("split")();
   return info;

@@ -1,8 +1,8 @@
 // Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random
 // numbers: as easy as 1, 2, 3" (SC 2011), and this library's layout of its counter.
 //
-// Noise is a pure function of (seed, step, element): nothing is stored and nothing is advanced but
-// `step`, so that any backend, thread or process draws the same numbers.
+// Noise is a function of (seed, step, element) alone, and a step advances nothing but `step`: every
+// backend, thread and process draws the same numbers.
 #pragma once
 
 #include <cstdint>
@@ -53,10 +53,7 @@ LAE_HD Words4 draw_words(RngKey rng, uint64_t block, Stream stream) {
 
 LAE_HD double uniform_of(uint32_t word) { return (static_cast<double>(word) + 1.0) * 0x1p-32; }
 
-// The uniform in (0, 1] that decides acceptance at (seed, step).
-LAE_HD double accept_uniform(RngKey rng) { return uniform_of(draw_words(rng, 0, kAccept).w0); }
-
-// The uniform in (0, 1] that decides a row's acceptance where each row is a chain.
+// The uniform in (0, 1] that decides whether a row accepts at (seed, step).
 LAE_HD double accept_uniform(RngKey rng, uint64_t row) {
   const Words4 w = draw_words(rng, row / 4, kAccept);
   const uint32_t low = row & 1 ? w.w1 : w.w0, high = row & 1 ? w.w3 : w.w2;

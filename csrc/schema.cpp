@@ -1,19 +1,8 @@
-// The operators' schemas; `lae_fast/ops/chains.py` documents them. Whatever an operator writes is
-// declared.
+// The operators' schemas; whatever an operator writes is declared. `lae_fast/ops/chains.py` and
+// `lae_fast/ops/networks.py` document them.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(lae_fast, m) {
-  m.def(
-      "ald_propose(Tensor phi, Tensor grad, Tensor rng, float step_size, float temperature)"
-      " -> (Tensor proposal, Tensor noise_sq)");
-  m.def(
-      "ald_log_ratio(Tensor phi, Tensor grad, Tensor potential, Tensor proposal,"
-      " Tensor grad_proposal, Tensor potential_proposal, float step_size, float temperature)"
-      " -> Tensor");
-  m.def(
-      "ald_step_(Tensor(a!) phi, Tensor(b!) grad, Tensor(c!) potential, Tensor(d!) proposal,"
-      " Tensor grad_proposal, Tensor potential_proposal, Tensor(e!) rng, Tensor(f!) info,"
-      " float step_size, float temperature, bool mh) -> ()");
   m.def(
       "ald_propose_rows(Tensor x, Tensor grad, Tensor rng, Tensor step_sizes, float temperature,"
       " int first_row=0) -> Tensor");
@@ -30,7 +19,6 @@ STABLE_TORCH_LIBRARY(lae_fast, m) {
       "norm_relu_backward_(Tensor(a!) grad, Tensor normed, Tensor y, Tensor rstd, Tensor gain,"
       " Tensor(b!) grad_u, Tensor? weight=None, Tensor? added=None, Tensor(c!)? grad_input=None)"
       " -> ()");
-  m.def("add_column_sums_(Tensor(a!) into, Tensor grad, float weight) -> ()");
   m.def(
       "add_norm_grads_(Tensor(a!) gain_grad, Tensor(b!) shift_grad, Tensor(c!) bias_grad,"
       " Tensor grad, Tensor normed, Tensor grad_u, float weight) -> ()");

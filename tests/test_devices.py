@@ -122,11 +122,16 @@ class TestOption:
         assert (code, err.count("\n")) == (exits.BAD_INPUT, 1)
 
     def test_auto_prefers_the_gpu(self, monkeypatch: Patch) -> None:
+        """And only a GPU is asked whether the kernels fit it."""
+        asked: list[int] = []
+        monkeypatch.setattr(devices, "prepare_gpu", asked.append)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
         for there, kind in ((True, "cuda"), (False, "cpu")):
             monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
             assert devices.pick_device("auto").type == kind
         with pytest.raises(ConfigError, match="no CUDA device"):
             devices.pick_device("cuda")
+        assert asked == [3]
 
     def test_it_reaches_the_study(self, tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
         asked = []

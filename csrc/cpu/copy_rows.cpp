@@ -1,8 +1,8 @@
-#include <cstring>
-#include <vector>
+#include "../copy_rows.h"
 
-#include "../tensors.h"
-#include "kernels.h"
+#include <cstring>
+
+#include "parallel.h"
 
 namespace lae::cpu {
 namespace {
@@ -22,7 +22,7 @@ void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tens
   }
   for (size_t t = 0; t < into.size(); ++t) {
     const int64_t n = into[t].size(0);
-    const int64_t width = n > 0 ? into[t].numel() / n * element_size(into[t]) : 0;
+    const int64_t width = row_bytes(into[t]);
     char* const to = static_cast<char*>(targets[t].work().mutable_data_ptr());
     const char* const from = static_cast<const char*>(sources[t].const_data_ptr());
     const auto copy = [&](int64_t, int64_t begin, int64_t end) {
@@ -30,7 +30,7 @@ void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tens
         if (chosen[one_flag ? 0 : i] == where) std::memcpy(to + i * width, from + i * width, width);
       }
     };
-    for_each_chunk(n, copy, rows_a_chunk(width / 4));
+    for_each_chunk(n, copy, rows_per_chunk(width / 4));
   }
   for (Updated& target : targets) target.commit();
 }

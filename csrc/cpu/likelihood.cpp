@@ -2,8 +2,7 @@
 
 #include <tuple>
 
-#include "../tensors.h"
-#include "kernels.h"
+#include "parallel.h"
 
 namespace lae::cpu {
 namespace {
@@ -38,14 +37,9 @@ LAE_INLINE void image_loop(const Images<T>& a, int64_t begin, int64_t end) {
       for (int64_t l = 0; l < kLanes; ++l) add(j + l, l);
     }
     for (int64_t l = 0; j + l < a.d; ++l) add(j + l, l);
-    double value = 0, by_scale = 0;
-    for (int64_t l = 0; l < kLanes; ++l) {
-      value += values[l];
-      by_scale += scales[l];
-    }
     const double pixels = static_cast<double>(a.d);
-    a.values[i] = pixel.value(value, pixels);
-    if constexpr (Pixel<T>::kScaled) a.by_scale[i] = pixel.by_scale(by_scale, pixels);
+    a.values[i] = pixel.value(add_lanes(values), pixels);
+    if constexpr (Pixel<T>::kScaled) a.by_scale[i] = pixel.by_scale(add_lanes(scales), pixels);
   }
 }
 
@@ -62,43 +56,43 @@ LAE_IMAGES(logistic_images, DiscretizedLogisticPixel, float)
 LAE_IMAGES(logistic_images, DiscretizedLogisticPixel, double)
 #undef LAE_IMAGES
 
+// Returns the value of each image. `run` is one of the functions above; a density without a scale
+// has neither `log_scale` nor `by_scale`.
 template <class Run>
-void for_each_image(const Call& call, Tensor& output, const Tensor& bias, const Tensor& x,
-                    Tensor& values, Tensor* by_scale, const Tensor* log_scale, const Run& run) {
+Tensor for_each_image(const Call& call, Tensor& output, const Tensor& bias, const Tensor& x,
+                      const Tensor* log_scale, Tensor* by_scale, const Run& run) {
+  check_likelihood(call, bias, x, log_scale);
+  const int64_t n = output.size(0), d = output.size(1);
+  Tensor values = empty_doubles(call, n);
+  if (by_scale != nullptr) *by_scale = empty_doubles(call, n);
   Updated work(output);
   const Tensor bias_in = readable(bias), x_in = readable(x);
-  const auto all = [&](auto zero) {
+  call.with_dtype([&](auto zero) {
     using T = decltype(zero);
-    const double scale = log_scale == nullptr ? 0.0 : static_cast<double>(*read<T>(*log_scale));
-    const Images<T> images{write<T>(work.work()), read<T>(bias_in), read<T>(x_in),
-                           write<double>(values),
-                           by_scale == nullptr ? nullptr : write<double>(*by_scale),
-                           output.size(1), scale};
+    const Images<T> images{
+        write<T>(work.work()), read<T>(bias_in), read<T>(x_in), write<double>(values),
+        by_scale == nullptr ? nullptr : write<double>(*by_scale), d,
+        log_scale == nullptr ? 0.0 : static_cast<double>(*read<T>(*log_scale))};
     const auto range = [&](int64_t, int64_t begin, int64_t end) { run(images, begin, end); };
-    for_each_chunk(output.size(0), range, rows_a_chunk(output.size(1)));
-  };
-  if (call.is_double()) all(double{});
-  else all(float{});
+    for_each_chunk(n, range, rows_per_chunk(d));
+  });
   work.commit();
+  return values;
 }
 
 Tensor bernoulli_grad_(Tensor output, const Tensor& bias, const Tensor& x) {
-  const Call call("bernoulli_grad_", output, aoti_torch_device_type_cpu(), "output");
-  call.check_likelihood(bias, x);
-  Tensor values = empty_rows(call);
-  for_each_image(call, output, bias, x, values, nullptr, nullptr,
-                 [](const auto& images, int64_t a, int64_t b) { bernoulli_images(images, a, b); });
-  return values;
+  const Call call("bernoulli_grad_", "output", output, aoti_torch_device_type_cpu());
+  return for_each_image(
+      call, output, bias, x, nullptr, nullptr,
+      [](const auto& images, int64_t a, int64_t b) { bernoulli_images(images, a, b); });
 }
 
 template <class Run>
 std::tuple<Tensor, Tensor> scaled_grad(const char* op, Tensor& output, const Tensor& bias,
                                        const Tensor& x, const Tensor& log_scale, const Run& run) {
-  const Call call(op, output, aoti_torch_device_type_cpu(), "output");
-  call.check_likelihood(bias, x);
-  call.check_log_scale(log_scale);
-  Tensor values = empty_rows(call), by_scale = empty_rows(call);
-  for_each_image(call, output, bias, x, values, &by_scale, &log_scale, run);
+  const Call call(op, "output", output, aoti_torch_device_type_cpu());
+  Tensor by_scale;
+  Tensor values = for_each_image(call, output, bias, x, &log_scale, &by_scale, run);
   return {values, by_scale};
 }
 

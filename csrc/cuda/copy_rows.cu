@@ -1,16 +1,16 @@
-#include <vector>
+#include "../copy_rows.h"
 
-#include "kernels.cuh"
+#include "blocks.cuh"
 
 namespace lae::cuda {
 namespace {
 
-constexpr int kMaxPairs = 32;  // a launch copies up to this many tensors
+constexpr int kMaxPairs = 32;  // tensors that a launch copies
 
 struct Pairs {
   uint32_t* into[kMaxPairs];
   const uint32_t* source[kMaxPairs];
-  int64_t words[kMaxPairs];  // a row
+  int64_t words[kMaxPairs];  // of a row
 };
 
 // blockIdx.y chooses the tensor; a block takes a row at a time.
@@ -31,7 +31,7 @@ void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tens
   check_copy_rows(into, source, rows, device_type());
   if (into.empty() || into[0].size(0) == 0) return;
   const Tensor mask = readable(rows);
-  const Call call("copy_rows_", into[0], device_type(), "into");
+  const Call call("copy_rows_", "into", into[0], device_type());
   const Launch launch(call);
   const int64_t n = into[0].size(0);
   std::vector<Updated> targets;
@@ -45,7 +45,7 @@ void copy_rows_(std::vector<Tensor> into, std::vector<Tensor> source, const Tens
       sources.push_back(readable(source[t]));
       pairs.into[count] = static_cast<uint32_t*>(targets.back().work().mutable_data_ptr());
       pairs.source[count] = static_cast<const uint32_t*>(sources.back().const_data_ptr());
-      pairs.words[count] = into[t].numel() / n * element_size(into[t]) / 4;
+      pairs.words[count] = row_bytes(into[t]) / 4;
     }
     const dim3 grid(row_blocks(n), count);
     launch.run<copy_rows_kernel>(grid, kRowThreads, pairs, read<bool>(mask), mask.numel() == 1, n,

@@ -59,7 +59,7 @@ class Launch {
 // `doubles` uninitialised doubles from PyTorch's allocator: reuse is ordered on the stream, and
 // under graph capture they belong to the graph.
 inline Tensor workspace(const Call& call, int64_t doubles) {
-  return empty(&doubles, 1, ScalarType::Double, call.device, call.index);
+  return empty_doubles(call, doubles);
 }
 
 }  // namespace lae::cuda

@@ -2,7 +2,7 @@
 
 #include <tuple>
 
-#include "kernels.cuh"
+#include "blocks.cuh"
 
 namespace lae::cuda {
 namespace {
@@ -18,8 +18,8 @@ struct Images {
   int64_t n, d;
 };
 
-// A block takes an image at a time. One thread works out what the scale gives, in double: in all of
-// them that would cost more than the pixels on cards with few units for it.
+// A block takes an image at a time. One thread works out in double what the scale gives: if all did
+// it, that would cost more than the pixels on cards with few units for doubles.
 template <template <class> class Pixel, class T>
 __global__ void __launch_bounds__(kRowThreads) images_kernel(Images<T> a) {
   LAE_SHARED(double, storage, [(sizeof(Pixel<T>) + sizeof(double) - 1) / sizeof(double)]);
@@ -48,42 +48,40 @@ __global__ void __launch_bounds__(kRowThreads) images_kernel(Images<T> a) {
   }
 }
 
+// Returns the value of each image; a density without a scale has neither `log_scale` nor `by_scale`.
 template <template <class> class Pixel>
-void for_each_image(const Call& call, Tensor& output, const Tensor& bias, const Tensor& x,
-                    Tensor& values, Tensor* by_scale, const Tensor* log_scale) {
+Tensor for_each_image(const Call& call, Tensor& output, const Tensor& bias, const Tensor& x,
+                      const Tensor* log_scale, Tensor* by_scale) {
+  check_likelihood(call, bias, x, log_scale);
+  const int64_t n = output.size(0), d = output.size(1);
+  Tensor values = empty_doubles(call, n);
+  if (by_scale != nullptr) *by_scale = empty_doubles(call, n);
   Updated work(output);
   const Tensor bias_in = readable(bias), x_in = readable(x);
   const Launch launch(call);
-  const auto all = [&](auto zero) {
+  call.with_dtype([&](auto zero) {
     using T = decltype(zero);
     const Images<T> images{write<T>(work.work()), read<T>(bias_in), read<T>(x_in),
                            log_scale == nullptr ? nullptr : read<T>(*log_scale),
                            write<double>(values),
-                           by_scale == nullptr ? nullptr : write<double>(*by_scale),
-                           output.size(0), output.size(1)};
-    launch.run<images_kernel<Pixel, T>>(row_blocks(images.n), kRowThreads, images);
-  };
-  if (call.is_double()) all(double{});
-  else all(float{});
+                           by_scale == nullptr ? nullptr : write<double>(*by_scale), n, d};
+    launch.run<images_kernel<Pixel, T>>(row_blocks(n), kRowThreads, images);
+  });
   work.commit();
+  return values;
 }
 
 Tensor bernoulli_grad_(Tensor output, const Tensor& bias, const Tensor& x) {
-  const Call call("bernoulli_grad_", output, device_type(), "output");
-  call.check_likelihood(bias, x);
-  Tensor values = empty_rows(call);
-  for_each_image<BernoulliPixel>(call, output, bias, x, values, nullptr, nullptr);
-  return values;
+  const Call call("bernoulli_grad_", "output", output, device_type());
+  return for_each_image<BernoulliPixel>(call, output, bias, x, nullptr, nullptr);
 }
 
 template <template <class> class Pixel>
 std::tuple<Tensor, Tensor> scaled_grad(const char* op, Tensor& output, const Tensor& bias,
                                        const Tensor& x, const Tensor& log_scale) {
-  const Call call(op, output, device_type(), "output");
-  call.check_likelihood(bias, x);
-  call.check_log_scale(log_scale);
-  Tensor values = empty_rows(call), by_scale = empty_rows(call);
-  for_each_image<Pixel>(call, output, bias, x, values, &by_scale, &log_scale);
+  const Call call(op, "output", output, device_type());
+  Tensor by_scale;
+  Tensor values = for_each_image<Pixel>(call, output, bias, x, &log_scale, &by_scale);
   return {values, by_scale};
 }
 

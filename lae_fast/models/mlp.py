@@ -200,7 +200,7 @@ class MLP(nn.Module):
             x = kept.output
         if self.last is not None:
             assert saved.output is not None
-            networks.add_column_sums_(grad_of(self.last.bias), saved.output, weight)
+            grad_of(self.last.bias).add_(saved.output.sum(0), alpha=weight)
             grad_of(self.last.weight).addmm_(saved.output.T, x, alpha=weight)
 
 

@@ -8,13 +8,13 @@ One step of amortized Langevin dynamics with step size eta and temperature tau
 (Taniguchi, Iwasawa, Kumagai and Matsuo, "Langevin Autoencoders for Learning Deep Latent Variable
 Models", NeurIPS 2022, Algorithm 1)::
 
-    phi'  = phi - eta g + sqrt(2 eta tau) eps
-    log a = (V - V') / tau + <phi' - phi, g + g'> / (2 tau) - eta (||g'||^2 - ||g||^2) / (4 tau)
+    x'    = x - eta g + sqrt(2 eta tau) eps
+    log a = (V - V') / tau + <x' - x, g + g'> / (2 tau) - eta (||g'||^2 - ||g||^2) / (4 tau)
 
-which is the Metropolis-Hastings ratio with the reverse mean at phi' (g' is the gradient there).
-Multiplied out like this it is the textbook's ``(V - V') / tau - ||phi - phi' + eta g'||^2 /
+which is the Metropolis-Hastings ratio with the reverse mean at x' (g' is the gradient there).
+Multiplied out like this it is the textbook's ``(V - V') / tau - ||x - x' + eta g'||^2 /
 (4 eta tau) + ||eps||^2 / 2``, but that form subtracts two numbers of size N / 2 and takes the
-rounded phi' for the exact one, a bias of about N ulp(phi)^2 / eta.
+rounded x' for the exact one, a bias of about N ulp(x)^2 / eta. A chain is a row of x.
 
 Noise comes from Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC 2011) and depends on (seed, step,
 element) alone. The key is the seed; the counter is (block, step) with block = element // 4 in
@@ -110,9 +110,8 @@ def normal(
 
 
 def uniform(rng: Tensor) -> Tensor:
-    """The uniform in (0, 1] that decides acceptance at ``rng``; float64 []."""
-    block = torch.zeros((), dtype=torch.int64, device=rng.device)
-    return (words(rng, block, ACCEPT)[0].double() + 1) * 2.0**-32
+    """The uniform in (0, 1] that decides a single row at ``rng``; float64 []."""
+    return uniforms(1, rng)[0]
 
 
 def _blocks(count: int, first: int, rng: Tensor) -> Tensor:
@@ -123,86 +122,43 @@ def _blocks(count: int, first: int, rng: Tensor) -> Tensor:
 def uniforms(count: int, rng: Tensor, first_row: int = 0) -> Tensor:
     """The uniforms in (0, 1] that decide ``count`` rows at ``rng``; float64 ``(count,)``.
 
-    Row i takes word i % 4 of block i // 4, so row 0's is the one of `uniform`.
+    Row i takes word i % 4 of block i // 4.
     """
     blocks = _blocks(count, first_row // 4, rng)
     drawn = torch.stack(words(rng, blocks, ACCEPT), dim=-1).flatten()[:count]
     return (drawn.double() + 1) * 2.0**-32
 
 
-def ald_propose(
-    phi: Tensor, grad: Tensor, rng: Tensor, step_size: float, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Reference of `lae_fast.ops.propose`."""
-    _check("ald_propose", phi, {"grad": grad}, {}, step_size, temperature)
-    eps = normal(phi.shape, rng, phi.dtype)
-    proposal = phi - step_size * grad + math.sqrt(2 * step_size * temperature) * eps
-    return proposal, eps.double().square().sum()
-
-
-def ald_log_ratio(
-    phi: Tensor,
+def log_ratios(
+    x: Tensor,
     grad: Tensor,
     potential: Tensor,
     proposal: Tensor,
     grad_proposal: Tensor,
     potential_proposal: Tensor,
-    step_size: float,
+    step_sizes: Tensor,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Reference of `lae_fast.ops.log_ratio`."""
-    like_phi = {"grad": grad, "proposal": proposal, "grad_proposal": grad_proposal}
-    potentials = {"potential": potential, "potential_proposal": potential_proposal}
-    _check("ald_log_ratio", phi, like_phi, potentials, step_size, temperature)
+    """The Metropolis-Hastings log ratio of each row, float64 ``(n,)``.
+
+    Minus infinity where a row's proposal, its gradient or its potential is not finite, and in place
+    of any NaN.
+    """
     g0, g1 = grad.double(), grad_proposal.double()
-    work = ((proposal.double() - phi.double()) * (g0 + g1)).sum()
-    grad_change = ((g1 - g0) * (g1 + g0)).sum()
+    work = ((proposal.double() - x.double()) * (g0 + g1)).sum(1)
+    grad_change = (step_sizes * (g1 - g0) * (g1 + g0)).sum(1)
     ratio = (
         (potential - potential_proposal) / temperature
         + work / (2 * temperature)
-        - step_size * grad_change / (4 * temperature)
+        - grad_change / (4 * temperature)
     )
-    usable = _all_finite(proposal, grad_proposal, potential_proposal) & ~ratio.isnan()
+    usable = _finite(proposal, grad_proposal, potential_proposal) & ~ratio.isnan()
     return torch.where(usable, ratio, -math.inf)
 
 
-def ald_step_(
-    phi: Tensor,
-    grad: Tensor,
-    potential: Tensor,
-    proposal: Tensor,
-    grad_proposal: Tensor,
-    potential_proposal: Tensor,
-    rng: Tensor,
-    info: Tensor,
-    step_size: float,
-    temperature: float = 1.0,
-    mh: bool = True,
-) -> None:
-    """Reference of `lae_fast.ops.step_`."""
-    ratio = ald_log_ratio(
-        phi,
-        grad,
-        potential,
-        proposal,
-        grad_proposal,
-        potential_proposal,
-        step_size,
-        temperature,
-    )
-    if mh:
-        accepted = uniform(rng).log() < ratio.clamp(max=0)
-    else:
-        accepted = _all_finite(proposal, grad_proposal, potential_proposal)
-    phi.copy_(torch.where(accepted, proposal, phi))
-    grad.copy_(torch.where(accepted, grad_proposal, grad))
-    potential.copy_(torch.where(accepted, potential_proposal, potential))
-    rng[1] += 1
-    proposal.copy_(ald_propose(phi, grad, rng, step_size, temperature)[0])
-    info[0] = ratio
-    info[1] = accepted.double()
-    info[2] += ratio.clamp(max=0).exp()
-    info[3] += accepted.double()
+def _finite(proposal: Tensor, grad: Tensor, potential: Tensor) -> Tensor:
+    """Which rows' proposals are finite, with their gradients and potentials."""
+    return proposal.isfinite().all(1) & grad.isfinite().all(1) & potential.isfinite()
 
 
 def ald_propose_rows(
@@ -213,8 +169,8 @@ def ald_propose_rows(
     temperature: float = 1.0,
     first_row: int = 0,
 ) -> Tensor:
-    """Reference of `lae_fast.ops.propose_rows`."""
-    _check_rows("ald_propose_rows", x, {"grad": grad}, {}, step_sizes, temperature, first_row)
+    """The proposals of all rows, ``(n, d)``: what `lae_fast.ops.propose_rows` returns."""
+    _check("ald_propose_rows", x, {"grad": grad}, {}, step_sizes, temperature, first_row)
     eps = normal(x.shape, rng, x.dtype, first_block=first_row // 4 * x.shape[1])
     scale = torch.sqrt(2 * step_sizes * temperature).to(x.dtype)
     return x - step_sizes.to(x.dtype) * grad + scale * eps
@@ -240,29 +196,20 @@ def ald_step_rows_(
     x_trace: Tensor | None = None,
     grad_trace: Tensor | None = None,
 ) -> None:
-    """Reference of `lae_fast.ops.step_rows_`."""
+    """Decide, move and propose each row in place: what `lae_fast.ops.step_rows_` does."""
     outputs = {"next_proposal": next_proposal, "x_trace": x_trace, "grad_trace": grad_trace}
     like_x = {"grad": grad, "proposal": proposal, "grad_proposal": grad_proposal}
     like_x |= {name: tensor for name, tensor in outputs.items() if tensor is not None}
     potential_proposal = _shares(potential_proposal, len(x)).sum(1)
     potentials = {"potential": potential, "potential_proposal": potential_proposal}
-    _check_rows("ald_step_rows_", x, like_x, potentials, step_sizes, temperature, first_row)
+    _check("ald_step_rows_", x, like_x, potentials, step_sizes, temperature, first_row)
     if prior:
         z = proposal if latents is None else _shares(latents, len(x))
         potential_proposal = potential_proposal + prior / 2 * z.double().square().sum(1)
         grad_proposal = grad_proposal + prior * proposal if latents is None else grad_proposal
-    g0, g1 = grad.double(), grad_proposal.double()
-    work = ((proposal.double() - x.double()) * (g0 + g1)).sum(1)
-    grad_change = (step_sizes * (g1 - g0) * (g1 + g0)).sum(1)
-    ratio = (
-        (potential - potential_proposal) / temperature
-        + work / (2 * temperature)
-        - grad_change / (4 * temperature)
-    )
-    finite = (
-        proposal.isfinite().all(1) & grad_proposal.isfinite().all(1) & potential_proposal.isfinite()
-    )
-    ratio = torch.where(finite & ~ratio.isnan(), ratio, -math.inf)
+    evaluated = (x, grad, potential, proposal, grad_proposal, potential_proposal)
+    ratio = log_ratios(*evaluated, step_sizes, temperature)
+    finite = _finite(proposal, grad_proposal, potential_proposal)
     log_u = uniforms(len(x), rng, first_row).log()
     accepted.copy_(log_u < ratio.clamp(max=0) if mh else finite)
     row = accepted.unsqueeze(1)
@@ -288,41 +235,7 @@ def _shares(values: Tensor, rows: int) -> Tensor:
     return values.reshape(rows, values.numel() // max(1, rows))
 
 
-def _all_finite(*tensors: Tensor) -> Tensor:
-    return torch.stack([tensor.isfinite().all() for tensor in tensors]).all()
-
-
 def _check(
-    op: str,
-    phi: Tensor,
-    like_phi: dict[str, Tensor],
-    potentials: dict[str, Tensor],
-    step_size: float,
-    temperature: float,
-) -> None:
-    """Refuse what the kernels refuse; broadcasting would hide the mistakes."""
-    if phi.dtype not in (torch.float32, torch.float64):
-        raise RuntimeError(f"{op}: phi has dtype {phi.dtype}; it must be float32 or float64.")
-    for name, tensor in like_phi.items():
-        for what in ("shape", "dtype", "device"):
-            mine, wanted = getattr(tensor, what), getattr(phi, what)
-            if mine != wanted:
-                raise RuntimeError(
-                    f"{op}: {name} has {what} {mine} but phi has {what} {wanted}; "
-                    "they must be equal."
-                )
-    for name, tensor in potentials.items():
-        if tensor.shape != () or tensor.dtype != torch.float64:
-            raise RuntimeError(
-                f"{op}: {name} is {tensor.dtype} of shape {list(tensor.shape)}; "
-                "it must be a float64 scalar, of shape []."
-            )
-    for name, value in {"step_size": step_size, "temperature": temperature}.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise RuntimeError(f"{op}: {name} must be positive and finite, not {value}.")
-
-
-def _check_rows(
     op: str,
     x: Tensor,
     like_x: dict[str, Tensor],
@@ -331,13 +244,18 @@ def _check_rows(
     temperature: float,
     first_row: int,
 ) -> None:
-    _check(op, x, like_x, {}, 1.0, temperature)
-    if first_row < 0 or first_row % 4:
-        raise RuntimeError(
-            f"{op}: first_row must be a multiple of four, 0 or more, not {first_row}."
-        )
+    """Refuse what the kernels refuse; broadcasting would hide the mistakes."""
+    if x.dtype not in (torch.float32, torch.float64):
+        raise RuntimeError(f"{op}: x has dtype {x.dtype}; it must be float32 or float64.")
     if x.dim() != 2:
         raise RuntimeError(f"{op}: x has shape {list(x.shape)}; it must be (rows, dimensions).")
+    for name, tensor in like_x.items():
+        for what in ("shape", "dtype", "device"):
+            mine, wanted = getattr(tensor, what), getattr(x, what)
+            if mine != wanted:
+                raise RuntimeError(
+                    f"{op}: {name} has {what} {mine} but x has {what} {wanted}; they must be equal."
+                )
     vectors = {name: (tensor, x.shape[0]) for name, tensor in potentials.items()}
     vectors["step_sizes"] = step_sizes, 1 if step_sizes.shape == (1,) else x.shape[1]
     for name, (tensor, length) in vectors.items():
@@ -346,3 +264,9 @@ def _check_rows(
                 f"{op}: {name} is {tensor.dtype} of shape {list(tensor.shape)}; "
                 f"it must be float64 of shape [{length}]."
             )
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise RuntimeError(f"{op}: temperature must be positive and finite, not {temperature}.")
+    if first_row < 0 or first_row % 4:
+        raise RuntimeError(
+            f"{op}: first_row must be a multiple of four, 0 or more, not {first_row}."
+        )

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from lae_fast.errors import ConfigError
+from lae_fast.ops.loader import prepare_gpu
 
 
-def pick_device(name: str) -> torch.device:
+def named_device(name: str) -> torch.device:
     """The device that a setting of `lae_fast.config.DEVICES` names; ``auto`` prefers CUDA.
 
     Raises:
@@ -26,6 +27,17 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device to compute on, by its name as in `named_device`.
+
+    A GPU that none of the built kernels fits runs the operators' references from then on.
+    """
+    device = named_device(name)
+    if device.type == "cuda":
+        prepare_gpu(torch.cuda.current_device())
+    return device
 
 
 def device_of(model: nn.Module) -> torch.device:

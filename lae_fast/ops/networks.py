@@ -13,16 +13,28 @@ import torch
 from torch import Tensor
 
 from lae_fast.ops import networks_ref as reference
-from lae_fast.ops.chains import needs_reference, operator
+from lae_fast.ops.loader import operator
 
-_norm_relu_ = operator("norm_relu_")
-_norm_relu_backward_ = operator("norm_relu_backward_")
-_add_column_sums_ = operator("add_column_sums_")
-_add_norm_grads_ = operator("add_norm_grads_")
-_copy_rows_ = operator("copy_rows_")
-_bernoulli_grad_ = operator("bernoulli_grad_")
-_gaussian_grad_ = operator("gaussian_grad_")
-_discretized_logistic_grad_ = operator("discretized_logistic_grad_")
+
+def _row_values(output: Tensor) -> Tensor:
+    return output.new_empty(output.shape[0], dtype=torch.float64)
+
+
+def _scaled_values(output: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+    return _row_values(output), _row_values(output)
+
+
+_norm_relu_ = operator("norm_relu_", reference.norm_relu_)
+_norm_relu_backward_ = operator("norm_relu_backward_", reference.norm_relu_backward_)
+_add_norm_grads_ = operator("add_norm_grads_", reference.add_norm_grads_)
+_copy_rows_ = operator("copy_rows_", reference.copy_rows_)
+_bernoulli_grad_ = operator(
+    "bernoulli_grad_", reference.bernoulli_grad_, lambda output, *_: _row_values(output)
+)
+_gaussian_grad_ = operator("gaussian_grad_", reference.gaussian_grad_, _scaled_values)
+_discretized_logistic_grad_ = operator(
+    "discretized_logistic_grad_", reference.discretized_logistic_grad_, _scaled_values
+)
 
 
 def norm_relu_(
@@ -38,8 +50,7 @@ def norm_relu_(
         rstd: receives each row's ``1 / sqrt(variance + eps)``, ``(n,)``.
         eps: LayerNorm's.
     """
-    run = reference.norm_relu_ if needs_reference(u) else _norm_relu_
-    run(u, bias, gain, shift, y, rstd, eps)
+    _norm_relu_(u, bias, gain, shift, y, rstd, eps)
 
 
 def norm_relu_backward_(
@@ -63,14 +74,7 @@ def norm_relu_backward_(
         grad_input: receives ``grad_u weight + added``, ``(n, k)``.
         added: ``(n, k)``, or None for nothing.
     """
-    run = reference.norm_relu_backward_ if needs_reference(grad) else _norm_relu_backward_
-    run(grad, normed, y, rstd, gain, grad_u, weight, added, grad_input)
-
-
-def add_column_sums_(into: Tensor, grad: Tensor, weight: float = 1.0) -> None:
-    """Add ``weight * grad.sum(0)`` to ``into`` ``(d,)``."""
-    run = reference.add_column_sums_ if needs_reference(grad) else _add_column_sums_
-    run(into, grad, weight)
+    _norm_relu_backward_(grad, normed, y, rstd, gain, grad_u, weight, added, grad_input)
 
 
 def add_norm_grads_(
@@ -87,8 +91,7 @@ def add_norm_grads_(
     They belong to LayerNorm's weight and bias and to the Linear's bias; the matrices are those of
     `norm_relu_backward_`.
     """
-    run = reference.add_norm_grads_ if needs_reference(grad) else _add_norm_grads_
-    run(gain_grad, shift_grad, bias_grad, grad, normed, grad_u, weight)
+    _add_norm_grads_(gain_grad, shift_grad, bias_grad, grad, normed, grad_u, weight)
 
 
 def copy_rows_(
@@ -99,8 +102,7 @@ def copy_rows_(
     ``rows`` is bool ``(n,)``; tensors are ``(n, ...)`` in pairs of one shape and dtype, float32 or
     float64.
     """
-    run = reference.copy_rows_ if needs_reference(rows) else _copy_rows_
-    run(into, source, rows, where)
+    _copy_rows_(into, source, rows, where)
 
 
 def bernoulli_grad_(output: Tensor, bias: Tensor, x: Tensor) -> Tensor:
@@ -109,8 +111,7 @@ def bernoulli_grad_(output: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     ``output`` ``(n, d)`` becomes the gradient of their sum with respect to the logits; ``bias`` is
     the last Linear's, ``(d,)``; pixels ``x`` are in [0, 1].
     """
-    run = reference.bernoulli_grad_ if needs_reference(output) else _bernoulli_grad_
-    values: Tensor = run(output, bias, x)
+    values: Tensor = _bernoulli_grad_(output, bias, x)
     return values
 
 
@@ -121,8 +122,7 @@ def gaussian_grad_(
 
     Both float64 ``(n,)``; ``output`` becomes the gradient. ``log_scale`` is 0-d, like ``output``.
     """
-    run = reference.gaussian_grad_ if needs_reference(output) else _gaussian_grad_
-    result: tuple[Tensor, Tensor] = run(output, bias, x, log_scale)
+    result: tuple[Tensor, Tensor] = _gaussian_grad_(output, bias, x, log_scale)
     return result
 
 
@@ -130,71 +130,5 @@ def discretized_logistic_grad_(
     output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As `gaussian_grad_`, for a logistic density integrated over each grey level's bin."""
-    plain = needs_reference(output)
-    run = reference.discretized_logistic_grad_ if plain else _discretized_logistic_grad_
-    result: tuple[Tensor, Tensor] = run(output, bias, x, log_scale)
+    result: tuple[Tensor, Tensor] = _discretized_logistic_grad_(output, bias, x, log_scale)
     return result
-
-
-@torch.library.register_fake("lae_fast::norm_relu_")  # type: ignore[untyped-decorator]
-def _(
-    u: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, y: Tensor, rstd: Tensor, eps: float
-) -> None:
-    return None
-
-
-@torch.library.register_fake("lae_fast::norm_relu_backward_")  # type: ignore[untyped-decorator]
-def _(
-    grad: Tensor,
-    normed: Tensor,
-    y: Tensor,
-    rstd: Tensor,
-    gain: Tensor,
-    grad_u: Tensor,
-    weight: Tensor | None = None,
-    added: Tensor | None = None,
-    grad_input: Tensor | None = None,
-) -> None:
-    return None
-
-
-@torch.library.register_fake("lae_fast::add_column_sums_")  # type: ignore[untyped-decorator]
-def _(into: Tensor, grad: Tensor, weight: float) -> None:
-    return None
-
-
-@torch.library.register_fake("lae_fast::add_norm_grads_")  # type: ignore[untyped-decorator]
-def _(
-    gain_grad: Tensor,
-    shift_grad: Tensor,
-    bias_grad: Tensor,
-    grad: Tensor,
-    normed: Tensor,
-    grad_u: Tensor,
-    weight: float,
-) -> None:
-    return None
-
-
-@torch.library.register_fake("lae_fast::copy_rows_")  # type: ignore[untyped-decorator]
-def _(into: Sequence[Tensor], source: Sequence[Tensor], rows: Tensor, where: bool) -> None:
-    return None
-
-
-def _row_values(output: Tensor) -> Tensor:
-    return output.new_empty(output.shape[0], dtype=torch.float64)
-
-
-@torch.library.register_fake("lae_fast::bernoulli_grad_")  # type: ignore[untyped-decorator]
-def _(output: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    return _row_values(output)
-
-
-@torch.library.register_fake("lae_fast::gaussian_grad_")  # type: ignore[untyped-decorator]
-def _(output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    return _row_values(output), _row_values(output)
-
-
-@torch.library.register_fake("lae_fast::discretized_logistic_grad_")  # type: ignore[untyped-decorator]
-def _(output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    return _row_values(output), _row_values(output)

@@ -16,7 +16,7 @@ BIN = 1 / 255
 def norm_relu_(
     u: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, y: Tensor, rstd: Tensor, eps: float
 ) -> None:
-    """Reference of `lae_fast.ops.networks.norm_relu_`."""
+    """Write ReLU(LayerNorm(u + bias)) to ``y``: what `lae_fast.ops.networks.norm_relu_` does."""
     u += bias
     u -= u.mean(1, keepdim=True)
     rstd.copy_(torch.rsqrt(u.square().mean(1) + eps))
@@ -35,18 +35,13 @@ def norm_relu_backward_(
     added: Tensor | None = None,
     grad_input: Tensor | None = None,
 ) -> None:
-    """Reference of `lae_fast.ops.networks.norm_relu_backward_`."""
+    """Take ``grad`` back through ReLU and LayerNorm, as `lae_fast.ops.networks` says."""
     grad.masked_fill_(~(y > 0), 0.0)
     scaled = grad * gain
     slope = (scaled * normed).mean(1, keepdim=True)
     grad_u.copy_(rstd[:, None] * (scaled - scaled.mean(1, keepdim=True) - normed * slope))
     if weight is not None and grad_input is not None:
         grad_input.copy_(grad_u @ weight if added is None else grad_u @ weight + added)
-
-
-def add_column_sums_(into: Tensor, grad: Tensor, weight: float) -> None:
-    """Reference of `lae_fast.ops.networks.add_column_sums_`."""
-    into.add_(grad.sum(0), alpha=weight)
 
 
 def add_norm_grads_(
@@ -58,21 +53,21 @@ def add_norm_grads_(
     grad_u: Tensor,
     weight: float,
 ) -> None:
-    """Reference of `lae_fast.ops.networks.add_norm_grads_`."""
+    """Add the vector gradients of LayerNorm and a Linear, as `lae_fast.ops.networks` says."""
     gain_grad.add_((grad * normed).sum(0), alpha=weight)
     shift_grad.add_(grad.sum(0), alpha=weight)
     bias_grad.add_(grad_u.sum(0), alpha=weight)
 
 
 def copy_rows_(into: Sequence[Tensor], source: Sequence[Tensor], rows: Tensor, where: bool) -> None:
-    """Reference of `lae_fast.ops.networks.copy_rows_`."""
+    """Copy the chosen rows of every ``source`` to its ``into``."""
     for target, new in zip(into, source, strict=True):
         mask = (rows == where).view(-1, *[1] * (target.dim() - 1))
         target.copy_(torch.where(mask, new, target))
 
 
 def bernoulli_grad_(output: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """Reference of `lae_fast.ops.networks.bernoulli_grad_`."""
+    """-log p of every image, float64 ``(n,)``; ``output`` becomes its gradient."""
     logits = output + bias
     values = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
     output.copy_(torch.sigmoid(logits) - x)
@@ -82,7 +77,7 @@ def bernoulli_grad_(output: Tensor, bias: Tensor, x: Tensor) -> Tensor:
 def gaussian_grad_(
     output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Reference of `lae_fast.ops.networks.gaussian_grad_`."""
+    """-log N of every image and its derivative by log scale; ``output`` becomes the gradient."""
     difference = output + bias - x
     grad = difference * torch.exp(-2 * log_scale)
     squares = (difference * grad).sum(1, dtype=torch.float64)
@@ -94,7 +89,7 @@ def gaussian_grad_(
 def discretized_logistic_grad_(
     output: Tensor, bias: Tensor, x: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Reference of `lae_fast.ops.networks.discretized_logistic_grad_`."""
+    """As `gaussian_grad_`, for a logistic density integrated over each grey level's bin."""
     location = output + bias
     inverse = torch.exp(-log_scale)
     low, high = (x - BIN / 2 - location) * inverse, (x + BIN / 2 - location) * inverse

@@ -14,7 +14,7 @@ from lae_fast import data, runs
 from lae_fast.config import TrainConfig
 from lae_fast.errors import CheckpointError, ConfigError, DataError
 from lae_fast.models.build import check_networks
-from lae_fast.ops.devices import pick_device
+from lae_fast.ops.devices import named_device
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs import checkpoint
 from lae_fast.train import state as saved_state
@@ -73,7 +73,7 @@ def check_trainable(configs: Mapping[str, TrainConfig], *, here: bool) -> None:
             check_networks(config, *seen[of_data])
             initial_weights(config)
             if here:
-                pick_device(config.device)
+                named_device(config.device)
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from error
 

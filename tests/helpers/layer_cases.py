@@ -96,11 +96,6 @@ def norm_relu_backward_to_the_input(module: Any, t: Layer) -> tuple[Tensor, ...]
     return t.a, t.x, first, second
 
 
-def add_column_sums(module: Any, t: Layer) -> tuple[Tensor, ...]:
-    module.add_column_sums_(t.bias, t.a, 0.3)
-    return (t.bias,)
-
-
 def add_norm_grads(module: Any, t: Layer) -> tuple[Tensor, ...]:
     module.add_norm_grads_(t.gain, t.shift, t.bias, t.a, t.b, t.c, 0.3)
     return t.gain, t.shift, t.bias
@@ -122,7 +117,6 @@ RUNS = (
     norm_relu,
     norm_relu_backward,
     norm_relu_backward_to_the_input,
-    add_column_sums,
     add_norm_grads,
     bernoulli,
     gaussian,

@@ -1,4 +1,8 @@
-"""`log_ratio` against its reference, against the textbook form, and on what is not finite."""
+"""The log ratio that decides a step: its reference, the textbook form, and what is not finite.
+
+`step_rows_` reports min(1, exp(log ratio)). For one row whose potential is moved until the ratio is
+near -1, that is the ratio itself, to the last digits.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,11 @@ from hypothesis import given
 from helpers.ops_cases import (
     DTYPES,
     SIZES,
-    Case,
+    Rows,
     dtypes,
     layouts,
-    make_case,
-    rng_of,
-    scalar,
+    make_rows,
     seeds,
-    shapes,
     step_sizes,
     temperatures,
 )
@@ -26,86 +27,92 @@ from lae_fast import ops
 from lae_fast.ops import chains_ref
 
 
-def magnitude(case: Case, step_size: float, temperature: float) -> float:
+def probability(rows: Rows, temperature: float = 1.0) -> float:
+    """min(1, exp(log ratio)) of the only row."""
+    after = rows.clone()
+    ops.step_rows_(*after.tensors(), temperature)
+    return float(after.info[0])
+
+
+def log_ratio(rows: Rows, temperature: float = 1.0) -> float:
+    """Of the only row; finite."""
+    wanted = float(chains_ref.log_ratios(*rows.evaluated(), rows.step_sizes, temperature))
+    moved = rows.clone()
+    moved.potential_proposal += (wanted + 1) * temperature
+    change = float(moved.potential_proposal - rows.potential_proposal) / temperature
+    return math.log(probability(moved, temperature)) + change
+
+
+def magnitude(rows: Rows, temperature: float) -> float:
     """Sum of the absolute terms: what rounding in a sum is measured by."""
-    p0, g0, p1, g1 = (t.double() for t in (case.phi, case.grad, case.proposal, case.grad_proposal))
-    terms = ((p1 - p0) * (g0 + g1)).abs() + step_size / 2 * ((g1 - g0) * (g0 + g1)).abs()
-    return float(terms.sum()) / (2 * temperature) + 10 / temperature
+    p0, g0, p1, g1 = (t.double() for t in (rows.x, rows.grad, rows.proposal, rows.grad_proposal))
+    work, change = (p1 - p0) * (g0 + g1), rows.step_sizes / 2 * (g1 - g0) * (g0 + g1)
+    return float((work.abs() + change.abs()).sum()) / (2 * temperature) + 10 / temperature + 1
 
 
-def check(case: Case, step_size: float, temperature: float) -> None:
-    got = ops.log_ratio(*case.evaluated(), step_size, temperature)
-    wanted = chains_ref.ald_log_ratio(*case.evaluated(), step_size, temperature)
-    assert got.shape == ()
-    assert got.dtype == torch.float64
+def check(rows: Rows, temperature: float) -> None:
+    wanted = float(chains_ref.log_ratios(*rows.evaluated(), rows.step_sizes, temperature))
     # Both accumulate in float64, so float32 inputs are allowed no larger an error.
-    assert abs(float(got - wanted)) <= 1e-14 * magnitude(case, step_size, temperature)
+    assert abs(log_ratio(rows, temperature) - wanted) <= 1e-14 * magnitude(rows, temperature)
 
 
-@given(
-    shape=shapes,
-    dtype=dtypes,
-    layout=layouts,
-    seed=seeds,
-    step_size=step_sizes,
-    temperature=temperatures,
-)
+def one_row(size: int, dtype: torch.dtype, device: str, **others: object) -> Rows:
+    return make_rows((1, size), dtype, device=device, **others)  # type: ignore[arg-type]
+
+
+@given(dtype=dtypes, layout=layouts, seed=seeds, step_size=step_sizes, temperature=temperatures)
+@pytest.mark.parametrize("one_step_size", [False, True])
 def test_agrees_with_the_reference(
-    device: str, shape, dtype, layout, seed, step_size, temperature
+    device: str, one_step_size: bool, dtype, layout, seed, step_size, temperature
 ) -> None:
-    case = make_case(shape, dtype, device=device, layout=layout, seed=seed)
-    check(case, step_size, temperature)
+    size = seed % 5000
+    rows = one_row(size, dtype, device, layout=layout, seed=seed, one_step_size=one_step_size)
+    rows.step_sizes *= step_size / 0.01
+    check(rows, temperature)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("one_step_size", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-def test_agrees_around_every_block_and_chunk(device: str, size: int, dtype: torch.dtype) -> None:
-    check(make_case((size,), dtype, device=device, seed=size), 1e-2, 0.7)
+def test_agrees_around_every_block_and_chunk(
+    device: str, size: int, one_step_size: bool, dtype: torch.dtype
+) -> None:
+    check(one_row(size, dtype, device, seed=size, one_step_size=one_step_size), 0.7)
 
 
 @given(step_size=step_sizes, temperature=temperatures, seed=seeds)
 def test_is_the_textbook_ratio(step_size: float, temperature: float, seed: int) -> None:
-    """(V - V') / tau - ||phi - phi' + eta g'||^2 / (4 eta tau) + ||eps||^2 / 2, in float64."""
-    case = make_case((40, 25), torch.float64, seed=seed)
-    case.proposal, noise_sq = ops.propose(case.phi, case.grad, case.rng, step_size, temperature)
-    reverse = case.phi - case.proposal + step_size * case.grad_proposal
+    """(V - V') / tau - ||x - x' + eta g'||^2 / (4 eta tau) + ||eps||^2 / 2, in float64."""
+    rows = one_row(1000, torch.float64, "cpu", seed=seed, one_step_size=True)
+    rows.step_sizes.fill_(step_size)
+    rows.proposal = ops.propose_rows(*rows.drift(), temperature)
+    noise_sq = chains_ref.normal((1000,), rows.rng, torch.float64).square().sum()
+    reverse = rows.x - rows.proposal + step_size * rows.grad_proposal
     textbook = (
-        (case.potential - case.potential_proposal) / temperature
+        (rows.potential - rows.potential_proposal) / temperature
         - reverse.square().sum() / (4 * step_size * temperature)
         + noise_sq / 2
     )
-    got = ops.log_ratio(*case.evaluated(), step_size, temperature)
-    # The textbook form subtracts squares of this size, from values rounded at ulp(phi).
+    # The textbook form subtracts squares of this size, from values rounded at ulp(x).
     scale = float(noise_sq) + 1000 * 4 / math.sqrt(2 * step_size * temperature)
-    assert abs(float(got - textbook)) <= 1e-14 * (scale + magnitude(case, step_size, temperature))
+    error = abs(log_ratio(rows, temperature) - float(textbook))
+    assert error <= 1e-14 * (scale + magnitude(rows, temperature))
 
 
 def test_ten_million_entries(device: str) -> None:
     """Error at most twice plain PyTorch's, both against float64; and next to float64's own."""
-    n, step_size = 10_000_000, 1e-3
-    generator = torch.Generator().manual_seed(12)
-
-    def draw(scale: float) -> torch.Tensor:
-        return scale * torch.randn(n, generator=generator)
-
-    phi, grad = draw(1.0), draw(1.0)
-    proposal, grad_proposal = phi + draw(0.04), grad + draw(0.04)
-    case = Case(
-        phi.to(device),
-        grad.to(device),
-        scalar(1e6, device),
-        proposal.to(device),
-        grad_proposal.to(device),
-        scalar(1e6 + 1, device),
-        rng_of(0, 0, device),
-        torch.zeros(4, dtype=torch.float64, device=device),
-    )
-    exact = float(chains_ref.ald_log_ratio(*case.evaluated(), step_size))
-    both = case.grad + case.grad_proposal
-    work = ((case.proposal - case.phi) * both).sum()
-    grad_change = ((case.grad_proposal - case.grad) * both).sum()
-    plain = -1 + float(work) / 2 - step_size * float(grad_change) / 4
-    error = abs(float(ops.log_ratio(*case.evaluated(), step_size)) - exact)
+    rows = one_row(10_000_000, torch.float32, device, seed=12, one_step_size=True)
+    rows.step_sizes.fill_(1e-3)
+    rows.proposal = rows.x + 0.4 * (rows.proposal - rows.x)
+    rows.grad_proposal = rows.grad + 0.4 * (rows.grad_proposal - rows.grad)
+    rows.potential.fill_(1e6)
+    rows.potential_proposal.fill_(1e6 + 1)
+    exact = float(chains_ref.log_ratios(*rows.evaluated(), rows.step_sizes))
+    both = rows.grad + rows.grad_proposal
+    work = ((rows.proposal - rows.x) * both).sum()
+    grad_change = ((rows.grad_proposal - rows.grad) * both).sum()
+    plain = -1 + float(work) / 2 - 1e-3 * float(grad_change) / 4
+    error = abs(log_ratio(rows) - exact)
     assert error <= 2 * abs(plain - exact)
     assert error <= 1e-7
 
@@ -116,25 +123,29 @@ def test_ten_million_entries(device: str) -> None:
 def test_what_is_not_finite_is_minus_infinity(
     device: str, size: int, value: float, dtype: torch.dtype
 ) -> None:
+    rows = one_row(size, dtype, device)
+    rows.potential_proposal -= 1e6  # else accepted
+    assert probability(rows) == 1
     for name in ("proposal", "grad_proposal"):
         for index in {0, size // 2, size - 1}:
-            case = make_case((size,), dtype, device=device)
-            getattr(case, name)[index] = value
-            assert float(ops.log_ratio(*case.evaluated(), 0.1)) == -math.inf
-    case = make_case((size,), dtype, device=device)
-    case.potential_proposal.fill_(value)
-    assert float(ops.log_ratio(*case.evaluated(), 0.1)) == -math.inf
-    case = make_case((size,), dtype, device=device)
-    case.grad[size - 1] = math.nan
-    assert float(ops.log_ratio(*case.evaluated(), 0.1)) == -math.inf
+            broken = rows.clone()
+            getattr(broken, name)[0, index] = value
+            assert probability(broken) == 0
+    broken = rows.clone()
+    broken.potential_proposal.fill_(value)
+    assert probability(broken) == 0
+    broken = rows.clone()
+    broken.grad[0, size - 1] = math.nan
+    assert probability(broken) == 0
 
 
 def test_a_state_of_infinite_potential_is_left_for_any_finite_one(device: str) -> None:
-    case = make_case((5,), torch.float32, device=device)
-    case.potential.fill_(math.inf)
-    assert float(ops.log_ratio(*case.evaluated(), 0.1)) == math.inf
+    rows = one_row(5, torch.float32, device)
+    rows.potential.fill_(math.inf)
+    assert probability(rows) == 1
 
 
 def test_of_no_elements_only_the_potentials_count(device: str) -> None:
-    case = make_case((0, 4), torch.float32, device=device)
-    assert float(ops.log_ratio(*case.evaluated(), 0.1, 0.5)) == pytest.approx(-0.4)
+    rows = one_row(0, torch.float32, device)
+    rows.potential_proposal.copy_(rows.potential + 0.2)
+    assert math.log(probability(rows, 0.5)) == pytest.approx(-0.4)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
-from helpers.ops_cases import DTYPES, rng_of, scalar
+from helpers.ops_cases import DTYPES, make_rows, rng_of
 from lae_fast import _C, ops
 from lae_fast.ops import chains_ref
 
@@ -30,9 +30,10 @@ KNOWN_ANSWERS = [
 
 
 def noise(shape: tuple[int, ...], rng: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The kernel's noise alone: with phi = grad = 0 and 2 eta tau = 1 the proposal is eps."""
-    zero = torch.zeros(shape, dtype=dtype, device=rng.device)
-    return ops.propose(zero, zero, rng, 0.5, 1.0)[0]
+    """The kernel's noise alone: with x = grad = 0 and 2 eta tau = 1 the proposal is eps."""
+    zero = torch.zeros((1, math.prod(shape)), dtype=dtype, device=rng.device)
+    half = torch.full((1,), 0.5, dtype=torch.float64, device=rng.device)
+    return ops.propose_rows(zero, zero, rng, half).view(shape)
 
 
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
@@ -89,16 +90,15 @@ def test_noise_depends_on_the_element_and_not_on_the_shape(device: str) -> None:
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
-    generator = torch.Generator().manual_seed(0)
-    a, b, c, d = torch.randn((4, 1_000_003), generator=generator)
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            proposal, noise_sq = ops.propose(a, b, rng_of(1, 2), 1e-3)
-            ratio = ops.log_ratio(a, b, scalar(1.0), c, d, scalar(2.0), 1e-3)
-            results.append((proposal, noise_sq, ratio))
+            rows = make_rows((1, 1_000_003), torch.float32, seed=1, one_step_size=True)
+            proposal = ops.propose_rows(*rows.drift())
+            ops.step_rows_(*rows.tensors())
+            results.append((proposal, *rows.tensors()))
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:

@@ -156,10 +156,11 @@ def _compare(name: str, device: str) -> Check:
     from lae_fast import ops
     from lae_fast.ops import chains_ref
 
-    phi = torch.linspace(-1.0, 1.0, 24, device=device).reshape(3, 8)
+    x = torch.linspace(-1.0, 1.0, 24, device=device).reshape(3, 8)
     rng = torch.tensor([7, 3], dtype=torch.int64, device=device)
-    ours, _ = ops.propose(phi, phi.cos(), rng, 0.01, 1.0)
-    theirs, _ = chains_ref.ald_propose(phi, phi.cos(), rng, 0.01, 1.0)
+    step_sizes = torch.full((8,), 0.01, dtype=torch.float64, device=device)
+    ours = ops.propose_rows(x, x.cos(), rng, step_sizes)
+    theirs = chains_ref.ald_propose_rows(x, x.cos(), rng, step_sizes)
     worst = float((ours - theirs).abs().max())
     if not worst < 1e-5:
         return Check(name, "fail", f"differs from the reference by {worst:.1e}", _remedy(name))

@@ -15,9 +15,9 @@ import torch
 
 from helpers import emulator
 from helpers.layer_cases import RUNS, make_layer
-from helpers.ops_cases import DTYPES, make_case, make_extras, make_rows
+from helpers.ops_cases import DTYPES, make_extras, make_rows
 from lae_fast import ops
-from lae_fast.ops import chains, networks
+from lae_fast.ops import loader, networks
 
 pytestmark = pytest.mark.cuda
 
@@ -53,7 +53,7 @@ def short(name: str) -> str:
 
 
 def compiled() -> list[Resources]:
-    tool, library = cuobjdump(), list(Path(chains._C.__file__).parent.glob("_C_cuda*.so"))
+    tool, library = cuobjdump(), list(Path(loader._C.__file__).parent.glob("_C_cuda*.so"))
     if tool is None or not ops.has_cuda_kernels() or shutil.which("c++filt") is None:
         pytest.skip("no CUDA kernels were built, or no cuobjdump and c++filt to read them")
     dump = [tool, "--dump-resource-usage", str(library[0])]
@@ -77,11 +77,6 @@ def launch_everything(device: str) -> dict[str, int]:
     """Threads of the largest block of every kernel, from its largest launches."""
     with emulator.counting_only():
         for dtype in DTYPES:
-            for size in (16384, 70_001):
-                case = make_case((size,), dtype, device=device)
-                ops.propose(case.phi, case.grad, case.rng, 0.1)
-                ops.log_ratio(*case.evaluated(), 0.1)
-                ops.step_(*case.tensors(), 0.1)
             for shape in ((2048, 8), (20_001, 8), (32, 512), (300, 300), (1, 16384), (1, 70_001)):
                 rows = make_rows(shape, dtype, device=device)
                 ops.propose_rows(*rows.drift())
@@ -111,9 +106,9 @@ def test_every_kernel_fits_every_architecture(emulated: str) -> None:
 
 def test_a_kernel_that_asks_for_too_much_is_seen() -> None:
     text = """arch = sm_80
- Function void lae::cuda::(anonymous namespace)::step_kernel<double>(lae::cuda::StepArgs<double>):
+ Function void lae::cuda::(anonymous namespace)::propose_kernel<double>(lae::cuda::Args<double>):
   REG:70 STACK:40 SHARED:768 LOCAL:0 CONSTANT[0]:448
 """
     (use,) = _parse(text)
-    assert use == Resources("sm_80", "step_kernel<double>", 70, 40, 768)
+    assert use == Resources("sm_80", "propose_kernel<double>", 70, 40, 768)
     assert (use.registers + 7) // 8 * 8 * 1024 > REGISTERS

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from helpers import emulator
 from helpers.layer_cases import RUNS, make_layer
-from helpers.ops_cases import make_case, make_extras, make_rows
+from helpers.ops_cases import make_extras, make_rows
 from lae_fast import ops
 from lae_fast.ops import networks
 
@@ -22,17 +22,6 @@ pytestmark = pytest.mark.cuda
 
 Call = Callable[[str], list[Tensor]]
 SCHEDULES = [("reverse", 4, 1), ("random", 1, 2), ("random", 3, 3), ("random", 8, 4)]
-
-
-def elements(size: int) -> Call:
-    def call(device: str) -> list[Tensor]:
-        case = make_case((size,), torch.float32, device=device, seed=3, step=5)
-        results = [*ops.propose(case.phi, case.grad, case.rng, 0.1)]
-        results.append(ops.log_ratio(*case.evaluated(), 0.1))
-        ops.step_(*case.tensors(), 0.1)
-        return [*results, *case.tensors()]
-
-    return call
 
 
 def chains(n: int, d: int) -> Call:
@@ -58,8 +47,6 @@ def layers(n: int, d: int) -> Call:
 
 
 CALLS = {
-    "one block": elements(300),
-    "blocks": elements(16_385),
     "rows in one launch": chains(37, 5),
     "a row": chains(1, 300),
     "a row in blocks": chains(1, 16_385),

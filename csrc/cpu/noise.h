@@ -1,13 +1,15 @@
-// Random numbers a tile at a time, for the loops of the CPU kernels.
-//
-// Words go through arrays by component so that each loop is plain vector arithmetic.
+// Random numbers, drawn in tiles: the words of a tile lie in one array per component, so that the
+// compiler turns each loop into vector arithmetic.
 #pragma once
 
-#include "kernels.h"
+#include "../normal.h"
+#include "../philox.h"
+#include "parallel.h"
 
 namespace lae::cpu {
 
-constexpr int64_t kBlocks = kTile / 4;
+constexpr int64_t kTile = 256;          // elements drawn at a time
+constexpr int64_t kBlocks = kTile / 4;  // Philox blocks of a tile
 
 struct WordTile {
   alignas(64) uint32_t w0[kBlocks], w1[kBlocks], w2[kBlocks], w3[kBlocks];
@@ -54,13 +56,6 @@ LAE_INLINE void draw_uniform_tile(RngKey rng, int64_t first_row, int64_t count,
     uniforms[4 * j + 2] = uniform_of(words.w2[j]);
     uniforms[4 * j + 3] = uniform_of(words.w3[j]);
   }
-}
-
-template <int64_t lanes>
-LAE_INLINE double add_lanes(const double (&values)[lanes]) {
-  double sum = 0;
-  for (int64_t l = 0; l < lanes; ++l) sum += values[l];
-  return sum;
 }
 
 }  // namespace lae::cpu

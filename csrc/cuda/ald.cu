@@ -1,8 +1,9 @@
-// Chains that are the rows of an n x d matrix. One row is one chain on a whole matrix, and all
-// blocks share its elements; of many rows each has a team of threads in one block.
-#include <optional>
+// All blocks share the elements of a single row, which is one chain on a whole matrix; of many rows
+// each has a team of threads in one block.
+#include "../ald.h"
 
-#include "kernels.cuh"
+#include "../normal.h"
+#include "blocks.cuh"
 
 namespace lae::cuda {
 namespace {
@@ -14,16 +15,17 @@ struct Law {
   int64_t count, d;
   double temperature;
 
-  // Of all elements where there is one step size; not to be used otherwise.
+  // What `of` returns for every element where there is one step size; worked out once per thread.
   __device__ Proposal<T> shared() const {
     return count == 1 ? make_proposal<T>(step_sizes[0], temperature) : Proposal<T>{};
   }
   __device__ Proposal<T> of(int64_t i, Proposal<T> shared) const {
     return count == 1 ? shared : make_proposal<T>(step_sizes[i % d], temperature);
   }
-  // The ratio's sums carry a dimension's own step size; one for all is told to the decision.
+  // The step sizes are weights in the ratio's sums, or multiply them afterwards where one holds for
+  // all; see `add_ratio_terms`.
   __device__ double weight(int64_t k) const { return count == 1 ? 1.0 : step_sizes[k]; }
-  __device__ double decided_with() const { return count == 1 ? step_sizes[0] : 1.0; }
+  __device__ double factor() const { return count == 1 ? step_sizes[0] : 1.0; }
 };
 
 // Calls body(i, eps) for this thread's share of n elements, with the noise of each. Four elements
@@ -45,7 +47,7 @@ __device__ void for_each_noise(int64_t n, int64_t first_block, RngKey rng, const
 }
 
 template <class T>
-struct ProposeRowsArgs {
+struct ProposeArgs {
   const T* x;
   const T* grad;
   T* proposal;
@@ -54,8 +56,13 @@ struct ProposeRowsArgs {
   int64_t first_block;  // of the noise of the first four elements
 };
 
+__device__ __forceinline__ RngKey load_rng(const int64_t* rng, int64_t stride) {
+  return {static_cast<uint64_t>(rng[0]), static_cast<uint64_t>(rng[stride])};
+}
+
+// This thread's share of the proposals.
 template <class T>
-__device__ void propose_rows_share(const ProposeRowsArgs<T>& a, RngKey rng) {
+__device__ void propose_share(const ProposeArgs<T>& a, RngKey rng) {
   const Proposal<T> shared = a.law.shared();
   for_each_noise<T>(a.n, a.first_block, rng, [&](int64_t i, T eps) {
     a.proposal[i] = propose_element(a.x[i], a.grad[i], eps, a.law.of(i, shared));
@@ -64,12 +71,12 @@ __device__ void propose_rows_share(const ProposeRowsArgs<T>& a, RngKey rng) {
 
 template <class T>
 __global__ void __launch_bounds__(kOneBlockThreads)
-    rows_propose_kernel(ProposeRowsArgs<T> args, const int64_t* rng, int64_t rng_stride) {
-  propose_rows_share(args, load_rng(rng, rng_stride));
+    propose_kernel(ProposeArgs<T> args, const int64_t* rng, int64_t rng_stride) {
+  propose_share(args, load_rng(rng, rng_stride));
 }
 
 template <class T>
-struct StepRowsArgs {
+struct StepArgs {
   T* x;
   T* grad;
   double* potential;
@@ -99,7 +106,7 @@ struct StepRowsArgs {
 
 // The share of one of the `width` threads of a row in its sums.
 template <class T>
-__device__ RowProposal row_share(const StepRowsArgs<T>& a, int64_t row, int lane, int width) {
+__device__ RowProposal row_share(const StepArgs<T>& a, int64_t row, int lane, int width) {
   RowProposal sums;
   const int64_t first = row * a.d;
   double squares = 0;
@@ -125,10 +132,10 @@ __device__ RowProposal row_share(const StepRowsArgs<T>& a, int64_t row, int lane
 }
 
 template <class T>
-__device__ Decision decide_row(const StepRowsArgs<T>& a, int64_t row, const RowProposal& proposed,
+__device__ Decision decide_row(const StepArgs<T>& a, int64_t row, const RowProposal& proposed,
                                double potential, RngKey rng) {
   const double uniform = accept_uniform(rng, static_cast<uint64_t>(a.first_row + row));
-  return decide(proposed.ratio, potential, proposed.potential, a.law.decided_with(),
+  return decide(proposed.ratio, potential, proposed.potential, a.law.factor(),
                 a.law.temperature, a.mh, uniform);
 }
 
@@ -144,7 +151,7 @@ struct Point {
 
 // Moves an element if its row is accepted, and traces it.
 template <class T>
-__device__ Point<T> move_element(const StepRowsArgs<T>& a, int64_t i, bool accepted) {
+__device__ Point<T> move_element(const StepArgs<T>& a, int64_t i, bool accepted) {
   const Point<T> now = accepted ? Point<T>{a.proposal[i], a.proposed_grad(i)}
                                 : Point<T>{a.x[i], a.grad[i]};
   if (accepted) {
@@ -168,14 +175,14 @@ struct RowSnapshot {
 static_assert(sizeof(RowSnapshot) == 3 * sizeof(double));
 
 template <class T>
-__device__ RowProposal grid_share(const StepRowsArgs<T>& a) {
+__device__ RowProposal grid_share(const StepArgs<T>& a) {
   const int threads = static_cast<int>(gridDim.x * blockDim.x);
   return row_share(a, 0, static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), threads);
 }
 
 // The whole block calls this with the same sums and snapshot.
 template <class T>
-__device__ void move_one_row(const StepRowsArgs<T>& a, const RowProposal& proposed,
+__device__ void move_one_row(const StepArgs<T>& a, const RowProposal& proposed,
                              const RowSnapshot& before) {
   const Decision decision = decide_row(a, 0, proposed, before.potential, before.rng);
   const RngKey next{before.rng.seed, before.rng.step + 1};
@@ -189,12 +196,12 @@ __device__ void move_one_row(const StepRowsArgs<T>& a, const RowProposal& propos
     a.accepted[0] = decision.accepted;
     a.potential[0] = potential;
     a.rng[1] = static_cast<int64_t>(next.step);
-    write_row_info(a.info, row_sums(decision, potential), 1);
+    write_info(a.info, row_sums(decision, potential), 1);
   }
 }
 
 template <class T>
-__global__ void __launch_bounds__(kOneBlockThreads) one_row_step_kernel(StepRowsArgs<T> a) {
+__global__ void __launch_bounds__(kOneBlockThreads) one_row_step_kernel(StepArgs<T> a) {
   // All threads read these before block_sum's barrier, and thread 0 overwrites them after it.
   const RowSnapshot before{load_rng(a.rng, 1), a.potential[0]};
   const RowProposal proposed = block_sum(grid_share(a));
@@ -203,7 +210,7 @@ __global__ void __launch_bounds__(kOneBlockThreads) one_row_step_kernel(StepRows
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    one_row_sums_kernel(StepRowsArgs<T> a, RowSnapshot* snapshot, RowProposal* partials) {
+    one_row_sums_kernel(StepArgs<T> a, RowSnapshot* snapshot, RowProposal* partials) {
   const RowProposal proposed = block_sum(grid_share(a));
   if (threadIdx.x == 0) partials[blockIdx.x] = proposed;
   if (blockIdx.x == 0 && threadIdx.x == 0) *snapshot = {load_rng(a.rng, 1), a.potential[0]};
@@ -211,14 +218,14 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    one_row_move_kernel(StepRowsArgs<T> a, const RowSnapshot* snapshot,
+    one_row_move_kernel(StepArgs<T> a, const RowSnapshot* snapshot,
                         const RowProposal* partials) {
   const RowProposal proposed = sum_partials(partials, gridDim.x);
   move_one_row(a, proposed, *snapshot);
 }
 
 template <class T>
-void step_one_row(const Call& call, const StepRowsArgs<T>& args) {
+void step_one_row(const Call& call, const StepArgs<T>& args) {
   const Launch launch(call);
   const Grid grid(args.d);
   if (grid.one_block()) {
@@ -262,7 +269,7 @@ struct BlockTeam {
 
 // Decides and moves this block's rows; returns this thread's share of the statistics.
 template <class T, class Team>
-__device__ RowSums decide_rows(const StepRowsArgs<T>& a, RngKey rng, Team team) {
+__device__ RowSums decide_rows(const StepArgs<T>& a, RngKey rng, Team team) {
   const int width = team.size(), lane = threadIdx.x % width;
   const int64_t rows_per_pass = static_cast<int64_t>(gridDim.x) * (blockDim.x / width);
   const int64_t mine = static_cast<int64_t>(blockIdx.x) * (blockDim.x / width) +
@@ -295,26 +302,26 @@ __device__ RowSums decide_rows(const StepRowsArgs<T>& a, RngKey rng, Team team) 
 }
 
 template <class T>
-__device__ void propose_next(const StepRowsArgs<T>& a, RngKey next) {
-  propose_rows_share(ProposeRowsArgs<T>{a.x, a.grad, a.next_proposal, a.law, a.rows * a.d,
+__device__ void propose_next(const StepArgs<T>& a, RngKey next) {
+  propose_share(ProposeArgs<T>{a.x, a.grad, a.next_proposal, a.law, a.rows * a.d,
                                         a.first_block()},
                      next);
 }
 
-// One block does everything. With 1,024 threads a thread would have too few registers; there being no
-// second block, it may take all that there are.
+// One block does everything. With 1,024 threads a thread would have too few registers. No second
+// block is launched, so this one may take all registers of a multiprocessor.
 constexpr int kOneLaunchThreads = 512;
 
 template <class T, class Team>
 __global__ void __launch_bounds__(kOneLaunchThreads, 1)
-    rows_step_kernel(StepRowsArgs<T> a, Team team) {
+    rows_step_kernel(StepArgs<T> a, Team team) {
   const RngKey rng = load_rng(a.rng, 1);
   // After the barriers of this sum every thread sees every row moved, and the counter was read.
   const RowSums sums = block_sum(decide_rows(a, rng, team));
   propose_next(a, {rng.seed, rng.step + 1});
   if (threadIdx.x == 0) {
     a.rng[1] = static_cast<int64_t>(rng.step + 1);
-    write_row_info(a.info, sums, a.rows);
+    write_info(a.info, sums, a.rows);
   }
 }
 
@@ -325,7 +332,7 @@ static_assert(sizeof(RowSums) == 3 * sizeof(double));
 
 template <class T, class Team>
 __global__ void __launch_bounds__(kThreads)
-    rows_decide_kernel(StepRowsArgs<T> a, Team team, RngKey* before, RowSums* partials) {
+    rows_decide_kernel(StepArgs<T> a, Team team, RngKey* before, RowSums* partials) {
   const RngKey rng = load_rng(a.rng, 1);
   const RowSums sums = block_sum(decide_rows(a, rng, team));
   if (threadIdx.x == 0) partials[blockIdx.x] = sums;
@@ -334,7 +341,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    rows_next_kernel(StepRowsArgs<T> a, int deciders, const RngKey* before,
+    rows_next_kernel(StepArgs<T> a, int deciders, const RngKey* before,
                      const RowSums* partials) {
   const RngKey next{before->seed, before->step + 1};
   propose_next(a, next);
@@ -342,7 +349,7 @@ __global__ void __launch_bounds__(kThreads)
   const RowSums sums = sum_partials(partials, deciders);
   if (threadIdx.x == 0) {
     a.rng[1] = static_cast<int64_t>(next.step);
-    write_row_info(a.info, sums, a.rows);
+    write_info(a.info, sums, a.rows);
   }
 }
 
@@ -359,7 +366,7 @@ int64_t clamp(int64_t value, int64_t low, int64_t high) {
 }
 
 template <class T, class Team>
-void step_rows(const Call& call, const StepRowsArgs<T>& args, Team team, int64_t threads) {
+void step_rows(const Call& call, const StepArgs<T>& args, Team team, int64_t threads) {
   const Launch launch(call);
   if (args.rows * args.d <= kOneBlockLimit) {
     const int64_t whole_warps = (threads + 31) / 32 * 32;
@@ -379,7 +386,7 @@ void step_rows(const Call& call, const StepRowsArgs<T>& args, Team team, int64_t
 }
 
 template <class T>
-void step_rows(const Call& call, const StepRowsArgs<T>& args) {
+void step_rows(const Call& call, const StepArgs<T>& args) {
   if (args.rows == 1) {
     step_one_row(call, args);
   } else if (args.d >= kLongRow) {
@@ -394,22 +401,20 @@ void step_rows(const Call& call, const StepRowsArgs<T>& args) {
 
 Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
                         const Tensor& step_sizes, double temperature, int64_t first_row) {
-  const Call call("ald_propose_rows", x, device_type(), "x");
-  call.check_propose_rows(grad, rng, step_sizes, temperature, first_row);
+  const Call call("ald_propose_rows", "x", x, device_type());
+  check_propose_rows(call, grad, rng, step_sizes, temperature, first_row);
   const Tensor x_in = readable(x), grad_in = readable(grad), etas = readable(step_sizes);
-  Tensor proposal = empty_like_phi(call);
+  Tensor proposal = empty_like_first(call);
   const Launch launch(call);
   const Grid grid(x.numel());
-  const auto run = [&](auto zero) {
+  call.with_dtype([&](auto zero) {
     using T = decltype(zero);
     const Law<T> law{read<double>(etas), etas.numel(), x.size(1), temperature};
-    const ProposeRowsArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal), law,
-                                  x.numel(), first_row / 4 * x.size(1)};
-    launch.run<rows_propose_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng),
-                                       rng.stride(0));
-  };
-  if (call.is_double()) run(double{});
-  else run(float{});
+    const ProposeArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal), law, x.numel(),
+                              first_row / 4 * x.size(1)};
+    launch.run<propose_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng),
+                                  rng.stride(0));
+  });
   return proposal;
 }
 
@@ -419,26 +424,25 @@ void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
                     bool mh, int64_t first_row, double prior, std::optional<Tensor> latents,
                     std::optional<Tensor> next_proposal, std::optional<Tensor> x_trace,
                     std::optional<Tensor> grad_trace) {
-  const Call call("ald_step_rows_", x, device_type(), "x");
-  call.check_step_rows(grad, potential, proposal, grad_proposal, potential_proposal, rng,
-                       accepted, info, step_sizes, temperature, first_row, prior, latents,
-                       next_proposal, x_trace, grad_trace);
-
-  RowStep step(x, grad, potential, proposal, grad_proposal, potential_proposal, rng, accepted,
-               info, step_sizes, latents, next_proposal, x_trace, grad_trace);
-  const auto run = [&](auto zero) {
+  const Call call("ald_step_rows_", "x", x, device_type());
+  check_step_rows(call, grad, potential, proposal, grad_proposal, potential_proposal, rng,
+                  accepted, info, step_sizes, temperature, first_row, prior, latents,
+                  next_proposal, x_trace, grad_trace);
+  StepTensors step(x, grad, potential, proposal, grad_proposal, potential_proposal, rng, accepted,
+                   info, step_sizes, latents, next_proposal, x_trace, grad_trace);
+  const double* const etas = read<double>(step.step_sizes);
+  call.with_dtype([&](auto zero) {
     using T = decltype(zero);
-    step_rows(call, StepRowsArgs<T>{
+    step_rows(call, StepArgs<T>{
         write<T>(step.x.work()), write<T>(step.grad.work()), write<double>(step.potential.work()),
-        read<T>(step.proposal), write<T>(step.next_proposal.work()), step.x_trace_or_null<T>(),
-        step.grad_trace_or_null<T>(), read<T>(step.grad_proposal), read<double>(step.values),
-        step.latents_or_null<T>(), write<int64_t>(step.rng.work()),
-        write<bool>(step.accepted.work()), write<double>(step.info.work()),
-        Law<T>{read<double>(step.etas), step.etas.numel(), x.size(1), temperature}, x.size(0),
-        x.size(1), step.values_per_row(), step.latents_per_row(), prior, mh, first_row});
-  };
-  if (call.is_double()) run(double{});
-  else run(float{});
+        read<T>(step.proposal), write<T>(step.next_proposal.work()),
+        write_or_null<T>(step.x_trace), write_or_null<T>(step.grad_trace),
+        read<T>(step.grad_proposal), read<double>(step.values), read_or_null<T>(step.latents),
+        write<int64_t>(step.rng.work()), write<bool>(step.accepted.work()),
+        write<double>(step.info.work()),
+        Law<T>{etas, step.step_sizes.numel(), step.d, temperature}, step.rows, step.d,
+        step.values_per_row(), step.latents_per_row(), prior, mh, first_row});
+  });
   step.commit();
 }
 

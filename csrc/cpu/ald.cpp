@@ -1,13 +1,12 @@
-// Chains that are the rows of an n x d matrix. One row is one chain on a whole matrix: its elements
-// are then shared among threads, as many short rows otherwise are.
+// Threads share the rows or, where these are long, the elements of each. One row is one chain on a
+// whole matrix.
+#include "../ald.h"
+
 #include <algorithm>
 #include <cstring>
-#include <optional>
 #include <vector>
 
-#include "../tensors.h"
-#include "kernels.h"
-#include "tile.h"
+#include "noise.h"
 
 namespace lae::cpu {
 namespace {
@@ -41,7 +40,7 @@ struct Law {
 };
 
 template <class T>
-struct ProposeRowsArgs {
+struct ProposeArgs {
   const T* x;
   const T* grad;
   T* proposal;
@@ -52,7 +51,7 @@ struct ProposeRowsArgs {
 
 // The step's arguments; `rng` is that of the decision.
 template <class T>
-struct StepRowsArgs {
+struct StepArgs {
   T* x;
   T* grad;
   double* potential;
@@ -76,7 +75,7 @@ struct StepRowsArgs {
 
 // Proposals of elements [begin, end); `begin` is a multiple of four.
 template <class T>
-LAE_INLINE void propose_loop(const ProposeRowsArgs<T>& args, int64_t begin, int64_t end) {
+LAE_INLINE void propose_loop(const ProposeArgs<T>& args, int64_t begin, int64_t end) {
   alignas(64) T eps[kTile];
   for (int64_t base = begin; base < end; base += kTile) {
     draw_tile(args.rng, static_cast<uint64_t>(args.first_block + base / 4), eps);
@@ -97,7 +96,7 @@ LAE_INLINE void propose_loop(const ProposeRowsArgs<T>& args, int64_t begin, int6
 // The sums over elements [begin, end) of a row. kPrior: the gradient of a prior on x itself is yet
 // to be added.
 template <bool kPrior, int64_t lanes, class T>
-LAE_INLINE RatioSums ratio_loop(const StepRowsArgs<T>& args, int64_t row, int64_t begin,
+LAE_INLINE RatioSums ratio_loop(const StepArgs<T>& args, int64_t row, int64_t begin,
                                 int64_t end) {
   alignas(64) double work[lanes] = {}, change[lanes] = {}, poison[lanes] = {};
   const T* const x = args.x + row * args.d;
@@ -120,7 +119,7 @@ LAE_INLINE RatioSums ratio_loop(const StepRowsArgs<T>& args, int64_t row, int64_
 }
 
 template <class T>
-LAE_INLINE RatioSums ratio_sums(const StepRowsArgs<T>& args, int64_t row, int64_t begin,
+LAE_INLINE RatioSums ratio_sums(const StepArgs<T>& args, int64_t row, int64_t begin,
                                 int64_t end) {
   if (args.prior_on_x()) {
     return args.d < kLongRow ? ratio_loop<true, kShortLanes>(args, row, begin, end)
@@ -147,7 +146,7 @@ LAE_INLINE double sum_terms(int64_t count, const Term& term) {
 }
 
 template <class T>
-LAE_INLINE double row_potential(const StepRowsArgs<T>& args, int64_t row) {
+LAE_INLINE double row_potential(const StepArgs<T>& args, int64_t row) {
   double potential = 0;
   if (args.prior != 0) {
     const bool on_x = args.latents == nullptr;
@@ -163,9 +162,9 @@ LAE_INLINE double row_potential(const StepRowsArgs<T>& args, int64_t row) {
   return potential + sum_terms(args.values_per_row, value);
 }
 
-// The decision on a row, of whose elements `sums` are.
+// Decides a row by the sums over its elements.
 template <class T>
-LAE_INLINE void decide_row(const StepRowsArgs<T>& args, int64_t row, const RatioSums& sums,
+LAE_INLINE void decide_row(const StepArgs<T>& args, int64_t row, const RatioSums& sums,
                            double uniform, RowSums& total) {
   const double proposed = row_potential(args, row);
   const Decision decision = decide(sums, args.potential[row], proposed, args.step_size,
@@ -179,7 +178,7 @@ LAE_INLINE void decide_row(const StepRowsArgs<T>& args, int64_t row, const Ratio
 
 // Moves elements [begin, end), which lie in one row that is accepted.
 template <class T>
-LAE_INLINE void move_elements(const StepRowsArgs<T>& args, int64_t begin, int64_t end) {
+LAE_INLINE void move_elements(const StepArgs<T>& args, int64_t begin, int64_t end) {
 #pragma GCC ivdep
   for (int64_t i = begin; i < end; ++i) args.x[i] = args.proposal[i];
   if (args.prior_on_x()) {
@@ -195,10 +194,10 @@ LAE_INLINE void move_elements(const StepRowsArgs<T>& args, int64_t begin, int64_
 }
 
 // Moves the accepted of elements [begin, end), traces all and proposes from them, a tile at a time
-// while it is in the cache; `begin` is a multiple of four. The next proposals may replace the pending
-// ones.
+// while it is in the cache; `begin` is a multiple of four. The next proposals may overwrite the
+// pending ones.
 template <class T>
-LAE_INLINE void move_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,
+LAE_INLINE void move_loop(const StepArgs<T>& args, const ProposeArgs<T>& next,
                           int64_t begin, int64_t end) {
   if (begin == end) return;  // where rows have no elements
   int64_t row = begin / args.d, row_end = (row + 1) * args.d;
@@ -222,7 +221,7 @@ LAE_INLINE void move_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>&
 
 // The whole step of rows [begin, end); `begin` is a multiple of four.
 template <class T>
-LAE_INLINE RowSums step_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,
+LAE_INLINE RowSums step_loop(const StepArgs<T>& args, const ProposeArgs<T>& next,
                              int64_t begin, int64_t end) {
   alignas(64) double uniforms[kTile];
   RowSums total;
@@ -239,18 +238,18 @@ LAE_INLINE RowSums step_loop(const StepRowsArgs<T>& args, const ProposeRowsArgs<
 
 // Function multiversioning does not reach templates, so each loop has a plain function.
 #define LAE_LOOPS(T)                                                                          \
-  LAE_CLONES void propose_chunk(const ProposeRowsArgs<T>& args, int64_t begin, int64_t end) {   \
+  LAE_CLONES void propose_chunk(const ProposeArgs<T>& args, int64_t begin, int64_t end) {   \
     propose_loop(args, begin, end);                                                           \
   }                                                                                           \
-  LAE_CLONES RatioSums ratio_chunk(const StepRowsArgs<T>& args, int64_t row, int64_t begin,     \
+  LAE_CLONES RatioSums ratio_chunk(const StepArgs<T>& args, int64_t row, int64_t begin,     \
                                    int64_t end) {                                             \
     return ratio_sums(args, row, begin, end);                                                 \
   }                                                                                           \
-  LAE_CLONES RowSums step_chunk(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,     \
+  LAE_CLONES RowSums step_chunk(const StepArgs<T>& args, const ProposeArgs<T>& next,     \
                                 int64_t begin, int64_t end) {                                 \
     return step_loop(args, next, begin, end);                                                 \
   }                                                                                           \
-  LAE_CLONES void move_chunk(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next,        \
+  LAE_CLONES void move_chunk(const StepArgs<T>& args, const ProposeArgs<T>& next,        \
                              int64_t begin, int64_t end) {                                    \
     move_loop(args, next, begin, end);                                                        \
   }
@@ -258,28 +257,18 @@ LAE_LOOPS(float)
 LAE_LOOPS(double)
 #undef LAE_LOOPS
 
-// Short rows are shared among threads; of long ones, the elements.
 template <class T>
-RowSums step_rows(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next) {
+RowSums step_rows(const StepArgs<T>& args, const ProposeArgs<T>& next) {
   if (args.d <= kChunk) {
     return sum_chunks<RowSums>(
         args.rows, [&](int64_t begin, int64_t end) { return step_chunk(args, next, begin, end); },
-        [](RowSums& total, const RowSums& part) {
-          total.prob += part.prob;
-          total.accepted += part.accepted;
-          total.potential += part.potential;
-        },
-        rows_a_chunk(args.d));
+        rows_per_chunk(args.d));
   }
   RowSums total;
   for (int64_t row = 0; row < args.rows; ++row) {
-    const RatioSums sums = sum_chunks<RatioSums>(
-        args.d, [&](int64_t begin, int64_t end) { return ratio_chunk(args, row, begin, end); },
-        [](RatioSums& whole, const RatioSums& part) {
-          whole.work += part.work;
-          whole.grad_change += part.grad_change;
-          whole.poison += part.poison;
-        });
+    const RatioSums sums = sum_chunks<RatioSums>(args.d, [&](int64_t begin, int64_t end) {
+      return ratio_chunk(args, row, begin, end);
+    });
     const auto place = static_cast<uint64_t>(args.first_row + row);
     decide_row(args, row, sums, accept_uniform(args.rng, place), total);
   }
@@ -289,26 +278,32 @@ RowSums step_rows(const StepRowsArgs<T>& args, const ProposeRowsArgs<T>& next) {
   return total;
 }
 
+void check_step_sizes(const Call& call, const Tensor& step_sizes) {
+  for (int64_t i = 0; i < step_sizes.numel(); ++i) {
+    call.check_positive("step_sizes", read<double>(step_sizes)[i]);
+  }
+}
+
 Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
                         const Tensor& step_sizes, double temperature, int64_t first_row) {
-  const Call call("ald_propose_rows", x, aoti_torch_device_type_cpu(), "x");
-  call.check_propose_rows(grad, rng, step_sizes, temperature, first_row);
-
+  const Call call("ald_propose_rows", "x", x, aoti_torch_device_type_cpu());
+  check_propose_rows(call, grad, rng, step_sizes, temperature, first_row);
   const Tensor x_in = readable(x), grad_in = readable(grad), etas = readable(step_sizes);
-  call.check_all_positive("step_sizes", read<double>(etas), etas.numel());
-  const RngKey key = read_rng(rng);
-  Tensor proposal = empty_like_phi(call);
-  const auto run = [&](auto zero) {
+  check_step_sizes(call, etas);
+
+  const int64_t* const counter = read<int64_t>(rng);
+  const RngKey key{static_cast<uint64_t>(counter[0]),
+                   static_cast<uint64_t>(counter[rng.stride(0)])};
+  Tensor proposal = empty_like_first(call);
+  call.with_dtype([&](auto zero) {
     using T = decltype(zero);
     const Law<T> law(etas, temperature);
-    const ProposeRowsArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal), law, key,
-                                  first_row / 4 * x.size(1)};
+    const ProposeArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal), law, key,
+                              first_row / 4 * x.size(1)};
     for_each_chunk(x.numel(), [&](int64_t, int64_t begin, int64_t end) {
       propose_chunk(args, begin, end);
     });
-  };
-  if (call.is_double()) run(double{});
-  else run(float{});
+  });
   return proposal;
 }
 
@@ -318,35 +313,34 @@ void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
                     bool mh, int64_t first_row, double prior, std::optional<Tensor> latents,
                     std::optional<Tensor> next_proposal, std::optional<Tensor> x_trace,
                     std::optional<Tensor> grad_trace) {
-  const Call call("ald_step_rows_", x, aoti_torch_device_type_cpu(), "x");
-  call.check_step_rows(grad, potential, proposal, grad_proposal, potential_proposal, rng,
-                       accepted, info, step_sizes, temperature, first_row, prior, latents,
-                       next_proposal, x_trace, grad_trace);
-  RowStep step(x, grad, potential, proposal, grad_proposal, potential_proposal, rng, accepted,
-               info, step_sizes, latents, next_proposal, x_trace, grad_trace);
-  call.check_all_positive("step_sizes", read<double>(step.etas), step.etas.numel());
+  const Call call("ald_step_rows_", "x", x, aoti_torch_device_type_cpu());
+  check_step_rows(call, grad, potential, proposal, grad_proposal, potential_proposal, rng,
+                  accepted, info, step_sizes, temperature, first_row, prior, latents,
+                  next_proposal, x_trace, grad_trace);
+  StepTensors step(x, grad, potential, proposal, grad_proposal, potential_proposal, rng, accepted,
+                   info, step_sizes, latents, next_proposal, x_trace, grad_trace);
+  check_step_sizes(call, step.step_sizes);
 
   int64_t* const counter = write<int64_t>(step.rng.work());
   const RngKey key{static_cast<uint64_t>(counter[0]), static_cast<uint64_t>(counter[1])};
-  const double* const etas = read<double>(step.etas);
-  const bool one_step_size = step.etas.numel() == 1;
-  const auto run = [&](auto zero) {
+  const double* const etas = read<double>(step.step_sizes);
+  const bool one_step_size = step.step_sizes.numel() == 1;
+  const RowSums sums = call.with_dtype([&](auto zero) {
     using T = decltype(zero);
-    const StepRowsArgs<T> args{
+    const StepArgs<T> args{
         write<T>(step.x.work()), write<T>(step.grad.work()), write<double>(step.potential.work()),
         read<T>(step.proposal), read<T>(step.grad_proposal), read<double>(step.values),
-        step.latents_or_null<T>(), step.x_trace_or_null<T>(), step.grad_trace_or_null<T>(),
-        write<bool>(step.accepted.work()), one_step_size ? nullptr : etas,
-        one_step_size ? *etas : 1.0, x.size(0), x.size(1), step.values_per_row(),
-        step.latents_per_row(), temperature, prior, mh, key, first_row};
-    const Law<T> law(step.etas, temperature);
+        read_or_null<T>(step.latents), write_or_null<T>(step.x_trace),
+        write_or_null<T>(step.grad_trace), write<bool>(step.accepted.work()),
+        one_step_size ? nullptr : etas, one_step_size ? *etas : 1.0, step.rows, step.d,
+        step.values_per_row(), step.latents_per_row(), temperature, prior, mh, key, first_row};
+    const Law<T> law(step.step_sizes, temperature);
     return step_rows(args, {args.x, args.grad, write<T>(step.next_proposal.work()), law,
                             {key.seed, key.step + 1}, first_row / 4 * args.d});
-  };
-  const RowSums sums = call.is_double() ? run(double{}) : run(float{});
+  });
 
   counter[1] += 1;
-  write_row_info(write<double>(step.info.work()), sums, x.size(0));
+  write_info(write<double>(step.info.work()), sums, step.rows);
   step.commit();
 }
 
