@@ -36,7 +36,11 @@ class TestStatus:
         assert health.status(state, NOW + health.SILENT.value) == "running"
         assert health.status(state, NOW + health.SILENT.value + 0.1) == "silent"
 
-    @pytest.mark.parametrize(("pid", "status"), [(os.getpid(), "running"), (2**22 + 1, "crashed")])
+    @pytest.mark.parametrize(
+        ("pid", "status"),
+        [(os.getpid(), "running"), (2**22 + 1, "crashed")],
+        ids=["this process", "no process"],
+    )
     def test_a_process_of_this_machine_is_looked_for(self, pid: int, status: str) -> None:
         state = RunState(OURS)
         state.apply(started("r", "lae", NOW, 3, socket.gethostname(), pid))
