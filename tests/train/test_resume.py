@@ -111,6 +111,7 @@ def test_killed_at_any_moment_and_resumed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # some forty starts of a program that loads torch
 @pytest.mark.parametrize("threads", ["1", "2"])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("KILL_ROUNDS", "1"))))
 def test_kill_9(tmp_path: Path, images: str, threads: str, seed: int) -> None:
