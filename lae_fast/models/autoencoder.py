@@ -7,12 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.models.conditional import Conditioned
 from lae_fast.models.likelihoods import Likelihood
 from lae_fast.ops.devices import device_of
+
+
+def gaussian_kl(mean: Tensor, log_std: Tensor) -> Tensor:
+    """KL(N(mean, std^2) || N(0, 1)), nats, of every latent: shaped like ``mean``."""
+    return 0.5 * (mean.square() + torch.exp(2 * log_std) - 1) - log_std
 
 
 class Autoencoder(nn.Module, ABC):

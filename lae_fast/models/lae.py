@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lae_fast.models.autoencoder import Autoencoder
+from lae_fast.models.autoencoder import Autoencoder, gaussian_kl
 from lae_fast.models.likelihoods import Likelihood
 from lae_fast.models.mlp import MLP
 
@@ -77,8 +77,7 @@ class LAE(Autoencoder):
         z = mean + std * noise
         if self.spread is None:
             return self.nll(x, z), 0.5 * z.square().sum(1)
-        kl = 0.5 * (mean.square() + std.square() - 1) - torch.log(std)
-        return self.nll(x, z), kl.sum(1)
+        return self.nll(x, z), gaussian_kl(mean, torch.log(std)).sum(1)
 
 
 def mlp_lae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> LAE:

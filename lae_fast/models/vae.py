@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lae_fast.models.autoencoder import Autoencoder
+from lae_fast.models.autoencoder import Autoencoder, gaussian_kl
 from lae_fast.models.likelihoods import Likelihood
 from lae_fast.models.mlp import MLP
 
@@ -24,8 +24,8 @@ class VAE(Autoencoder):
     def terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(x | z) at ``z = mu + sigma noise``, and KL(q || N(0, I)), each ``(n,)``."""
         mean, log_std = self.encoder(x).chunk(2, dim=1)
-        kl = 0.5 * (mean.square() + torch.exp(2 * log_std) - 1) - log_std
-        return self.nll(x, mean + torch.exp(log_std) * noise), kl.sum(1)
+        z = mean + torch.exp(log_std) * noise
+        return self.nll(x, z), gaussian_kl(mean, log_std).sum(1)
 
 
 def mlp_vae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> VAE:

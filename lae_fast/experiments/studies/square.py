@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lae_fast.models.autoencoder import gaussian_kl
 from lae_fast.ops.devices import normal
 
 HIDDEN = 30
@@ -35,7 +36,7 @@ class SquareVAE(nn.Module):
         return points
 
     def draw(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """One latent a point."""
+        """One latent per point."""
         mean, log_std = self.posterior(x)
         return mean + torch.exp(log_std) * normal(mean.shape, generator, mean)
 
@@ -81,7 +82,7 @@ def loss(
     mean, log_std = model.posterior(x)
     z = mean + torch.exp(log_std) * normal(mean.shape, generator, mean)
     square = (model.decode(z) - x).square().sum(1).mean()
-    kl = (0.5 * (mean.square() + torch.exp(2 * log_std) - 1) - log_std).sum(1).mean()
+    kl = gaussian_kl(mean, log_std).sum(1).mean()
     weights = torch.cat([p.flatten() for p in model.parameters() if p.ndim == 2])
     return square + beta * kl + penalty * weights.square().mean()
 

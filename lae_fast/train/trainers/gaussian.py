@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lae_fast.models.autoencoder import gaussian_kl
+
 
 class GaussianDraw:
     """``z = mu + sigma eps`` from an encoder's output, and the bound's gradients through it.
@@ -22,9 +24,7 @@ class GaussianDraw:
 
     def kl(self) -> Tensor:
         """Sum over images of KL(q || N(0, I)), float64."""
-        variances = self.std.square()
-        terms = 0.5 * (self.mean.square() + variances - 1) - self.log_std
-        return terms.sum(dtype=torch.float64)
+        return gaussian_kl(self.mean, self.log_std).sum(dtype=torch.float64)
 
     def pull_back(self, grad_z: Tensor, kl_weight: float | Tensor = 1.0) -> Tensor:
         """Gradient of the negative bound with respect to the code, given -log p(x | z)'s at z.
