@@ -149,7 +149,6 @@ class _Training:
             self.status = self._stop_reason()
             if session.batches_done < session.per_epoch:
                 self._save()
-        self.trainer.step_size = control.step_size
         if meter.recent.iterations:
             yield meter.progress(control.step_size)
 

@@ -224,7 +224,6 @@ class Session:
             raise CheckpointError(f"the saved state of {self.run} is of another data set")
         if self.config.has_chain and not 0 < self.control.step_size < math.inf:
             raise CheckpointError(f"the saved state of {self.run} has no step size")
-        self.trainer.step_size = self.control.step_size
 
     def go_back(self) -> bool:
         """Restore the last saved state, with half the step size; whether there was one."""
@@ -238,7 +237,6 @@ class Session:
             return False
         self.control.step_size = min(self.control.step_size, step_size)
         self.control.shrink()
-        self.trainer.step_size = self.control.step_size
         share_state(self.worker)
         return True
 

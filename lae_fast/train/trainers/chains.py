@@ -18,7 +18,8 @@ dynamics on phi, and the law of z is the product of the posteriors.
 
 K is damped, ``K + lambda I``, when the chain's displacement is handed to phi. Otherwise the noise
 of a batch would be fitted along features that the batch barely determines, and blow up on the next
-one. What the damping leaves out, ``z - phi h``, lives as long as the batch. See docs/sampler.md.
+one. What the damping leaves out, ``z - phi h``, lives as long as the batch. See
+docs/concepts/sampler.md.
 """
 
 from __future__ import annotations

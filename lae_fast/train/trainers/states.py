@@ -85,29 +85,13 @@ class OneByOne:
         self._current = None
 
 
-class WhenLeft:
+class WhenLeft(OneByOne):
     """Adds each state's gradients once, when the chain leaves it, weighted by how long it stayed.
 
     For a decision of the whole batch, at which the host may look without waiting.
     """
 
-    def __init__(self, evaluator: Evaluator, x: Tensor, share: float) -> None:
-        self.evaluator, self.x, self.share = evaluator, x, share
-        self._pending: Evaluation | None = None
-        self._current: Evaluation | None = None
-        self._stayed = 0
-
-    def evaluate(self, z: Tensor, *, prior: bool = False) -> Evaluation:
-        self._pending = self.evaluator.evaluate(self.x, z)
-        if prior:
-            self._pending.grad_z.add_(z)
-        return self._pending
-
-    def next_input(self) -> None:
-        """Nowhere: the evaluator copies its input."""
-
-    def begin(self) -> None:
-        self._current, self._pending = self._pending, None
+    _stayed = 0
 
     def retain(self, moved: Tensor) -> Evaluation:
         assert self._current is not None
