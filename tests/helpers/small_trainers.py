@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +12,7 @@ from lae_fast.models.lae import LAE
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.mlp import MLP
 from lae_fast.models.vae import VAE, mlp_vae
+from lae_fast.ops import chains_ref
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner
 from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
@@ -23,6 +27,8 @@ CASES = [
     ("gaussian", 0.5, 0.05),
     ("discretized-logistic", None, 0.002),
 ]
+IMAGE_STEP_SIZES = {0.05: 0.15, 0.002: 0.004}
+"""The longer steps that one image's chain bears, by those of the whole batch in `CASES`."""
 KINDS = ["image", "gaussian", "whitened", "plain", "vae", "hoffman", "frozen"]
 
 
@@ -67,6 +73,30 @@ def small_vae(likelihood: str, *, explicit: bool, dtype: torch.dtype = torch.flo
     if not explicit:
         model.encoder, model.decoder = nn.Sequential(model.encoder), nn.Sequential(model.decoder)
     return model
+
+
+def step_by_formula(
+    at: Callable[[Tensor], tuple[Tensor, Tensor]],
+    z: Tensor,
+    rng: Tensor,
+    step_size: float,
+    *,
+    mh: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """A Langevin step of every row as in the textbook, with the kernels' noise.
+
+    ``at`` gives V and its gradient. Returns the new rows, and which of them accepted.
+    """
+    value, grad = at(z)
+    noise = chains_ref.normal(z.shape, rng, z.dtype)
+    proposal = z - step_size * grad + math.sqrt(2 * step_size) * noise
+    new_value, new_grad = at(proposal)
+    reverse = (z - proposal + step_size * new_grad).square().sum(1)
+    log_ratio = value - new_value - reverse / (4 * step_size) + noise.square().sum(1) / 2
+    uniforms = chains_ref.uniforms(len(z), rng)
+    accepted = torch.log(uniforms) < log_ratio if mh else torch.ones(len(z), dtype=torch.bool)
+    rng[1] += 1
+    return torch.where(accepted[:, None], proposal, z), accepted
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

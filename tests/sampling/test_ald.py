@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -77,30 +78,16 @@ def _reverse_mean_at_phi(
     info: Tensor,
     step_sizes: Tensor,
     temperature: float,
-    mh: bool,
-    first_row: int,
-    **rest: object,
+    *rest: Any,
+    **outputs: object,
 ) -> None:
-    """The mistake of published code: the reverse proposal's mean taken at phi, not at phi'."""
+    """The mistake in the code of Bisht 2023: the reverse proposal's mean at phi, not at phi'."""
     right = (x - proposal + step_sizes * new_grad).square() / (4 * step_sizes * temperature)
     wrong = (step_sizes * grad).square() / (4 * step_sizes * temperature)
     before = potential.clone()
     shifted = new_potential + temperature * (wrong - right).sum(1)
-    chains_ref.ald_step_rows_(
-        x,
-        grad,
-        potential,
-        proposal,
-        new_grad,
-        shifted,
-        rng,
-        accepted,
-        info,
-        step_sizes,
-        temperature,
-        mh,
-        first_row,
-    )
+    decision = (rng, accepted, info, step_sizes, temperature, *rest)
+    chains_ref.ald_step_rows_(x, grad, potential, proposal, new_grad, shifted, *decision)
     potential.copy_(torch.where(accepted, new_potential, before))
 
 

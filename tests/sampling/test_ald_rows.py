@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -87,28 +88,11 @@ def test_a_wrong_log_ratio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         new_potential: Tensor,
         rng: Tensor,
         accepted: Tensor,
-        info: Tensor,
-        step_sizes: Tensor,
-        temperature: float,
-        mh: bool,
-        first_row: int,
-        **rest: object,
+        *rest: Any,
+        **outputs: object,
     ) -> None:
-        chains_ref.ald_step_rows_(
-            x,
-            grad,
-            potential,
-            proposal,
-            -grad,
-            new_potential,
-            rng,
-            accepted,
-            info,
-            step_sizes,
-            temperature,
-            mh,
-            first_row,
-        )
+        decision = (rng, accepted, *rest)
+        chains_ref.ald_step_rows_(x, grad, potential, proposal, -grad, new_potential, *decision)
         grad.copy_(torch.where(accepted[:, None], new_grad, grad))
 
     monkeypatch.setattr(ops, "step_rows_", careless)

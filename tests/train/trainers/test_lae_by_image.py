@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.small_trainers import CASES, STEPS, Frozen, gradients, images, small_model
+from helpers.small_trainers import (
+    CASES,
+    IMAGE_STEP_SIZES,
+    STEPS,
+    Frozen,
+    gradients,
+    images,
+    small_model,
+    step_by_formula,
+)
 from lae_fast.errors import TrainingError
 from lae_fast.models.lae import LAE
 from lae_fast.ops import chains_ref
@@ -19,12 +28,10 @@ from lae_fast.train.trainers.lae import LAETrainer
 from lae_fast.train.trainers.passes import AutogradEvaluator, ExplicitEvaluator
 
 DAMPING = 0.1
-STEP_SIZES = {0.05: 0.15, 0.002: 0.004}
-"""One image's chain bears longer steps than the whole batch's."""
 
 
 def naive(
-    model: LAE, x: Tensor, rng: Tensor, step_size: float, *, mh: bool, temperature: float = 1.0
+    model: LAE, x: Tensor, rng: Tensor, step_size: float, *, mh: bool
 ) -> tuple[Tensor, Tensor, list[float]]:
     """Algorithm 2 image by image, textbook log-ratio, graphs of all retained states held.
 
@@ -42,20 +49,7 @@ def naive(
     start = h @ model.phi.T
     z, total, shares = start, torch.zeros((), dtype=torch.float64), []
     for _ in range(STEPS):
-        value, grad = at(z)
-        noise = chains_ref.normal(z.shape, rng, z.dtype)
-        proposal = z - step_size * grad + math.sqrt(2 * step_size * temperature) * noise
-        new_value, new_grad = at(proposal)
-        reverse = (z - proposal + step_size * new_grad).square().sum(1)
-        log_ratio = (
-            (value - new_value) / temperature
-            - reverse / (4 * step_size * temperature)
-            + noise.square().sum(1) / 2
-        )
-        uniforms = chains_ref.uniforms(len(x), rng)
-        accepted = torch.log(uniforms) < log_ratio if mh else torch.ones(len(x), dtype=torch.bool)
-        rng[1] += 1
-        z = torch.where(accepted[:, None], proposal, z)
+        z, accepted = step_by_formula(at, z, rng, step_size, mh=mh)
         shares.append(float(accepted.double().mean()))
         # z as a function of theta and psi: phi_t h, with the residual held where it is.
         phi = model.phi + (z - start).T @ ridge
@@ -78,7 +72,7 @@ def test_gradient_equals_autograd_of_the_written_out_objective(
 ) -> None:
     """float64, 1e-10 relative to the largest gradient entry, rejected images among them."""
     model = small_model(likelihood, torch.float64, scale)
-    x, eta = images(torch.float64), STEP_SIZES[step_size]
+    x, eta = images(torch.float64), IMAGE_STEP_SIZES[step_size]
     plain, rng = copy.deepcopy(model), ald.make_rng(3)
     phi, mean_potential, shares = naive(plain, x, rng, eta, mh=mh)
     trainer = LAETrainer(

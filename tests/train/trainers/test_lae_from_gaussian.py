@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from helpers import small_trainers
-from helpers.small_trainers import CASES, STEPS, Frozen, gradients, images
+from helpers.small_trainers import (
+    CASES,
+    IMAGE_STEP_SIZES,
+    STEPS,
+    Frozen,
+    gradients,
+    images,
+    step_by_formula,
+)
 from lae_fast.config import TrainConfig
 from lae_fast.errors import ConfigError
 from lae_fast.models.lae import LAE
@@ -21,7 +29,6 @@ from lae_fast.train.trainers.lae import LAETrainer
 from lae_fast.train.trainers.passes import AutogradEvaluator, ExplicitEvaluator
 
 DAMPING = 10.0
-STEP_SIZES = {0.05: 0.15, 0.002: 0.004}
 
 
 def small_model(likelihood: str, scale: float | None = None) -> LAE:
@@ -53,15 +60,7 @@ def written_out(
 
     z, total = start.detach(), torch.zeros((), dtype=torch.float64)
     for _ in range(STEPS):
-        value, grad = at(z)
-        noise = chains_ref.normal(z.shape, rng, z.dtype)
-        proposal = z - step_size * grad + math.sqrt(2 * step_size) * noise
-        new_value, new_grad = at(proposal)
-        reverse = (z - proposal + step_size * new_grad).square().sum(1)
-        log_ratio = value - new_value - reverse / (4 * step_size) + noise.square().sum(1) / 2
-        accepted = torch.log(chains_ref.uniforms(len(x), rng)) < log_ratio
-        rng[1] += 1
-        z = torch.where(accepted[:, None], proposal, z)
+        z, _ = step_by_formula(at, z, rng, step_size)
         total = total + (model.nll(x, z).double() + z.square().sum(1) / 2).sum() / STEPS
     decoder = [*model.decoder.parameters(), *model.likelihood.parameters()]
     for p, grad in zip(decoder, torch.autograd.grad(total, decoder), strict=True):
@@ -82,7 +81,7 @@ def test_gradients_equal_autograd_of_the_written_out_objectives(
 ) -> None:
     """float64, 1e-10 relative to the largest gradient entry."""
     model, x = small_model(likelihood, scale), images(torch.float64)
-    plain, rng, eta = copy.deepcopy(model), ald.make_rng(3), STEP_SIZES[step_size]
+    plain, rng, eta = copy.deepcopy(model), ald.make_rng(3), IMAGE_STEP_SIZES[step_size]
     phi, potential = written_out(plain, x, rng, eta, kl_weight)
     trainer = LAETrainer(
         model,
