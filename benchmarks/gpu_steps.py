@@ -175,7 +175,7 @@ def _lae(*words: str) -> list[str]:
 
 
 SMALLEST = {
-    "micro": "test_operator and step_ and shape0 and not compile",
+    "micro": "test_operator and step_rows_ and shape0 and not compile",
     "iteration": "vae",
     "scaling": "steps-1",
 }

@@ -49,7 +49,7 @@ def tables() -> Any:
 
 
 ROW = {"variant": "fused", "value": 1e-3, "ratio": None, "over_floor": 1.25, "bytes": 2e9}
-GROUP = {"group": "propose, 4096x4096, cuda", "unit": "s", "rows": [ROW]}
+GROUP = {"group": "propose_rows, 4096x4096, cuda", "unit": "s", "rows": [ROW]}
 Rehearse = Callable[..., tuple[int, dict[str, Any]]]
 
 
@@ -333,7 +333,7 @@ def test_a_card_without_all_its_figures_has_a_page(tables: Any, tmp_path: Path) 
     tmp_path.joinpath("card.json").write_text(json.dumps(report))
     shown = tables.gpu_section(tmp_path)
     assert "### Card" in shown
-    assert "| propose, 4096x4096, cuda | 2000 GB/s | 80 % |" in shown
+    assert "| propose_rows, 4096x4096, cuda | 2000 GB/s | 80 % |" in shown
     assert "| step_kernel | 2 µs |" in shown
 
 
