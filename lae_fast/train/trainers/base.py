@@ -184,7 +184,7 @@ def standard_normal(shape: tuple[int, int], like: Tensor, rng: Tensor, first_row
     It is the noise of a chain's proposal: from 0, with step size 1/2, a proposal is its noise.
     """
     zero = like.new_zeros(shape)
-    half = torch.full(shape[1:], 0.5, dtype=torch.float64, device=like.device)
+    half = torch.full((1,), 0.5, dtype=torch.float64, device=like.device)
     noise = ops.propose_rows(zero, zero, rng, half, 1.0, first_row)
     rng[1] += 1
     return noise
