@@ -133,6 +133,18 @@ class TestOption:
             devices.pick_device("cuda")
         assert asked == [3]
 
+    def test_opening_a_run_asks_whether_the_kernels_fit(
+        self, root: Path, monkeypatch: Patch
+    ) -> None:
+        """From Python, too, where no command has picked the device."""
+        asked: list[int] = []
+        monkeypatch.setattr(devices, "prepare_gpu", asked.append)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)
+        saved.open_run(root / "lae", device="cuda:1")
+        saved.open_run(root / "lae")
+        assert asked == [1]
+
     def test_it_reaches_the_study(self, tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
         asked = []
 

@@ -16,7 +16,7 @@ from lae_fast.config.settings import from_dict
 from lae_fast.errors import CheckpointError, reason
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
-from lae_fast.ops.devices import device_of
+from lae_fast.ops.devices import device_of, pick_device
 from lae_fast.runs import checkpoint
 
 
@@ -62,6 +62,7 @@ def open_run(run: Path, name: str = "best", device: torch.device | str = "cpu") 
 
     Raises:
         CheckpointError: the run has no such checkpoint, or it does not fit its configuration.
+        ConfigError: no such device.
     """
     tensors, about = checkpoint.read(run, name)
     try:
@@ -73,7 +74,8 @@ def open_run(run: Path, name: str = "best", device: torch.device | str = "cpu") 
             f"the '{name}' checkpoint of {run} does not fit its configuration: "
             + reason(error).partition("\n")[0]
         ) from error
-    return SavedRun(run, config, model.eval().requires_grad_(False).to(device), shape, classes)
+    model = model.eval().requires_grad_(False).to(pick_device(str(device)))
+    return SavedRun(run, config, model, shape, classes)
 
 
 def held_out_images(config: TrainConfig, data_dir: str | None = None) -> data.ImageSet:

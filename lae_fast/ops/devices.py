@@ -36,7 +36,7 @@ def pick_device(name: str) -> torch.device:
     """
     device = named_device(name)
     if device.type == "cuda":
-        prepare_gpu(torch.cuda.current_device())
+        prepare_gpu(torch.cuda.current_device() if device.index is None else device.index)
     return device
 
 
