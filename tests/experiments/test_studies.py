@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.command_line import ROOT
 from helpers.command_line import run as run_cli
 from lae_fast import runs
 from lae_fast.config import ConfigError
@@ -29,7 +31,13 @@ from lae_fast.experiments.outcome import (
 )
 from lae_fast.experiments.studies import exactness, square, uniform
 from lae_fast.experiments.studies.models import further_models, report_models
-from lae_fast.experiments.studies.targets import conjugate, exact_draws, neural, total_variation
+from lae_fast.experiments.studies.targets import (
+    Target,
+    conjugate,
+    exact_draws,
+    neural,
+    total_variation,
+)
 from lae_fast.runs.events import Evaluated
 from lae_fast.train import StopRequest, train
 
@@ -211,6 +219,41 @@ def test_every_study_is_there() -> None:
         assert callable(find_study(name))
     with pytest.raises(ConfigError, match="did you mean 'probe'"):
         find_study("prob")
+
+
+RECORDED = ROOT / "docs" / "results"
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="the docs are not here")
+@pytest.mark.parametrize("name", STUDIES)
+def test_recorded_results_are_in_the_words_of_their_study(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the figures and pictures: titles, captions, settings, headings, rows and notes."""
+
+    def untrained(latents: int, *_: float, **__: Any) -> square.SquareVAE:
+        return square.SquareVAE(latents).requires_grad_(False)
+
+    def zeros(target: Target, draws: int, _: int) -> exactness.Draws:
+        return exactness.Draws(torch.zeros(10, len(target.x), 2), None, 10.0, 1.0)
+
+    digits = Lab(True, tmp_path / "runs", "data", tmp_path)
+    monkeypatch.setattr(Lab, "splits", digits.splits)
+    monkeypatch.setattr(Lab, "held_out", digits.held_out)
+    monkeypatch.setattr(uniform, "train_square", untrained)
+    monkeypatch.setattr(exactness, "SAMPLERS", dict.fromkeys(exactness.SAMPLERS, zeros))
+    found = find_study(name)(Lab(False, tmp_path / "runs", "data", tmp_path, train=False))
+    recorded = load(RECORDED / f"{name}.json")
+    assert recorded is not None
+    assert _words(found) == _words(recorded)
+    assert found.pictures.items() <= recorded.pictures.items()
+
+
+def _words(found: Outcome) -> list[Any]:
+    measured = re.compile(r" Of held-out images it is [\d.]+%\.")
+    tables = [(t.title, t.columns, measured.sub("", t.note)) for t in found.tables]
+    rows = [[row[0] for row in table.rows] for table in found.tables]
+    return [found.title, found.setting, tables, rows if found.name != "pictures" else None]
 
 
 class TestTargets:
