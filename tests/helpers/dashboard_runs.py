@@ -227,14 +227,13 @@ async def settle(pilot: Pilot[None], app: Dashboard) -> None:
     Twice, since the first news may be of a look that began before this was called.
     """
     for _ in range(2):
-        before = app.watcher.frames
+        before = app.frames
         app.follow()  # wakes the watcher
         for _ in range(3000):
             await pilot.pause(0.01)
             wanted = {path for path in (app.opened, *app.marked) if path is not None}
-            found = app.watcher.frames
-            frames = [found.get(path) for path in wanted]
-            if found is not before and all(f and f.share_read == 1 for f in frames):
+            frames = [app.frames.get(path) for path in wanted]
+            if app.frames is not before and all(f and f.share_read == 1 for f in frames):
                 break
         else:
             raise AssertionError("the watcher has nothing to say")

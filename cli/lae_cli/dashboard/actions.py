@@ -107,7 +107,7 @@ class Actions(Base):
     def hear(self) -> None:
         """Say what the trainer answered."""
         pending = self.pending
-        frame = self.watcher.frames.get(pending.run) if pending else None
+        frame = self.frames.get(pending.run) if pending else None
         if pending is None or frame is None:
             return
         answer = pending.answer(frame)

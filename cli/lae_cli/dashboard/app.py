@@ -125,6 +125,7 @@ class Dashboard(Actions):
 
     @on(Looked)
     def _looked(self) -> None:
+        self.frames = self.watcher.frames
         if self.opened is None:
             real = [s for s in self.watcher.summaries if s.status != "not a run"]
             if real:

@@ -48,6 +48,8 @@ class Base(App[None]):
         """Whether the evaluations play by themselves."""
         self.replaying: Replay | None = None
         self.pending: Pending | None = None
+        self.frames: dict[Path, Frame] = {}
+        """The runs on the screen, as of the last look; a draw must not see two looks."""
         elsewhere = tuple(path for path in start.paths if path.parent != start.root)
         self.watcher = Watcher(start.root, elsewhere, self.looked)
 
@@ -72,7 +74,7 @@ class Base(App[None]):
     @property
     def frame(self) -> Frame | None:
         """The open run as it is now."""
-        return self.watcher.frames.get(self.opened) if self.opened else None
+        return self.frames.get(self.opened) if self.opened else None
 
     @property
     def shown(self) -> Frame | None:
@@ -83,8 +85,7 @@ class Base(App[None]):
     @property
     def all_shown(self) -> list[Frame]:
         """The open run and the marked ones."""
-        frames = self.watcher.frames
-        marked = [frames.get(path) for path in self.marked if path != self.opened]
+        marked = [self.frames.get(path) for path in self.marked if path != self.opened]
         return [frame for frame in (self.shown, *marked) if frame is not None]
 
     @property

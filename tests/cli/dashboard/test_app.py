@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import time
@@ -29,7 +30,9 @@ from helpers.dashboard_runs import (
 )
 from lae_cli.dashboard.app import Dashboard
 from lae_cli.dashboard.base import TABS
+from lae_cli.dashboard.following.watcher import Watcher
 from lae_cli.dashboard.views.charts_view import ChartsView
+from lae_cli.dashboard.views.compare_view import CompareView
 from lae_cli.dashboard.views.dialogs import Ask, Confirm, Help
 from lae_cli.dashboard.views.latents_view import LatentsView
 from lae_cli.dashboard.views.runs_view import RunsView
@@ -512,6 +515,29 @@ def test_marked_runs_are_compared(root: Path) -> None:
     drive(app, story)
 
 
+def test_a_draw_sees_one_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher may look again while a view is drawn."""
+    app = dashboard(root, root / "live", root / "old", root / "vae")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("6")
+        await settle(pilot, app)
+        app.watcher.stop()
+        app.watcher.join()
+        three = app.frames
+        two = {path: three[path] for path in (root / "live", root / "old")}
+        looks = itertools.cycle([three, two, two])
+        monkeypatch.setattr(Watcher, "frames", property(lambda _: next(looks)), raising=False)
+        compare = app.query_one(CompareView)
+        for _ in range(6):
+            app.looked()
+            await pilot.pause()
+            exported = compare.export()
+            assert all(len(row) == len(exported.header) for row in exported.rows)
+
+    drive(app, story)
+
+
 def test_next_run_and_the_one_before(root: Path) -> None:
     app = dashboard(root)
 
@@ -595,6 +621,27 @@ def test_every_view_exports(root: Path, tmp_path: Path) -> None:
         assert len(rows) == len(objects) + 1 > 1
         assert list(objects[0]) == rows[0]
         assert files["svg"].read_text().startswith("<svg")
+
+
+def test_latents_are_exported_as_they_are_drawn(root: Path) -> None:
+    app = dashboard(root, root / "old")
+
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("3")
+        await settle(pilot, app)
+        drawn = app.query_one(LatentsView).export()
+        app.evaluation = 0  # not drawn yet
+        exported = app.query_one(LatentsView).export()
+        assert drawn is not None
+        assert drawn == exported
+        assert drawn.name == "old-latents-epoch-6"
+        app.draw()
+        exported = app.query_one(LatentsView).export()
+        assert exported is not None
+        assert exported.name == "old-latents-epoch-1"
+        assert exported.rows != drawn.rows
+
+    drive(app, story)
 
 
 def test_export_refuses_what_it_cannot_write(root: Path, tmp_path: Path) -> None:

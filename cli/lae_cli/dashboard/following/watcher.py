@@ -57,7 +57,7 @@ class Watcher(threading.Thread):
         self._followers: dict[Path, Follower] = {}
         self._known: dict[Path, _Known] = {}
         self._scanned = 0.0
-        self._wake, self._stop = threading.Event(), threading.Event()
+        self._wake, self._ended = threading.Event(), threading.Event()
 
     def follow(self, paths: tuple[Path, ...]) -> None:
         """Say which runs are on the screen."""
@@ -66,12 +66,12 @@ class Watcher(threading.Thread):
 
     def stop(self) -> None:
         """End the thread soon."""
-        self._stop.set()
+        self._ended.set()
         self._wake.set()
 
     def run(self) -> None:
         """Look, say so, wait; until stopped."""
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             self.look()
             self._looked()
             complete = all(follower.complete for follower in self._followers.values())

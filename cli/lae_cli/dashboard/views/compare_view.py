@@ -81,15 +81,14 @@ class CompareView(Vertical):
         """The table takes the keys."""
         return self.query_one(DataTable)
 
-    def rows(self) -> list[list[str]]:
+    def rows(self, frames: Sequence[Frame]) -> list[list[str]]:
         """Results first, then settings."""
-        frames = self._board.all_shown if self._board else ()
         return [*results(frames), *settings(frames, every=self.every)]
 
     def show(self, board: Base) -> None:
         """Fill the table anew when something in it has changed."""
         self._board, frames = board, board.all_shown
-        rows, names = self.rows(), [frame.name for frame in frames]
+        rows, names = self.rows(frames), [frame.name for frame in frames]
         if (rows, names) == self._drawn:
             return
         self._drawn = (rows, names)
@@ -120,4 +119,4 @@ class CompareView(Vertical):
     def export(self) -> Rows:
         """The table as it is shown."""
         frames = self._board.all_shown if self._board else ()
-        return Rows("comparison", ["", *(frame.name for frame in frames)], self.rows())
+        return Rows("comparison", ["", *(frame.name for frame in frames)], self.rows(frames))

@@ -170,6 +170,8 @@ class LatentsView(Vertical):
         self._board: Base | None = None
         self._projector = Projector()
         self._drawn: tuple[object, ...] = ()
+        self._shown: tuple[str, Snapshot] | None = None
+        """What is drawn: a name for it, and its latents."""
 
     def compose(self) -> ComposeResult:
         """Caption, plot, legend."""
@@ -202,6 +204,7 @@ class LatentsView(Vertical):
         names = snapshots.axes_of(snapshot.latents.shape[1]) or [snapshots.PRINCIPAL]
         plane = snapshots.plane(snapshot, names[self.axes % len(names)], self._projector)
         self.plot.put(plane, snapshot.labels, board.glyphs)
+        self._shown = f"{frame.name}-latents-epoch-{event.epoch}", snapshot
         many = len(frame.pictured)
         caption = board.glyphs.dot.join(
             [f"epoch {event.epoch} ({place + 1} of {many})", plane.caption, "ring: |z| = 1"]
@@ -210,23 +213,21 @@ class LatentsView(Vertical):
         self.query_one("#legend", Static).update(_legend(snapshot), layout=False)
 
     def _say(self, line: str) -> None:
-        self._drawn = ()
+        self._drawn, self._shown = (), None
         self.plot.put(None, np.zeros(0, np.int64), Glyphs())
         self.query_one("#caption", Static).update(Text(line, style="dim"), layout=False)
 
     def export(self) -> Rows | None:
-        """Every latent of the chosen evaluation, and where it falls in the plane."""
-        frame = self._board.shown if self._board else None
-        pick = snapshots.chosen(frame, self._board.evaluation) if frame and self._board else None
-        snapshot = snapshots.load(frame.path, pick[1]) if frame and pick else None
-        if frame is None or pick is None or snapshot is None or self.plot.plane is None:
+        """Every latent that is drawn, and where it falls in the plane."""
+        if self._shown is None or self.plot.plane is None:
             return None
+        name, snapshot = self._shown
         header = ["label", "x", "y", *(f"z{i + 1}" for i in range(snapshot.latents.shape[1]))]
         columns = (snapshot.labels.tolist(), self.plot.plane.points, snapshot.latents)
         rows = [
             [label, *point.tolist(), *z.tolist()] for label, point, z in zip(*columns, strict=True)
         ]
-        return Rows(f"{frame.name}-latents-epoch-{pick[1].epoch}", header, rows)
+        return Rows(name, header, rows)
 
     def action_axes(self, step: int) -> None:
         """Look along other axes."""
