@@ -58,7 +58,7 @@ def of(results: dict, dtype: torch.dtype, rank: int, job: str) -> dict[str, Tens
     }
 
 
-KINDS = ["image", "gaussian", "whitened", "plain", "vae", "hoffman", "frozen"]
+KINDS = ["image", "gaussian", "whitened", "plain", "vae", "iwae", "hoffman", "frozen"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,8 +18,8 @@ from lae_fast.errors import ConfigError, closest
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")
-MODELS = ("lae", "vae", "frozen", "hoffman")
-CHAINLESS = ("vae", "frozen")
+MODELS = ("lae", "vae", "iwae", "frozen", "hoffman")
+CHAINLESS = ("vae", "iwae", "frozen")
 """Models without Langevin steps: they accept and reject nothing."""
 ARCHITECTURES = ("mlp", "conv")
 CHANGEABLE = frozenset(
@@ -52,6 +52,7 @@ COUNT: Bounds = (lambda v: _finite(v) and v > 0, "at least 1")
 POSITIVE: Bounds = (lambda v: _finite(v) and v > 0, "a positive number")
 NOT_NEGATIVE: Bounds = (lambda v: _finite(v) and v >= 0, "0 or more")
 FRACTION: Bounds = (lambda v: 0.0 < v < 1.0, "between 0 and 1")
+SHARE: Bounds = (lambda v: 0.0 <= v < 1.0, "at least 0 and below 1")
 LAYERS: Bounds = (lambda v: 1 <= v <= 1000, "between 1 and 1000")
 SEED: Bounds = (lambda v: 0 <= v < 2**63, "between 0 and 2^63 - 1")
 AUTO_OR_POSITIVE: Bounds = (
@@ -123,8 +124,9 @@ class TrainConfig:
     model: str = setting(
         "lae",
         "Langevin autoencoder (lae), or a control with the same networks: variational autoencoder "
-        "(vae), phi frozen where it starts (frozen), or one Langevin chain per image that starts "
-        "from a VAE's encoder (hoffman; Hoffman 2017).",
+        "(vae), one with a bound of several samples (iwae; Burda et al. 2016), phi frozen where it "
+        "starts (frozen), or one Langevin chain per image that starts from a VAE's encoder "
+        "(hoffman; Hoffman 2017).",
         choices=MODELS,
     )
     latent_dim: int = setting(8, "Number of latent dimensions.", COUNT)
@@ -150,6 +152,7 @@ class TrainConfig:
         POSITIVE,
     )
 
+    samples: int = setting(10, "Importance samples per image of iwae's bound: its K.", COUNT)
     steps: int = setting(10, "Langevin steps per batch: T of Algorithm 2.", COUNT)
     mh: bool = setting(True, "Accept or reject each step by Metropolis-Hastings.")
     accept: str = setting(
@@ -192,7 +195,7 @@ class TrainConfig:
     kl_warmup: int = setting(
         0,
         "Raise the weight of the encoder's KL term from 0 to 1 over this many iterations (models "
-        "with a KL term: vae, hoffman, and lae with --start gaussian).",
+        "with a KL term: vae, iwae, hoffman, and lae with --start gaussian).",
         NOT_NEGATIVE,
     )
     encoder_gradient: str = setting(
@@ -210,6 +213,12 @@ class TrainConfig:
         "constant",
         "Keep the learning rate constant, or let it fall to 0 over --epochs along half a cosine.",
         choices=SCHEDULES,
+    )
+    ema: float = setting(
+        0.0,
+        "Validate and save an exponential moving average of the weights, which keeps this share of "
+        "itself per iteration; 0 takes the weights as they are.",
+        SHARE,
     )
     batch_size: int = setting(512, "Images per batch.", COUNT)
     epochs: int = setting(1000, "Stop after this many epochs.", COUNT)

@@ -29,7 +29,7 @@ def build_model(config: TrainConfig, image_shape: Shape, classes: int = 0) -> Mo
     """
     check_networks(config, image_shape, classes)
     classes = classes if config.conditional else 0
-    is_vae = config.model in ("vae", "hoffman")
+    is_vae = config.model in ("vae", "iwae", "hoffman")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         likelihood = make_likelihood(config.likelihood, config.scale)

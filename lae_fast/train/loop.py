@@ -138,6 +138,7 @@ class _Training:
             with announced(self.worker, session.place):
                 # Draw the batch, run the Langevin chain, step the optimiser.
                 stats = self.worker.train_on(session.place)
+            session.average.update(meter.iteration)
             meter.add(stats, time.perf_counter() - began)
             control.update(stats.accept_prob)
 

@@ -18,6 +18,7 @@ from lae_fast.ops.devices import named_device
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs import checkpoint
 from lae_fast.train import state as saved_state
+from lae_fast.train.average import Average
 from lae_fast.train.best import Keeper
 from lae_fast.train.lockstep import share_state
 from lae_fast.train.trainers.step_size import StepSizeControl
@@ -146,6 +147,9 @@ class Session:
         weights: to start from, instead of the seed's.
         ranks: the processes that train together; this one leads them.
 
+    Attributes:
+        model: what is validated and kept: the average of the trained weights, where there is one.
+
     Raises:
         ConfigError: weights that do not fit the settings.
     """
@@ -161,7 +165,9 @@ class Session:
     ) -> None:
         self.config, self.run, self.device = config, run, device
         self.worker = Worker(config, splits, device, ranks, weights)
-        self.model, self.trainer = self.worker.model, self.worker.trainer
+        self.trainer = self.worker.trainer
+        self.average = Average(self.worker.model, config.ema)
+        self.model = self.average.model
         self.validation_set = splits.validation.to(device)
         if config.binarize:
             self.validation_set = self.validation_set.binarized()
@@ -204,7 +210,7 @@ class Session:
             return
         self.keeper.flush_best()  # a state counts on the best weights that it knows of
         facts = {name: part.facts() for name, part in self.parts.items()}
-        saved_state.save(self.run, self.model, self.trainer, facts)
+        saved_state.save(self.run, self.worker.model, self.trainer, self.average, facts)
         self._saved = time.monotonic()
 
     def restore(self, state: saved_state.State) -> None:
@@ -213,7 +219,7 @@ class Session:
         Raises:
             CheckpointError: it does not fit the settings.
         """
-        saved_state.restore(state, self.model, self.trainer)
+        saved_state.restore(state, self.worker.model, self.trainer, self.average)
         try:
             for name, part in self.parts.items():
                 require_alike(name, part.facts(), state.facts[name])

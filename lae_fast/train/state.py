@@ -1,9 +1,10 @@
 """The whole state of a training on disk, so that a run continues bit for bit.
 
-One safetensors file holds the model, the optimiser's moments, and the generators; its metadata
-holds, as JSON, everything that is a number: counters, means, step-size control, early stopping.
-The order of the data and the noise are functions of the seed and those counters. The file is
-replaced atomically and the one before it is kept, so a crash at any moment leaves one to read.
+One safetensors file holds the model, the average of its weights, the optimiser's moments, and the
+generators; its metadata holds, as JSON, everything that is a number: counters, means, step-size
+control, early stopping. The order of the data and the noise are functions of the seed and those
+counters. The file is replaced atomically and the one before it is kept, so a crash at any moment
+leaves one to read.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from torch import Tensor, nn
 
 from lae_fast.errors import CheckpointError
 from lae_fast.runs import checkpoint
+from lae_fast.train.average import Average
 from lae_fast.train.trainers.base import Trainer
 
 STATE, PREVIOUS = _NAMES = "state", "state-previous"
 
-_PREFIXES = ("model/", "optimizer/", "generator/")
+_PREFIXES = ("model/", "average/", "optimizer/", "generator/")
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,20 @@ class State:
     facts: dict[str, Any]
 
 
-def save(run: Path, model: nn.Module, trainer: Trainer, facts: Mapping[str, Any]) -> None:
+def save(
+    run: Path, model: nn.Module, trainer: Trainer, average: Average, facts: Mapping[str, Any]
+) -> None:
     """Write the state of a training between two iterations."""
-    checkpoint.write_state(run, STATE, PREVIOUS, tensors(model, trainer), dict(facts))
+    averaged = {f"average/{name}": value for name, value in average.tensors().items()}
+    everything = tensors(model, trainer) | averaged
+    checkpoint.write_state(run, STATE, PREVIOUS, everything, dict(facts))
 
 
 def tensors(model: nn.Module, trainer: Trainer) -> dict[str, Tensor]:
-    """All tensors that change: weights, the optimiser's moments, generators; by name."""
+    """What an iteration changes: weights, the optimiser's moments, generators; by name."""
     weights = {f"model/{name}": value for name, value in model.state_dict().items()}
-    return weights | _optimizer_tensors(trainer) | generators(trainer)
+    drawing = {f"generator/{name}": value for name, value in generators(trainer).items()}
+    return weights | _optimizer_tensors(trainer) | drawing
 
 
 def load(run: Path) -> State | None:
@@ -62,15 +69,20 @@ def load(run: Path) -> State | None:
             raise error from None
 
 
-def restore(state: State, model: nn.Module, trainer: Trainer) -> None:
-    """Put a state back into a model and trainer of the same configuration.
+def restore(
+    state: State, model: nn.Module, trainer: Trainer, average: Average | None = None
+) -> None:
+    """Put a state back into a model, a trainer and an average of the same configuration.
+
+    Only the process that saves has an average.
 
     Raises:
         CheckpointError: it does not fit them.
     """
     try:
-        weights = {k.removeprefix("model/"): v for k, v in _under(state, "model/").items()}
-        model.load_state_dict(weights)
+        model.load_state_dict(_under(state, "model/"))
+        if average is not None and average.tensors():
+            average.model.load_state_dict(_under(state, "average/"))
         for name in state.tensors:
             if not name.startswith(_PREFIXES):
                 raise ValueError(f"it holds {name}")
@@ -97,7 +109,8 @@ def restore_generators(states: Mapping[str, Tensor], trainer: Trainer) -> None:
 
 
 def _under(state: State, prefix: str) -> dict[str, Tensor]:
-    return {name: value for name, value in state.tensors.items() if name.startswith(prefix)}
+    """The tensors whose names begin with ``prefix``, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)}
 
 
 def _optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
@@ -113,7 +126,7 @@ def _restore_optimizer(state: State, trainer: Trainer) -> None:
     moments: dict[int, dict[str, Tensor]] = {}
     parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
     for path, value in _under(state, "optimizer/").items():
-        _, index, name = path.split("/")
+        index, name = path.split("/")
         scalar = torch.zeros((), dtype=torch.float32)
         _require_like(path, value, scalar if name == "step" else parameters[int(index)])
         moments.setdefault(int(index), {})[name] = value
@@ -137,6 +150,6 @@ def _require_like(name: str, value: Tensor, like: Tensor) -> None:
 
 
 def generators(trainer: Trainer) -> dict[str, Tensor]:
-    """A trainer's counter-based generator, where it draws."""
+    """A trainer's counter-based generator, where it draws, by its name."""
     rng = getattr(trainer, "rng", None)
-    return {} if rng is None else {"generator/rng": rng}
+    return {} if rng is None else {"rng": rng}

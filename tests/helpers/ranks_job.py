@@ -20,7 +20,7 @@ from lae_fast.models.mlp import MLP
 from lae_fast.ranks import PATIENCE, Ranks
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import IterationStats
-from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
+from lae_fast.train.trainers.controls import FrozenTrainer, IWAETrainer, VAETrainer
 from lae_fast.train.trainers.hoffman import HoffmanTrainer
 from lae_fast.train.trainers.lae import LAETrainer
 
@@ -54,7 +54,7 @@ def _vae(dtype: torch.dtype) -> VAE:
 
 
 def _trainer(kind: str, dtype: torch.dtype, ranks: Ranks):  # type: ignore[no-untyped-def]
-    is_vae = kind in ("vae", "hoffman")
+    is_vae = kind in ("vae", "iwae", "hoffman")
     model = _vae(dtype) if is_vae else _lae(dtype, gaussian_start=kind == "gaussian")
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     rng = ald.make_rng(3)
@@ -68,6 +68,8 @@ def _trainer(kind: str, dtype: torch.dtype, ranks: Ranks):  # type: ignore[no-un
             return LAETrainer(model, optimizer, rng, STEPS, 1e-3, accept="batch", **settings)
         case "vae":
             return VAETrainer(model, optimizer, rng, ranks=ranks)
+        case "iwae":
+            return IWAETrainer(model, optimizer, rng, 3, ranks=ranks)
         case "hoffman":
             return HoffmanTrainer(model, optimizer, rng, STEPS, 0.05, **settings)
     return FrozenTrainer(model, optimizer, ranks=ranks)
@@ -129,7 +131,7 @@ def fails_on_one(dtype: torch.dtype, ranks: Ranks) -> dict[str, Tensor]:
 
 JOBS: dict[str, Callable[[torch.dtype, Ranks], dict[str, Tensor]]] = {
     kind: lambda dtype, ranks, kind=kind: train(kind, dtype, ranks)  # type: ignore[misc]
-    for kind in ("image", "gaussian", "whitened", "plain", "vae", "hoffman", "frozen")
+    for kind in ("image", "gaussian", "whitened", "plain", "vae", "iwae", "hoffman", "frozen")
 } | {"decisions": decisions, "fails_on_one": fails_on_one}
 
 

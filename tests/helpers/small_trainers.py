@@ -15,7 +15,7 @@ from lae_fast.models.vae import VAE, mlp_vae
 from lae_fast.ops import chains_ref
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner
-from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
+from lae_fast.train.trainers.controls import FrozenTrainer, IWAETrainer, VAETrainer
 from lae_fast.train.trainers.hoffman import HoffmanTrainer
 from lae_fast.train.trainers.lae import LAETrainer
 
@@ -29,7 +29,7 @@ CASES = [
 ]
 IMAGE_STEP_SIZES = {0.05: 0.15, 0.002: 0.004}
 """The longer steps that one image's chain bears, by those of the whole batch in `CASES`."""
-KINDS = ["image", "gaussian", "whitened", "plain", "vae", "hoffman", "frozen"]
+KINDS = ["image", "gaussian", "whitened", "plain", "vae", "iwae", "hoffman", "frozen"]
 
 
 class Frozen(torch.optim.SGD):
@@ -111,7 +111,7 @@ def trainer_of(model: LAE, device: str = "cpu") -> LAETrainer:
 def other_trainer(
     kind: str, likelihood: str, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Learner:
-    is_vae = kind in ("vae", "hoffman")
+    is_vae = kind in ("vae", "iwae", "hoffman")
     model: nn.Module = (
         small_vae(likelihood, explicit=True, dtype=dtype)
         if is_vae
@@ -125,6 +125,8 @@ def other_trainer(
     match kind:
         case "vae":
             return VAETrainer(model, adam, rng)
+        case "iwae":
+            return IWAETrainer(model, adam, rng, 3)
         case "hoffman":
             return HoffmanTrainer(model, adam, rng, MANY_STEPS, 0.02)
         case "frozen":

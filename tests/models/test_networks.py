@@ -35,7 +35,7 @@ def test_too_small_for_convolutions() -> None:
         build_model(config, (1, 3, 9))
 
 
-@pytest.mark.parametrize("model", ["lae", "vae", "frozen", "hoffman"])
+@pytest.mark.parametrize("model", ["lae", "vae", "iwae", "frozen", "hoffman"])
 @pytest.mark.parametrize("architecture", ["mlp", "conv"])
 def test_an_image_does_not_depend_on_its_batch(model: str, architecture: str) -> None:
     """Else there is no posterior to sample."""

@@ -80,7 +80,18 @@ def every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lae_fast.train.watching.chain_check.DRAWS", 4)
 
 
-@pytest.mark.parametrize("model", ["lae", "lae-batch", "lae-gaussian", "vae", "frozen", "hoffman"])
+VARIANTS: dict[str, dict[str, Any]] = {
+    "lae": {},
+    "lae-batch": {"accept": "batch"},
+    "lae-gaussian": {"start": "gaussian", "kl_warmup": 7, "ema": 0.8},
+    "vae": {},
+    "iwae": {"samples": 3},
+    "frozen": {},
+    "hoffman": {},
+}
+
+
+@pytest.mark.parametrize("model", VARIANTS)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_killed_at_any_moment_and_resumed(
     tmp_path: Path, images: str, model: str, threads: int
@@ -90,9 +101,8 @@ def test_killed_at_any_moment_and_resumed(
         pytest.skip("one threaded model of each kind is enough")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    kind, _, variant = model.partition("-")
-    variants = {"batch": {"accept": "batch"}, "gaussian": {"start": "gaussian", "kl_warmup": 7}}
-    settings = config(tmp_path, images, model=kind, **variants.get(variant, {}))
+    kind = model.partition("-")[0]
+    settings = config(tmp_path, images, model=kind, **VARIANTS[model])
     try:
         moments: list[Path] = []
         for event in train(settings):

@@ -13,7 +13,7 @@ from lae_fast.models import VAE, Model
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.sampling import ald
 from lae_fast.train.trainers.base import Learner, Trainer
-from lae_fast.train.trainers.controls import FrozenTrainer, VAETrainer
+from lae_fast.train.trainers.controls import FrozenTrainer, IWAETrainer, VAETrainer
 from lae_fast.train.trainers.graph import GraphedTrainer
 from lae_fast.train.trainers.hoffman import HoffmanTrainer
 from lae_fast.train.trainers.lae import LAETrainer
@@ -56,6 +56,8 @@ def _trainer(
     if isinstance(model, VAE):
         if config.model == "hoffman":
             return HoffmanTrainer(model, optimizer, rng, config.steps, step_size, **chain)
+        if config.model == "iwae":
+            return IWAETrainer(model, optimizer, rng, config.samples, **parts)
         return VAETrainer(model, optimizer, rng, **parts)
     if config.model == "frozen":
         return FrozenTrainer(model, optimizer, prior=config.prior, **parts)

@@ -1,6 +1,8 @@
-"""Trainers of the controls: the VAE, and the autoencoder whose phi never moves."""
+"""Trainers of the controls: VAE, IWAE, and the autoencoder whose phi never moves."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -32,6 +34,73 @@ class VAETrainer(Learner[VAE]):
             bound = values.sum() + draw.kl()
         self.encoder.backward(draw.pull_back(grad_z, self.kl_weight))
         return None, pack_stats(sum_grads(self.optimizer, self.ranks, bound), bound)
+
+
+class IWAETrainer(Learner[VAE]):
+    """Maximises the bound of K importance samples per image (Burda et al. 2016).
+
+    The decoder's gradient is that of the bound; the encoder's is doubly reparametrised (Tucker et
+    al. 2019), an unbiased estimate whose noise does not drown it where K is large. The loss is the
+    negative bound.
+
+    Args:
+        model, optimizer, rng, evaluator, ranks: as in `Learner`.
+        samples: K.
+    """
+
+    rng: Tensor
+
+    def __init__(
+        self,
+        model: VAE,
+        optimizer: torch.optim.Optimizer,
+        rng: Tensor,
+        samples: int,
+        *,
+        evaluator: Evaluator | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        super().__init__(model, optimizer, rng, evaluator=evaluator, ranks=ranks)
+        self.samples = samples
+
+    @property
+    def description(self) -> str:
+        return f"{self.evaluator.description}, {self.samples} importance samples"
+
+    def compute_gradients(self, x: Tensor, images: int) -> tuple[None, Tensor]:
+        self.optimizer.zero_grad(set_to_none=False)
+        code = self.encoder.features(x)
+        with torch.no_grad():
+            draw = self._draw(code, self.ranks.share(images).start)
+            # log p(z) - log q(z | x), without the constants that cancel.
+            terms = 0.5 * (draw.noise.square() - draw.z.square()) + draw.log_std
+            log_ratio = terms.sum(1, dtype=torch.float64)
+
+            def shares(values: Tensor) -> Tensor:
+                """Of the samples of each image, by their importance."""
+                log_weights = self.kl_weight * log_ratio - values
+                return torch.softmax(log_weights.view(self.samples, -1), 0).view(-1)
+
+            values, grad_z = self.evaluator.accumulate(x.repeat(self.samples, 1), draw.z, shares)
+            share = shares(values).to(code.dtype).unsqueeze(1)
+            # The path through z, at fixed q. What that leaves out, the score of q, is another such
+            # path (Tucker et al. 2019, equation 8, where the weight of log p(z) - log q is 1).
+            by_ratio = self.kl_weight * (draw.z - draw.noise / draw.std)
+            again = 1 - self.kl_weight * (1 - share)
+            by_z = again * (grad_z + share * by_ratio)
+            by_code = torch.cat([by_z, by_z * draw.std * draw.noise], 1)
+            by_code = by_code.view(self.samples, *code.shape).sum(0)
+            each = torch.logsumexp((log_ratio - values).view(self.samples, -1), 0)
+            bound = len(x) * math.log(self.samples) - each.sum()
+        self.encoder.backward(by_code)
+        return None, pack_stats(sum_grads(self.optimizer, self.ranks, bound), bound)
+
+    def _draw(self, code: Tensor, first_row: int) -> GaussianDraw:
+        """K draws per image, image by image for each of them: ``(K n, d_z)``."""
+        n, d, k = len(code), self.model.latent_dim, self.samples
+        noise = standard_normal((n, k * d), code, self.rng, first_row)
+        noise = noise.view(n, k, d).transpose(0, 1).reshape(k * n, d)
+        return GaussianDraw(code.repeat(k, 1), noise)
 
 
 class FrozenTrainer(Learner[LAE]):

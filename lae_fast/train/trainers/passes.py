@@ -7,7 +7,7 @@ module, and runs its decoder once more for the weight gradients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,9 @@ from lae_fast.models.likelihoods import FUSED, Likelihood
 from lae_fast.models.mlp import MLP, Saved, grad_of
 from lae_fast.ops.networks import copy_rows_
 from lae_fast.train.trainers.precision import DRIFT_PRODUCTS
+
+Weigh = Callable[[Tensor], Tensor]
+"""From -log p(x_i | z_i), ``(n,)`` float64, to the weight of each term in a sum, alike."""
 
 
 @dataclass
@@ -48,8 +51,12 @@ class Evaluator(Protocol):
         """Add ``weight`` times the evaluation's weight gradients to ``parameter.grad``."""
         ...
 
-    def accumulate(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and z-gradient at ``z``, the weight gradients added to ``parameter.grad``."""
+    def accumulate(self, x: Tensor, z: Tensor, weigh: Weigh | None = None) -> tuple[Tensor, Tensor]:
+        """Values and z-gradient at ``z``, the weight gradients added to ``parameter.grad``.
+
+        Gradients are of the sum of the values, or of their sum with the weights of ``weigh``, which
+        count as constants.
+        """
         ...
 
     def merge(self, current: Evaluation, new: Evaluation, moved: Tensor) -> Evaluation:
@@ -95,17 +102,28 @@ class ExplicitEvaluator:
 
     @torch.no_grad()
     def evaluate_into(
-        self, x: Tensor, z: Tensor, saved: Saved, *, prior: bool = False
+        self,
+        x: Tensor,
+        z: Tensor,
+        saved: Saved,
+        *,
+        prior: bool = False,
+        weigh: Weigh | None = None,
     ) -> Evaluation:
         """`evaluate` with buffers of the caller's; z may be their input itself.
 
-        With ``prior`` the gradient is that of ``-log p(x | z) + ||z||^2 / 2``.
+        With ``prior`` the gradient is that of ``-log p(x | z) + ||z||^2 / 2``. ``weigh`` is as in
+        `Evaluator.accumulate`.
         """
         decoder = self.decoder
         assert decoder.last is not None
         assert saved.output is not None
         decoder.forward_saved(z, saved)
         values, by_scale = self.likelihood.fused_grad_(saved.output, decoder.last.bias, x)
+        if weigh is not None:
+            weights = weigh(values)
+            saved.output.mul_(weights.to(z.dtype).unsqueeze(1))
+            by_scale = None if by_scale is None else by_scale * weights
         if z.shape[1] > FEW_INPUTS or z.device.type == "cpu":
             decoder.backward_data(saved, self.product)
             grad_z = decoder.grad_input(saved)
@@ -138,8 +156,8 @@ class ExplicitEvaluator:
         self.decoder.add_weight_grads(saved, weight)
         self.likelihood.add_scale_grad(by_scale, weight)
 
-    def accumulate(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        evaluation = self.evaluate(x, z)
+    def accumulate(self, x: Tensor, z: Tensor, weigh: Weigh | None = None) -> tuple[Tensor, Tensor]:
+        evaluation = self.evaluate_into(x, z, self.buffers(len(z)), weigh=weigh)
         self.add_weight_grads(evaluation, 1.0)
         self.release(evaluation)
         return evaluation.values, evaluation.grad_z
@@ -189,12 +207,13 @@ class AutogradEvaluator:
             grads = torch.autograd.grad(weight * value, self.parameters, allow_unused=True)
         self._add(grads)
 
-    def accumulate(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def accumulate(self, x: Tensor, z: Tensor, weigh: Weigh | None = None) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             point = z.detach().requires_grad_()
             values = self.likelihood.nll(self.decoder(point), x).double()
+            total = values.sum() if weigh is None else values @ weigh(values.detach())
             grad_z, *grads = torch.autograd.grad(
-                values.sum(), [point, *self.parameters], allow_unused=True
+                total, [point, *self.parameters], allow_unused=True
             )
         self._add(grads)
         return values.detach(), grad_z
