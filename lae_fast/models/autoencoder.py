@@ -39,15 +39,22 @@ class Autoencoder(nn.Module, ABC):
         self.latent_dim = latent_dim
 
     @abstractmethod
+    def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of q(z | x), each ``(n, d_z)``."""
+
     def law(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(z | x), each ``(n, d_z)``."""
+        mean, log_std = self.code(x)
+        return mean, torch.exp(log_std)
 
-    @abstractmethod
     def terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """-log p(x | z) at `draw`'s z, and the prior's term, each ``(n,)``, nats.
+        """-log p(x | z) at `draw`'s z, and KL(q || N(0, I)), each ``(n,)``, nats.
 
         Their sum less `own_entropy` is a one-sample estimate of the negative ELBO.
         """
+        mean, log_std = self.code(x)
+        z = mean + torch.exp(log_std) * noise
+        return self.nll(x, z), gaussian_kl(mean, log_std).sum(1)
 
     @property
     def own_entropy(self) -> float:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lae_fast.models.autoencoder import Autoencoder, gaussian_kl
+from lae_fast.models.autoencoder import Autoencoder
 from lae_fast.models.likelihoods import Likelihood
 from lae_fast.models.mlp import MLP
 
@@ -60,24 +60,23 @@ class LAE(Autoencoder):
             return 0.0
         return self.latent_dim * (0.5 + math.log(EVALUATION_STD))
 
-    def law(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``phi g(x)``, and ``sigma(x)`` or, without a Gaussian start, 0.05 everywhere."""
+    def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``phi g(x)``, and log ``sigma(x)`` or, without a Gaussian start, log 0.05 everywhere."""
         features: Tensor = self.encoder(x)
         mean = features @ self.phi.T
         if self.spread is None:
-            return mean, torch.full_like(mean, EVALUATION_STD)
-        return mean, torch.exp(self.spread(features))
+            return mean, torch.full_like(mean, math.log(EVALUATION_STD))
+        return mean, self.spread(features)
 
     def terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(x | z) at a draw from q(z | x), and the prior's term, each ``(n,)``.
 
         That term is KL(q || N(0, I)) with a Gaussian start, and ``||z||^2 / 2`` without.
         """
-        mean, std = self.law(x)
-        z = mean + std * noise
-        if self.spread is None:
-            return self.nll(x, z), 0.5 * z.square().sum(1)
-        return self.nll(x, z), gaussian_kl(mean, torch.log(std)).sum(1)
+        if self.spread is not None:
+            return super().terms(x, noise)
+        z = self.draw(x, noise)
+        return self.nll(x, z), 0.5 * z.square().sum(1)
 
 
 def mlp_lae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> LAE:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from lae_fast.models.autoencoder import Autoencoder, gaussian_kl
+from lae_fast.models.autoencoder import Autoencoder
 from lae_fast.models.likelihoods import Likelihood
 from lae_fast.models.mlp import MLP
 
@@ -16,16 +15,10 @@ class VAE(Autoencoder):
     The encoder maps images ``(n, d_x)`` to mu and log sigma side by side, ``(n, 2 d_z)``.
     """
 
-    def law(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``mu(x)`` and ``sigma(x)``."""
+    def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``mu(x)`` and ``log sigma(x)``, each ``(n, d_z)``."""
         mean, log_std = self.encoder(x).chunk(2, dim=1)
-        return mean, torch.exp(log_std)
-
-    def terms(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """-log p(x | z) at ``z = mu + sigma noise``, and KL(q || N(0, I)), each ``(n,)``."""
-        mean, log_std = self.encoder(x).chunk(2, dim=1)
-        z = mean + torch.exp(log_std) * noise
-        return self.nll(x, z), gaussian_kl(mean, log_std).sum(1)
+        return mean, log_std
 
 
 def mlp_vae(image_dim: int, latent_dim: int, hidden: int, likelihood: Likelihood) -> VAE:
