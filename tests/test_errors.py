@@ -76,6 +76,8 @@ def test_printable_spells_out_what_a_terminal_would_obey() -> None:
         (FileNotFoundError(2, "No such file or directory", "x"), "no such file or directory"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "it is not UTF-8 text"),
         (RecursionError("maximum recursion depth exceeded"), "it is nested too deeply"),
+        (KeyError("format"), "it lacks 'format'"),
+        (MemoryError(), "out of memory"),
         (ValueError("Invalid value (at line 1, column 9)"), "invalid value (at line 1, column 9)"),
     ],
 )

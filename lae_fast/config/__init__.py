@@ -19,8 +19,6 @@ from lae_fast.errors import ConfigError, closest
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")
 MODELS = ("lae", "vae", "iwae", "frozen", "hoffman")
-CHAINLESS = ("vae", "iwae", "frozen")
-"""Models without Langevin steps: they accept and reject nothing."""
 ARCHITECTURES = ("mlp", "conv")
 CHANGEABLE = frozenset(
     {"epochs", "max_time", "patience", "checkpoint_interval", "on_divergence", "run_root"}
@@ -36,6 +34,11 @@ ACCEPT = (AUTO, "image", "batch")
 DEVICES = (AUTO, "cpu", "cuda")
 PRECISIONS = ("float32", "tf32", "bf16")
 VALIDATION_SETS = ("split", "test")
+
+
+def has_chain(model: str | None) -> bool:
+    """Whether a model is trained by Langevin steps, so that it accepts or rejects anything."""
+    return model not in ("vae", "iwae", "frozen")
 
 
 def _finite(value: Any) -> bool:
@@ -291,7 +294,7 @@ class TrainConfig:
     @property
     def has_chain(self) -> bool:
         """Whether the model is trained by Langevin steps at all."""
-        return self.model not in CHAINLESS
+        return has_chain(self.model)
 
     @property
     def per_image(self) -> bool:

@@ -9,7 +9,6 @@ which is therefore imported by its own name.
 
 from lae_fast.errors import RunError
 from lae_fast.runs.commands import (
-    COMMANDS,
     STOP_AFTER,
     Command,
     last_answer,
@@ -35,7 +34,6 @@ from lae_fast.runs.log import EventReader, RunWriter, read_ends
 from lae_fast.runs.summary import Summary, is_run, summarise
 
 __all__ = [
-    "COMMANDS",
     "COMMAND_FILE",
     "CONFIG_FILE",
     "EVENTS_FILE",

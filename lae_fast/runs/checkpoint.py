@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lae_fast.errors import CheckpointError
+from lae_fast.errors import CheckpointError, reason
 from lae_fast.runs.files import own_folder
 
 FORMAT_VERSION = 1
@@ -50,7 +50,7 @@ def read(run: Path, name: str = "best") -> tuple[dict[str, Tensor], dict[str, An
     except FileNotFoundError as error:
         raise CheckpointError(f"{run} has no '{name}' checkpoint") from error
     except _UNREADABLE as error:
-        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error
+        raise CheckpointError(f"cannot read the checkpoint {path}: {reason(error)}") from error
     if about.get("format", 0) > FORMAT_VERSION:
         raise CheckpointError(f"{path} was written by a newer version of this program")
     return tensors, about
@@ -109,7 +109,7 @@ def read_state(run: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]
     except FileNotFoundError as error:
         raise CheckpointError(f"{run} has no saved state to resume from") from error
     except (*_UNREADABLE, KeyError) as error:
-        raise CheckpointError(f"cannot read the saved state {path}: {error}") from error
+        raise CheckpointError(f"cannot read the saved state {path}: {reason(error)}") from error
     if version > FORMAT_VERSION:
         raise CheckpointError(f"{path} was written by a newer version of this program")
     if not isinstance(facts, dict):

@@ -11,11 +11,11 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from lae_fast.errors import RunError
+from lae_fast.errors import RunError, reason
 
 CONFIG_FILE = "config.json"
 EVENTS_FILE = "events.jsonl"
@@ -37,7 +37,7 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror}") from error
+        raise RunError(f"cannot write {path}: {reason(error)}") from error
 
 
 def own_folder(run: Path, name: str) -> Path:
@@ -64,8 +64,8 @@ def open_own(path: Path) -> IO[bytes]:
     try:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
-        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        raise RunError(f"cannot write {path}: {reason}") from error
+        why = "it is a link" if error.errno == errno.ELOOP else reason(error)
+        raise RunError(f"cannot write {path}: {why}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise RunError(f"cannot write {path}: it is not a regular file")
@@ -99,6 +99,11 @@ def read_config(run: Path) -> dict[str, Any]:
         except (OSError, ValueError, RecursionError):
             return {}
     return values if isinstance(values, dict) else {}
+
+
+def is_config(values: Mapping[str, Any]) -> bool:
+    """Whether settings, as `read_config` returns them, are those of a run."""
+    return {"dataset", "latent_dim"} <= values.keys()
 
 
 def modified(path: Path) -> float | None:

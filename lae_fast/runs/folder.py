@@ -170,7 +170,7 @@ def remove(run: Path, *, force: bool = False) -> None:
     try:
         shutil.rmtree(run)
     except OSError as error:
-        raise RunError(f"cannot remove {shown}: {error.strerror}") from error
+        raise RunError(f"cannot remove {shown}: {reason(error)}") from error
 
 
 def export(run: Path, fmt: str, out: TextIO) -> None:

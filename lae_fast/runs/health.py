@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
+from lae_fast.runs.files import is_config
 from lae_fast.runs.state import RunState
 
 STUCK_ITERATIONS = 200
@@ -294,6 +295,9 @@ def unused_latents(gain: float, iterations: int, *, has_chain: bool) -> Finding 
 
 # While a run is followed
 
+ACTIVE = ("starting", "running", "silent")
+"""Every `status` in which a trainer may still be writing."""
+
 
 def status(state: RunState, now: float, *, created: float | None = None) -> str:
     """What has become of a run.
@@ -307,7 +311,7 @@ def status(state: RunState, now: float, *, created: float | None = None) -> str:
         starting, running, silent, crashed, a `RunFinished` status, or ``not a run``.
     """
     if state.last_event is None:
-        if not {"dataset", "latent_dim"} <= state.config.keys():
+        if not is_config(state.config):
             return "not a run"
         return "crashed" if created is None or CRASHED.beyond(now - created) else "starting"
     if state.finished is not None:

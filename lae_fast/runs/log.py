@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from lae_fast.errors import RunError
+from lae_fast.errors import RunError, reason
 from lae_fast.runs.events import Evaluated, Event, decode, decode_many, encode
 from lae_fast.runs.files import BLOCK, EVENTS_FILE, open_own, open_regular
 
@@ -36,7 +36,7 @@ class RunWriter:
             end = self._file.seek(0, os.SEEK_END)
             self._torn = end > 0 and os.pread(self._file.fileno(), 1, end - 1) != b"\n"
         except OSError as error:
-            raise RunError(f"cannot write {self._path}: {error.strerror}") from error
+            raise RunError(f"cannot write {self._path}: {reason(error)}") from error
 
     def _lock(self) -> None:
         """One trainer a folder; the lock goes with the process, however that ends."""
@@ -56,7 +56,7 @@ class RunWriter:
             while line:
                 line = line[self._file.write(line) :]
         except OSError as error:
-            raise RunError(f"cannot write {self._path}: {error.strerror}") from error
+            raise RunError(f"cannot write {self._path}: {reason(error)}") from error
         self._torn = False
 
     def close(self) -> None:

@@ -5,12 +5,11 @@ Part of `lae_fast.runs`, where the public names are.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
-from lae_fast.config import CHAINLESS
+from lae_fast.config import has_chain
 from lae_fast.runs.events import (
     CommandTaken,
     Evaluated,
@@ -31,7 +30,7 @@ class RunState:
     """The newest event of each kind, and what follows from them.
 
     Losses are nats per image, times seconds. What no event has told yet is None. No value is ever
-    changed in place, so `copy` costs little and stays as it is.
+    changed in place.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -71,10 +70,6 @@ class RunState:
         self.last_event = event.time
         self.first_event = event.time if self.first_event is None else self.first_event
 
-    def copy(self) -> Self:
-        """The state as it is now, whatever is applied later."""
-        return copy.copy(self)
-
     # Settings
 
     @property
@@ -85,7 +80,7 @@ class RunState:
     @property
     def has_chain(self) -> bool:
         """Whether the model is trained by Langevin steps at all."""
-        return self.model not in CHAINLESS
+        return has_chain(self.model)
 
     @property
     def mh(self) -> bool:
@@ -141,10 +136,12 @@ class RunState:
 
     @property
     def acceptance(self) -> float | None:
-        """The acceptance at the last report; without MH, the one that MH would have had."""
-        if self.progress is None:
-            return None
-        return self.progress.accept_rate if self.mh else self.progress.accept_prob
+        """As of `acceptance_of`, at the last report."""
+        return None if self.progress is None else self.acceptance_of(self.progress)
+
+    def acceptance_of(self, event: Progress | Evaluated) -> float:
+        """The acceptance that an event reports; without MH, the one that MH would have had."""
+        return event.accept_rate if self.mh else event.accept_prob
 
     @property
     def seconds_left(self) -> float | None:

@@ -11,16 +11,14 @@ from pathlib import Path
 
 from lae_fast.runs import health
 from lae_fast.runs.events import KINDS, Progress, decode
-from lae_fast.runs.files import EVENTS_FILE, modified, open_regular, read_config
+from lae_fast.runs.files import EVENTS_FILE, is_config, modified, open_regular, read_config
 from lae_fast.runs.log import EventReader, last_best, read_ends
 from lae_fast.runs.state import RunState
 
 
 def is_run(path: Path) -> bool:
     """Whether a folder holds a run: settings of ours, or an event log that begins like one."""
-    if {"dataset", "latent_dim"} <= read_config(path).keys():
-        return True
-    return bool(EventReader(path).poll(limit=1))
+    return is_config(read_config(path)) or bool(EventReader(path).poll(limit=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ class Summary:
     @property
     def active(self) -> bool:
         """Whether a trainer may still be writing."""
-        return self.status in ("starting", "running", "silent")
+        return self.status in health.ACTIVE
 
 
 def summarise(run: Path, *, now: float | None = None, quick: bool = False) -> Summary:
@@ -68,11 +66,28 @@ def summarise(run: Path, *, now: float | None = None, quick: bool = False) -> Su
     """
     now = time.time() if now is None else now
     state, skipped = (read_state_quickly(run), 0) if quick else _read_state(run)
-    created = modified(run) if state.last_event is None else None
+    return summary_of(run, state, now, skipped)
+
+
+def status_of(run: Path, state: RunState, now: float) -> str:
+    """As of `lae_fast.runs.health.status`; ``not a run`` once the folder is gone."""
+    created = modified(run)
+    return "not a run" if created is None else health.status(state, now, created=created)
+
+
+def summary_of(run: Path, state: RunState, now: float, skipped: int = 0) -> Summary:
+    """What the state of a run comes to.
+
+    Args:
+        run: its folder.
+        state: of its log.
+        now: Unix time.
+        skipped: how many lines of the log could not be read.
+    """
     return Summary(
         name=run.name,
         path=run,
-        status=health.status(state, now, created=created),
+        status=status_of(run, state, now),
         model=state.model,
         dataset=state.setting("dataset", str),
         latent_dim=state.setting("latent_dim", int),
@@ -86,7 +101,7 @@ def summarise(run: Path, *, now: float | None = None, quick: bool = False) -> Su
         step_size=state.result("step_size"),
         images_per_second=state.result("images_per_second"),
         device=state.started.device if state.started else None,
-        started=created if state.last_event is None else state.began,
+        started=modified(run) if state.last_event is None else state.began,
         last_event=state.last_event,
         elapsed=state.elapsed,
         skipped=skipped,

@@ -72,7 +72,7 @@ class TestVerdict:
         )
 
     def failures(self, run: Path, report: Report) -> set[str]:
-        findings = judge(run, report, is_chain=True)
+        findings = judge(run, report)
         return {finding.name for finding in findings if not finding.ok}
 
     def test_a_healthy_run_is_trusted(self, run: Path) -> None:
@@ -108,7 +108,7 @@ class TestVerdict:
 
     def test_few_effective_samples_are_a_note(self, run: Path) -> None:
         poor = dataclasses.replace(self.healthy(), effective=1e-4)
-        findings = [f for f in judge(run, poor, is_chain=True) if not f.ok]
+        findings = [f for f in judge(run, poor) if not f.ok]
         assert [f.essential for f in findings] == [False]
 
 

@@ -210,7 +210,7 @@ class TestWriterAndReader:
             pytest.skip("no /dev/full here")
         full = open("/dev/full", "ab+", buffering=0)  # noqa: SIM115 - the writer closes it
         monkeypatch.setattr("lae_fast.runs.log.open_own", lambda path: full)
-        with runs.RunWriter(tmp_path) as log, pytest.raises(runs.RunError, match="No space left"):
+        with runs.RunWriter(tmp_path) as log, pytest.raises(runs.RunError, match="no space left"):
             log.append(progress(1))
 
 

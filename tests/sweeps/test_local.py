@@ -204,7 +204,7 @@ def test_an_interrupt_saves_the_points_and_the_same_command_goes_on(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "stopping" in err
+    assert "Stopping; the running points" in err
     assert "3 points are not done; run the same command again" in err
     assert "Traceback" not in err
     assert out.count("interrupted") == 2

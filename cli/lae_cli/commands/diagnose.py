@@ -11,7 +11,6 @@ from lae_cli import exits
 from lae_cli.shared.evaluate import evaluate, evaluation_options
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.results import Result
-from lae_cli.terminal.vocabulary import has_chain
 
 
 @click.command()
@@ -31,7 +30,7 @@ def diagnose(opened: Opened, **options: Any) -> Result:
     report = evaluate(opened, **options)
     from lae_fast.analysis.verdict import judge
 
-    findings = judge(opened.path, report, is_chain=has_chain(report.model))
+    findings = judge(opened.path, report)
     lines = []
     for finding in findings:
         word = "ok" if finding.ok else "fail" if finding.essential else "note"

@@ -49,9 +49,10 @@ class Actions(Base):
         elif frame is None:
             self.say("no run is open", bad=True)
         elif self.replaying is not None:
-            self.say("this is a replay; R leaves it", bad=True)
+            self.say("this is a replay; press R to leave it", bad=True)
         elif not frame.controllable:
-            self.say(f"{frame.name} is {frame.status}: no trainer is there", bad=True)
+            ended = f"{frame.name} has already ended ({frame.status}), so it takes no commands"
+            self.say(frame.problem or ended, bad=True)
         else:
             return frame
         return None

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from textual_serve.server import Server
 
-from lae_fast.errors import RunError
+from lae_fast.errors import RunError, reason
 
 HOST = "127.0.0.1"
 """Nobody else's machine: the page has no password."""
@@ -71,7 +71,7 @@ def serve(root: Path, runs: list[str], port: int, *, readonly: bool, flags: list
             probe.bind((HOST, port))
         except OSError as error:
             raise RunError(
-                f"cannot listen on {HOST}:{port}: {error.strerror}; choose another --port"
+                f"cannot listen on {HOST}:{port}: {reason(error)}; choose another --port"
             ) from error
     words = command(root, runs, readonly=readonly, flags=flags)
     LocalServer(words, host=HOST, port=port, title="lae").serve()

@@ -97,7 +97,7 @@ def _bars(view: RunView, look: Look, width: int) -> Text:
     room = max(0, min(width - LABEL_WIDTH - 32, width - LABEL_WIDTH - len(time_text) - 2))
     text = Text(no_wrap=True, overflow="crop")
     rows = (
-        ("epoch", view.epoch_share, f"{epoch} of at most {most}"),
+        ("epoch", view.epoch_share, f"{epoch} of {most}"),
         ("run", view.share_now, time_text),
     )
     for label, share, what in rows:

@@ -38,7 +38,9 @@ class Interrupts:
             return
         self.exit_code = code
         self._request("interrupted")
-        self._note("stopping after this iteration, weights are kept; once more aborts")
+        self._note(
+            "Stopping after this iteration; weights will be saved. Press Ctrl-C again to abort."
+        )
 
     def __enter__(self) -> Interrupts:
         for number in _EXIT_CODES:

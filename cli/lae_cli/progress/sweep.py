@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 MOST_LINES = 12
 """Running points that are shown at once."""
-_NOTE = "stopping: running points save their state; once more kills them"
+_NOTE = (
+    "Stopping; the running points will save their state. Press Ctrl-C again to kill them at once."
+)
 
 
 class Reporter:
@@ -135,7 +137,7 @@ class LiveReporter(Reporter):
         parts += [self._running(active[:room])] if active else []
         if len(active) > room:
             parts.append(plain(f"and {len(active) - room} more"))
-        last = _NOTE if self._stopping else "Ctrl-C stops; the same command goes on later"
+        last = _NOTE if self._stopping else "Ctrl-C stops; run the same command again to continue"
         return Group(*parts, plain(last, vocabulary.WARN if self._stopping else vocabulary.QUIET))
 
     def _bar(self, done: int) -> RenderableType:

@@ -166,7 +166,7 @@ def _chain(view: RunView, event: Evaluated | Progress) -> str:
     """Acceptance and step size; nothing for a model without a chain."""
     if not view.has_chain:
         return ""
-    value = event.accept_rate if view.mh else event.accept_prob
+    value = view.acceptance_of(event)
     word = vocabulary.judge_acceptance(value, view.target_accept).word
     name = "accept" if view.mh else "MH off, would accept"
     step = vocabulary.scientific(event.step_size)

@@ -84,7 +84,7 @@ class RunView(RunState):
             case Progress():
                 self._reported = self._clock()
                 self.train_losses.append(event.train_loss)
-                self.accept_rates.append(event.accept_rate if self.mh else event.accept_prob)
+                self.accept_rates.append(self.acceptance_of(event))
             case Evaluated():
                 self._reported = self._clock()
                 self.val_losses.append(event.val_loss)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lae_fast.config import CHAINLESS
+from lae_fast.config import has_chain
 from lae_fast.runs.health import accept_band
 
 TRAIN_LOSS = "train loss"
@@ -44,8 +44,6 @@ STATUS_COLOURS = {
     "finished": GOOD,
     "stopped": GOOD,
     "paused": WARN,
-    "deleted": BAD,
-    "unreadable": BAD,
     "not a run": QUIET,
 }
 
@@ -111,11 +109,6 @@ def judge_acceptance(rate: float, target: float) -> Verdict:
     if rate > high:
         return Verdict("high", "+", WARN)
     return Verdict("in band", "=", GOOD)
-
-
-def has_chain(model: str | None) -> bool:
-    """Whether a model's latents are moved by a chain, so that acceptance means something."""
-    return model not in CHAINLESS
 
 
 def model_words(

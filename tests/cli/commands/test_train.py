@@ -156,7 +156,7 @@ def test_signal_ends_the_run_cleanly(tmp_path: Path, number: signal.Signals, cod
     out, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert json.loads(out.splitlines()[-1])["status"] == "interrupted"
-    assert "stopping after this iteration" in err
+    assert "Stopping after this iteration" in err
     assert "Traceback" not in err
 
 

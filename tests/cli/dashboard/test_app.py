@@ -235,7 +235,7 @@ def test_a_finished_run_takes_no_commands(root: Path) -> None:
         await pilot.press("p")
         await pilot.pause()
         assert sent(root / "old") is None
-        assert "old is finished: no trainer is there" in app.said
+        assert "old has already ended (finished), so it takes no commands" in app.said
 
     drive(app, story)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lae_cli.dashboard.charts.metrics import Drawing
+from lae_fast.errors import reason
 
 FORMATS = ("csv", "json", "svg")
 
@@ -64,7 +65,7 @@ def write(path: Path, rows: Rows, svg: str) -> None:
     except FileExistsError as error:
         raise ExportError(f"{path} exists; choose another name") from error
     except (OSError, ValueError) as error:
-        raise ExportError(f"cannot write {path}: {error}") from error
+        raise ExportError(f"cannot write {path}: {reason(error)}") from error
 
 
 def as_csv(rows: Rows) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lae_cli.dashboard.following.columns import EVALUATED, LOUD, PROGRESS, Columns
@@ -14,10 +14,9 @@ from lae_fast import runs
 from lae_fast.errors import printable
 from lae_fast.runs import health
 from lae_fast.runs.events import SCHEMA_VERSION, Evaluated, Event, Progress, RunStarted
-from lae_fast.runs.files import modified
 from lae_fast.runs.health import Finding
 from lae_fast.runs.state import RunState
-from lae_fast.runs.summary import read_state_quickly
+from lae_fast.runs.summary import Summary, read_state_quickly, status_of, summary_of
 
 CHUNK = 4000
 """Lines read at once, so that the thread that draws gets its turn."""
@@ -32,15 +31,15 @@ class Frame(RunState):
     """Unix time: the present, or the moment that a replay has reached."""
     status: str
     """As of `lae_fast.runs.health.status`, or paused."""
-    history: Columns = field(default_factory=lambda: Columns(PROGRESS, LOUD))
+    history: Columns
     """One row per `Progress`."""
-    validation: Columns = field(default_factory=lambda: Columns(EVALUATED, ("val_loss",)))
+    validation: Columns
     """One row per `Evaluated`."""
-    pictured: tuple[Evaluated, ...] = ()
+    pictured: tuple[Evaluated, ...]
     """Those that left a snapshot: few, since snapshots become rarer as a run goes on."""
-    share_read: float = 1.0
+    share_read: float
     """How much of the log is in the columns; the latest events are there at once."""
-    problem: str | None = None
+    problem: str | None
     """Why there is little or nothing to show; one line."""
     replaying: bool = False
 
@@ -52,8 +51,7 @@ class Frame(RunState):
     @property
     def controllable(self) -> bool:
         """Whether a trainer may be there to take a command."""
-        alive = self.status in ("starting", "running", "silent", "paused")
-        return alive and not self.replaying
+        return self.status in (*health.ACTIVE, "paused") and not self.replaying
 
     def findings(self) -> list[Finding]:
         """What is wrong with the run, worst first."""
@@ -130,9 +128,8 @@ class Follower:
     def frame(self, *, now: float | None = None) -> Frame:
         """The run as it is at a time, Unix seconds; by default the present."""
         now = time.time() if now is None else now
-        state = self._state if self.complete else self._ends
-        created = modified(self.path)
-        status = health.status(state, now, created=created) if created else "not a run"
+        state = self._newest
+        status = status_of(self.path, state, now)
         if status == "running" and state.heartbeat and state.heartbeat.state == "paused":
             status = "paused"
         return Frame(
@@ -144,8 +141,16 @@ class Follower:
             validation=self._validation.copy(),
             pictured=tuple(self._pictured),
             share_read=1.0 if self.complete else self._reader.offset / max(1, self._size()),
-            problem=_problem(self.path, state, status, self._reader.skipped),
+            problem=_problem(self.path, state, status),
         )
+
+    def summary(self, now: float) -> Summary:
+        """The run in one line at a time, Unix seconds."""
+        return summary_of(self.path, self._newest, now)
+
+    @property
+    def _newest(self) -> RunState:
+        return self._state if self.complete else self._ends
 
     def _size(self) -> int:
         try:
@@ -154,7 +159,7 @@ class Follower:
             return 0
 
 
-def _problem(path: Path, state: RunState, status: str, skipped: int) -> str | None:
+def _problem(path: Path, state: RunState, status: str) -> str | None:
     """What is wrong with a run folder, in one line; None if it can be read."""
     log = path / runs.EVENTS_FILE
     if not path.is_dir():
@@ -162,17 +167,15 @@ def _problem(path: Path, state: RunState, status: str, skipped: int) -> str | No
     for file in (path, log):
         if file.exists() and not os.access(file, os.R_OK):
             return f"cannot read {printable(str(file))}: it belongs to somebody else"
-    if state.last_event is None:
-        if _is_newer(log):
-            return "written by a newer version of lae; upgrade to read it"
-        if log.exists() and not log.is_file():
-            return "events.jsonl is not a file"
-        if status == "not a run":
-            return "this folder is not a run"
-        return None if status == "starting" else "the trainer ended before its first event"
-    if skipped:
-        return f"{skipped} lines of the event log could not be read and were left out"
-    return None
+    if state.last_event is not None:
+        return None
+    if _is_newer(log):
+        return "written by a newer version of lae; upgrade to read it"
+    if log.exists() and not log.is_file():
+        return "events.jsonl is not a file"
+    if status == "not a run":
+        return "this folder is not a run"
+    return None if status == "starting" else "the trainer ended before its first event"
 
 
 def _is_newer(log: Path) -> bool:

@@ -27,10 +27,9 @@ class _Known:
     summary: runs.Summary
     seen: float
 
-    def is_due(self, now: float, shown: bool) -> bool:
+    def is_due(self, now: float) -> bool:
         """Whether silence alone may have changed it: a trainer may be gone without a word."""
-        patience = 0.0 if shown else health.SILENT.value
-        return self.summary.active and now - self.seen >= patience
+        return self.summary.active and health.SILENT.beyond(now - self.seen)
 
 
 class Watcher(threading.Thread):
@@ -81,10 +80,11 @@ class Watcher(threading.Thread):
     def look(self) -> None:
         """One look at everything that is due."""
         wanted, now = self._wanted, time.time()
+        opened = any(path not in self._followers for path in wanted)
         self._followers = {path: self._followers.get(path) or Follower(path) for path in wanted}
         for follower in self._followers.values():
             follower.poll()
-        if now - self._scanned >= SCAN or any(path not in self._known for path in wanted):
+        if opened or now - self._scanned >= SCAN:
             self._scan(now)
             self._scanned = now
         self.frames = {path: follower.frame() for path, follower in self._followers.items()}
@@ -96,14 +96,16 @@ class Watcher(threading.Thread):
         except runs.RunError as error:
             paths, self.problem = [*self._extra], str(error)
         known = {}
-        for path in dict.fromkeys([*paths, *self._wanted]):
-            mark = _mark(path)
-            before = self._known.get(path)
-            if before is None or before.mark != mark or before.is_due(now, path in self._wanted):
+        for path in paths:
+            if path in self._followers:
+                continue
+            mark, before = _mark(path), self._known.get(path)
+            if before is None or before.mark != mark or before.is_due(now):
                 before = _Known(mark, runs.summarise(path, now=now, quick=True), now)
             known[path] = before
         self._known = known
-        summaries = [entry.summary for entry in known.values()]
+        summaries = [follower.summary(now) for follower in self._followers.values()]
+        summaries += [entry.summary for entry in known.values()]
         summaries.sort(key=lambda summary: (summary.started or 0.0, summary.name), reverse=True)
         self.summaries = tuple(summaries)
 

@@ -23,6 +23,7 @@ from lae_cli.dashboard.following.watcher import Watcher
 from lae_cli.terminal import vocabulary
 from lae_cli.terminal.console import plain
 from lae_cli.terminal.glyphs import Glyphs
+from lae_fast.config import has_chain
 from lae_fast.runs import Summary
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ def _age(summary: Summary) -> float | None:
 
 
 def _mh(summary: Summary) -> str:
-    if not vocabulary.has_chain(summary.model):
+    if not has_chain(summary.model):
         return "-"
     return "-" if summary.mh is None else ("yes" if summary.mh else "no")
 
 
 def _steps(summary: Summary) -> str:
-    steps = summary.steps if vocabulary.has_chain(summary.model) else None
+    steps = summary.steps if has_chain(summary.model) else None
     return "-" if steps is None else str(steps)
 
 
