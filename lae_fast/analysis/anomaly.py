@@ -12,7 +12,7 @@ from lae_fast.data import ImageSet
 from lae_fast.errors import DataError
 from lae_fast.models import Model
 from lae_fast.ops.devices import normal
-from lae_fast.sampling.marginal import importance_sampling, refine_proposal
+from lae_fast.sampling.marginal import refined_importance_sampling
 
 SCORES = ("mse", "elbo", "likelihood")
 DEVIATIONS = 2.0
@@ -94,13 +94,15 @@ def anomaly_scores(model: Model, images: ImageSet, score: str = "mse", *, seed: 
     - ``elbo``: one-sample -log p(x | z) plus the model's prior term, nats;
     - ``likelihood``: importance-sampled -log p(x), nats, with a proposal refined for each image.
     """
+    batches = model.over(images, CHUNK)
+    if score == "likelihood":
+        starts = ((partial(there.nll, x), there.encode(x)) for there, x in batches)
+        found = refined_importance_sampling(starts, samples=200, refine_steps=100, seed=seed)
+        return found.nll.cpu()
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    for there, x in model.over(images, CHUNK):
-        if score == "likelihood":
-            parts.append(_nll(there, x, seed))
-            continue
-        with torch.no_grad():
+    with torch.no_grad():
+        for there, x in batches:
             if score == "mse":
                 parts.append((there.decode(there.encode(x)) - x).square().mean(1))
             else:
@@ -108,12 +110,6 @@ def anomaly_scores(model: Model, images: ImageSet, score: str = "mse", *, seed: 
                 reconstruction, prior = there.terms(x, noise)
                 parts.append(reconstruction + prior)
     return torch.cat(parts).double().cpu()
-
-
-def _nll(model: Model, x: Tensor, seed: int) -> Tensor:
-    nll = partial(model.nll, x)
-    proposal = refine_proposal(nll, model.encode(x), steps=100, seed=seed)
-    return importance_sampling(nll, proposal, samples=200, seed=seed).nll
 
 
 def rotated(images: ImageSet) -> ImageSet:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lae_fast.analysis.probe import latent_law, require_labels
+from lae_fast.analysis.probe import draw, latent_law, require_labels
 from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits
 from lae_fast.data import ImageSet, batch_indices, to_pixels
 from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
 from lae_fast.models.classifier import ConvClassifier
-from lae_fast.ops.devices import device_of, normal
+from lae_fast.ops.devices import device_of
 from lae_fast.runs import checkpoint
 from lae_fast.runs.files import own_folder
 
@@ -59,15 +59,15 @@ class Neighbours:
 
     def __init__(self, model: Model, images: ImageSet, count: int, seed: int) -> None:
         self.model, self.count, self.shape = model, count, images.image_shape
-        self.mean, self.std = latent_law(model, images)
-        self.labels = images.labels.to(self.mean.device)
+        self.law = latent_law(model, images)
+        self.labels = images.labels.to(device_of(model))
         self.generator = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
     def of(self, index: Tensor) -> Tensor:
         """Neighbours of the images at ``index`` ``(n,)``: ``(N n, c, h, w)``, N times all n."""
-        mean, std = (t[index].repeat(self.count, 1) for t in (self.mean, self.std))
-        z = mean + std * normal(mean.shape, self.generator, mean)
+        mean, std = (t[index].repeat(self.count, 1) for t in self.law)
+        z = draw((mean, std), self.generator)
         return self.model.given(self.labels[index]).decode(z).view(-1, *self.shape)
 
 

@@ -20,8 +20,7 @@ from lae_fast.ops.devices import normal
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.marginal import (
     annealed_importance_sampling,
-    importance_sampling,
-    refine_proposal,
+    refined_importance_sampling,
 )
 from lae_fast.sampling.posterior import sample_per_image
 
@@ -122,12 +121,11 @@ def evaluate_run(
     config, model = saved.config, saved.model
     some = held_out_images(config, data_dir)
     some = some.subset(torch.arange(min(images, len(some)))).to(device)
-    parts = []
-    for there, x in model.over(some, CHUNK):
-        nll = partial(there.nll, x)
-        proposal = refine_proposal(nll, there.encode(x), seed=seed)
-        parts.append(importance_sampling(nll, proposal, samples=samples, seed=seed))
-    values = torch.cat([part.nll for part in parts])
+    estimate = refined_importance_sampling(
+        ((partial(there.nll, x), there.encode(x)) for there, x in model.over(some, CHUNK)),
+        samples=samples,
+        seed=seed,
+    )
     ais = None
     if ais_images:
         first, x = next(model.over(some, ais_images))
@@ -139,15 +137,15 @@ def evaluate_run(
         dataset=config.dataset,
         images=len(some),
         samples=samples,
-        nll=float(values.mean()),
-        nll_error=float(values.std()) / math.sqrt(len(values)),
-        effective=float(torch.cat([part.effective for part in parts]).mean()),
+        nll=estimate.mean,
+        nll_error=estimate.standard_error,
+        effective=float(estimate.effective.mean()),
         negative_elbo=own_bound(*next(model.over(some, len(some))), seed=seed),
         dimensions=math.prod(some.image_shape),
         ais=None if ais is None else ais.mean,
         ais_error=None if ais is None else ais.standard_error,
         ais_images=min(ais_images, len(some)),
-        ais_nll=None if ais is None else float(values[:ais_images].mean()),
+        ais_nll=None if ais is None else float(estimate.nll[:ais_images].mean()),
         chain=chain_report(model, some, seed=seed),
     )
 

@@ -18,9 +18,6 @@ from lae_fast.data import ImageSet
 from lae_fast.errors import ConfigError
 from lae_fast.ops.devices import normal
 
-LAWS = ("prior", "data")
-"""Which latents `sample` draws."""
-
 
 @dataclass(frozen=True)
 class Reconstructions:

@@ -18,8 +18,6 @@ from lae_fast.ops.devices import device_of
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.posterior import Chains, sample_per_image, sample_posterior
 
-METHODS = ("image", "phi")
-
 
 @dataclass(frozen=True)
 class PosteriorSummary:
@@ -99,20 +97,10 @@ def infer(
                 f"sampling phi is exact for at most {features.shape[1]} images (one per feature), "
                 f"not {len(x)}"
             )
-        result = sample_posterior(
-            nll,
-            features,
-            model.latent_dim,
-            draws=draws,
-            warmup=warmup,
-            chains=chains,
-            mh=mh,
-            seed=seed,
-        )
+        sampler = partial(sample_posterior, nll, features, model.latent_dim)
     else:
-        result = sample_per_image(
-            nll, model.encode(x), draws=draws, warmup=warmup, chains=chains, mh=mh, seed=seed
-        )
+        sampler = partial(sample_per_image, nll, model.encode(x))
+    result = sampler(draws=draws, warmup=warmup, chains=chains, mh=mh, seed=seed)
     seconds = time.perf_counter() - began
     mean_image, spread = _moments(model, result.latents.flatten(0, 1))
     result = replace(result, latents=result.latents.cpu())

@@ -34,6 +34,12 @@ def latent_law(model: Model, images: ImageSet) -> tuple[Tensor, Tensor]:
     return torch.cat(means), torch.cat(stds)
 
 
+def draw(law: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+    """One draw ``(n, d_z)`` from Gaussians, of their means and standard deviations ``(n, d_z)``."""
+    mean, std = law
+    return mean + std * normal(mean.shape, generator, mean)
+
+
 def train_probe(
     model: Model,
     train: ImageSet,
@@ -69,13 +75,13 @@ def train_probe(
     optimizer = torch.optim.Adam(probe.parameters(), lr=learning_rate)
     for epoch in range(epochs):
         for index in batch_indices(len(train), batch_size, seed=seed, epoch=epoch, device=device):
-            z = _draw((law[0][index], law[1][index]), generator)
+            z = draw((law[0][index], law[1][index]), generator)
             loss = F.cross_entropy(probe(z), train.labels[index])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-    fitted = _measure(probe, _draw(law, generator), train.labels)
-    tested = _measure(probe, _draw(held_law, generator), held_out.labels)
+    fitted = _measure(probe, draw(law, generator), train.labels)
+    tested = _measure(probe, draw(held_law, generator), held_out.labels)
     return ProbeResult(*fitted, *tested)
 
 
@@ -94,11 +100,6 @@ def _make_probe(latent_dim: int, classes: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(nn.ReLU(), nn.Linear(latent_dim, classes))
-
-
-def _draw(law: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
-    mean, std = law
-    return mean + std * normal(mean.shape, generator, mean)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ expectation both are lower bounds of the truth, and tighter with more samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -74,6 +74,25 @@ def refine_proposal(
         optimizer.step()
         schedule.step()
     return GaussianProposal(mean.detach(), torch.exp(log_std.detach()))
+
+
+def refined_importance_sampling(
+    batches: Iterable[tuple[Nll, Tensor]], *, samples: int, refine_steps: int = 200, seed: int = 0
+) -> Estimate:
+    """-log p(x_i) of all batches' images by importance sampling with refined proposals.
+
+    Args:
+        batches: of images: their -log p(x_i | z_i), and the ``start`` for `refine_proposal`.
+        samples: draws per image.
+        refine_steps: steps for which each image's proposal is refined.
+        seed: of the draws, the same for every batch.
+    """
+    parts = []
+    for conditional, start in batches:
+        proposal = refine_proposal(conditional, start, steps=refine_steps, seed=seed)
+        parts.append(importance_sampling(conditional, proposal, samples=samples, seed=seed))
+    nll, effective = torch.cat([p.nll for p in parts]), torch.cat([p.effective for p in parts])
+    return Estimate(nll, effective)
 
 
 @torch.no_grad()
