@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -95,85 +96,43 @@ def figures_of(
     }
 
 
-def _chains(run_chains: Callable[[], Chains]) -> Draws:
+def langevin(
+    make_sampler: Callable[[Target], Callable[..., Chains]],
+    target: Target,
+    draws: int,
+    seed: int,
+    *,
+    pilot_chains: int | None = None,
+) -> Draws:
+    """Draws of Langevin chains.
+
+    Args:
+        make_sampler: `ald` or `per_point`.
+        target: what is sampled.
+        draws: per chain, after as many steps of warm-up.
+        seed: of all noise.
+        pilot_chains: leave Metropolis-Hastings out, at the step size on which so many chains with
+            it settle; None keeps it.
+    """
+    sampler = partial(make_sampler(target), warmup=draws, seed=seed)
+    if pilot_chains is not None:
+        step_size = sampler(draws=1, chains=pilot_chains).step_size
+        sampler = partial(sampler, mh=False, step_size=step_size)
     began = time.perf_counter()
-    chains = run_chains()
+    chains = sampler(draws=draws, chains=CHAINS)
     seconds = time.perf_counter() - began
     size = float(torch.as_tensor(effective_sample_size(chains.latents)).mean())
     return Draws(chains.latents.flatten(0, 1).cpu(), chains.accept_prob, size, seconds)
 
 
-def ald(target: Target, draws: int, seed: int) -> Draws:
-    """Amortized Langevin dynamics with Metropolis-Hastings (Algorithm 1)."""
-    return _chains(
-        lambda: sample_posterior(
-            target.nll,
-            target.features,
-            2,
-            draws=draws,
-            warmup=draws,
-            chains=CHAINS,
-            seed=seed,
-        )
-    )
+def ald(target: Target) -> Callable[..., Chains]:
+    """Amortized Langevin dynamics (Algorithm 1)."""
+    return partial(sample_posterior, target.nll, target.features, 2)
 
 
-def ald_unadjusted(target: Target, draws: int, seed: int) -> Draws:
-    """The same without accept/reject, at the step size that Metropolis-Hastings settles on."""
-    step = sample_posterior(
-        target.nll, target.features, 2, draws=1, warmup=draws, chains=1, seed=seed
-    ).step_size
-    return _chains(
-        lambda: sample_posterior(
-            target.nll,
-            target.features,
-            2,
-            draws=draws,
-            warmup=draws,
-            chains=CHAINS,
-            mh=False,
-            step_size=step,
-            seed=seed,
-        )
-    )
-
-
-def per_point(target: Target, draws: int, seed: int) -> Draws:
-    """One Langevin chain per data point, with Metropolis-Hastings."""
-    return _chains(
-        lambda: sample_per_image(
-            target.nll,
-            _origins(target),
-            draws=draws,
-            warmup=draws,
-            chains=CHAINS,
-            seed=seed,
-        )
-    )
-
-
-def per_point_unadjusted(target: Target, draws: int, seed: int) -> Draws:
-    """The same without accept/reject, at the step size that Metropolis-Hastings settles on."""
-    step = sample_per_image(
-        target.nll, _origins(target), draws=1, warmup=draws, chains=CHAINS, seed=seed
-    ).step_size
-    return _chains(
-        lambda: sample_per_image(
-            target.nll,
-            _origins(target),
-            draws=draws,
-            warmup=draws,
-            chains=CHAINS,
-            mh=False,
-            step_size=step,
-            seed=seed,
-        )
-    )
-
-
-def _origins(target: Target) -> Tensor:
-    """Where every data point's chain begins: ``(n, 2)`` zeros."""
-    return target.x.new_zeros(len(target.x), 2)
+def per_point(target: Target) -> Callable[..., Chains]:
+    """Langevin chains of each data point's own, started around the origin."""
+    return partial(sample_per_image, target.nll, target.x.new_zeros(len(target.x), 2))
 
 
 def amortised_gaussian(target: Target, draws: int, seed: int) -> Draws:
@@ -212,9 +171,10 @@ def amortised_gaussian(target: Target, draws: int, seed: int) -> Draws:
 
 
 SAMPLERS: dict[str, Callable[[Target, int, int], Draws]] = {
-    "ALD": ald,
-    "ALD without MH": ald_unadjusted,
-    "Langevin per point": per_point,
-    "Langevin per point without MH": per_point_unadjusted,
+    "ALD": partial(langevin, ald),
+    "ALD without MH": partial(langevin, ald, pilot_chains=1),
+    "Langevin per point": partial(langevin, per_point),
+    "Langevin per point without MH": partial(langevin, per_point, pilot_chains=CHAINS),
     "amortised Gaussian": amortised_gaussian,
 }
+"""Name -> draws from a target: how many per chain, and a seed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +29,8 @@ class Target:
 
     def to(self, device: torch.device | str) -> Target:
         """The same target on ``device``; the decoder is moved, not copied."""
-        return Target(
-            self.name,
-            self.decoder.to(device),
-            self.noise,
-            self.x.to(device),
-            self.features.to(device),
-        )
+        x, features = self.x.to(device), self.features.to(device)
+        return replace(self, decoder=self.decoder.to(device), x=x, features=features)
 
     def nll(self, z: Tensor) -> Tensor:
         """-log p(x_i | z_i), ``(n, 2)`` to ``(n,)``."""
@@ -74,18 +69,19 @@ def cells_of(z: Tensor) -> Tensor:
 
 def total_variation(draws: Tensor, masses: Tensor) -> float:
     """Between draws ``(k, n, 2)`` and cell masses ``(n, cells)``; mean over the n."""
-    counts = torch.stack(
-        [torch.bincount(column, minlength=masses.shape[1]) for column in cells_of(draws).T]
-    )
-    return float((counts / len(draws) - masses).abs().sum(1).mean() / 2)
+    return _distance(cells_of(draws).T, masses)
 
 
 def exact_draws(masses: Tensor, count: int, seed: int) -> float:
     """Total variation of ``count`` independent exact draws: the floor for any sampler."""
     generator = torch.Generator().manual_seed(seed)
-    index = torch.multinomial(masses, count, replacement=True, generator=generator)
-    counts = torch.stack([torch.bincount(row, minlength=masses.shape[1]) for row in index])
-    return float((counts / count - masses).abs().sum(1).mean() / 2)
+    return _distance(torch.multinomial(masses, count, True, generator=generator), masses)
+
+
+def _distance(cells: Tensor, masses: Tensor) -> float:
+    """Total variation between the cells ``(n, k)`` of k draws and the masses; mean over the n."""
+    counts = torch.stack([torch.bincount(row, minlength=masses.shape[1]) for row in cells])
+    return float((counts / cells.shape[1] - masses).abs().sum(1).mean() / 2)
 
 
 def conjugate(n: int = 8, seed: int = 0) -> Target:
@@ -112,4 +108,4 @@ def _target(name: str, decoder: nn.Module, noise: float, n: int, seed: int) -> T
     decoder = decoder.double().requires_grad_(False)
     features = torch.randn(n, 2 * n, generator=generator, dtype=torch.float64)
     empty = Target(name, decoder, noise, torch.zeros(1, 1, dtype=torch.float64), features)
-    return Target(name, decoder, noise, empty.simulate(n, generator), features)
+    return replace(empty, x=empty.simulate(n, generator))
