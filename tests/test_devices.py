@@ -279,7 +279,8 @@ class TestSameResults:
         for device in ("cpu", emulated):
             target = targets.neural(n=3).to(device)
             figures = exactness.figures_of(target, exactness.SAMPLERS[sampler], 20, 0)
-            found.append({name: figures[name] for name in ("distance", "floor", "acceptance")})
+            del figures["ESS"], figures["ESS per second"]
+            found.append(figures)
         alike(*found[::-1])
 
     @pytest.mark.slow

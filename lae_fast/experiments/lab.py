@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lae_fast.config import TrainConfig
 from lae_fast.config.settings import from_dict, load_json
 from lae_fast.data import ImageSet, Splits
 from lae_fast.errors import CheckpointError, NotTrainedError
-from lae_fast.experiments.outcome import Outcome, ResultTable, Stat, stat
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, over_seeds
 
 ELSEWHERE = ("run_root", "name", "device", "data_dir", "download", "checkpoint_interval")
 """Settings that do not change what is learned."""
@@ -60,6 +61,7 @@ class Lab:
     complete: bool = True
     partial: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
+    _found: dict[TrainConfig, SavedRun | None] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
     @property
@@ -101,27 +103,34 @@ class Lab:
 
     def find(self, **settings: Any) -> SavedRun | None:
         """`trained`, or None where the model is missing; the outcome is incomplete then."""
-        try:
-            return self.trained(**settings)
-        except NotTrainedError as error:
-            self.complete = False
-            self.say(str(error))
-            return None
+        config = self.config(**settings)
+        if config not in self._found:
+            try:
+                self._found[config] = self.trained(**settings)
+            except NotTrainedError as error:
+                self._found[config], self.complete = None, False
+                self.say(str(error))
+        return self._found[config]
 
     def measure(
         self, settings: dict[str, Any], figures: Callable[[SavedRun], dict[str, float]]
-    ) -> dict[str, Stat] | None:
-        """Figures of the model of these settings, over the seeds; None where it is missing."""
-        runs_found = (self.find(**settings, seed=seed) for seed in self.seeds)
-        found = [figures(run) for run in runs_found if run is not None]
-        if not found:
-            return None
-        return {name: stat(values[name] for values in found) for name in found[0]}
+    ) -> dict[str, Cell]:
+        """Figures of the model of these settings, over the seeds; empty where it is missing."""
+        return over_seeds(figures(run) for run in self.each_seed(settings))
 
+    def each_seed(self, settings: dict[str, Any]) -> Iterator[SavedRun]:
+        """The models of these settings, one per seed; missing ones are left out."""
+        for seed in self.seeds:
+            run = self.find(**settings, seed=seed)
+            if run is not None:
+                yield run
+
+    @functools.cached_property
     def splits(self) -> Splits:
         """The lab's data set."""
         return load_splits(self.config())
 
+    @functools.cached_property
     def held_out(self) -> ImageSet:
         """Its held-out images, in a fixed shuffled order."""
         return held_out_images(self.config())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ def stat(values: Iterable[float]) -> Stat:
     return Stat(mean, math.sqrt(square / (len(found) - 1)) if len(found) > 1 else None, len(found))
 
 
+def over_seeds(found: Iterable[Mapping[str, float]]) -> dict[str, Cell]:
+    """The same figures of several seeds as one `Stat` per figure; empty without seeds."""
+    values = list(found)
+    return {name: stat(each[name] for each in values) for name in (values or [{}])[0]}
+
+
 @dataclass(frozen=True)
 class ResultTable:
     """Rows of cells.
@@ -50,6 +56,26 @@ class ResultTable:
     columns: dict[str, str]
     rows: list[list[Cell]]
     note: str = ""
+
+
+def make_row(
+    columns: Iterable[str], name: str, printed: Mapping[str, Cell], ours: Mapping[str, Cell]
+) -> list[Cell]:
+    """A row: its name, then figures in the order of the columns.
+
+    Args:
+        columns: headings of the table; the first is that of the names.
+        name: of the row.
+        printed: heading -> figure that the source prints, None where it prints none.
+        ours: heading -> our figure; empty if the row was not run.
+    """
+    _, *headings = columns
+    if not ours:
+        ours = {next(heading for heading in headings if heading not in printed): NOT_RUN}
+    cells: dict[str, Cell] = {**dict.fromkeys(headings), **printed, **ours}
+    if len(cells) > len(headings):
+        raise ValueError(f"no such columns: {', '.join(list(cells)[len(headings) :])}")
+    return [name, *cells.values()]
 
 
 @dataclass(frozen=True)

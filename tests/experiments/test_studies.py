@@ -26,6 +26,7 @@ from lae_fast.experiments.outcome import (
     cell_text,
     filled,
     load,
+    make_row,
     save,
     stat,
 )
@@ -60,6 +61,15 @@ class TestOutcome:
         cells = [None, "not run", 0.5, 3, Stat(0.5, None, 1), Stat(0.5, 0.25, 3)]
         texts = [cell_text(cell, ".2f") for cell in cells]
         assert texts == ["-", "not run", "0.50", "3.00", "0.50", "0.50 ± 0.25"]
+
+    def test_a_row_has_its_figures_under_their_headings(self) -> None:
+        heads = ["model", "loss, printed", "loss", "rate"]
+        printed: dict[str, Cell] = {"loss, printed": 3.0}
+        assert make_row(heads, "m", printed, {"rate": 2, "loss": 1}) == ["m", 3.0, 1, 2]
+        assert make_row(heads, "m", printed, {"loss": 1}) == ["m", 3.0, 1, None]
+        assert make_row(heads, "m", printed, {}) == ["m", 3.0, "not run", None]
+        with pytest.raises(ValueError, match="no such columns: los"):
+            make_row(heads, "m", printed, {"los": 1})
 
     def test_it_comes_back(self, tmp_path: Path) -> None:
         table = ResultTable(
@@ -208,9 +218,8 @@ class TestLab:
 
     def test_seeds(self, small_lab: Lab) -> None:
         small_lab.seed_count = 2
-        found = small_lab.measure(
-            {"model": "vae", "latent_dim": 2}, lambda run: {"seed": float(run.config.seed)}
-        )
+        settings = {"model": "vae", "latent_dim": 2}
+        found = small_lab.measure(settings, lambda run: {"seed": float(run.config.seed)})
         assert found == {"seed": stat([0.0, 1.0])}
 
 

@@ -7,9 +7,8 @@ import torch
 from lae_fast.analysis.attack import CONVERGED, EPSILONS, PUBLISHED, Attack, AttackResult, attack
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable, stat
-from lae_fast.experiments.studies.generators import ROWS, over_seeds
+from lae_fast.experiments.studies.generators import ROWS, classifiers
 from lae_fast.experiments.studies.published import ATTACK
-from lae_fast.models.classifier import ConvClassifier
 
 NOTE = (
     "The converged attack takes 100 steps of 2.5 epsilon / 100 from 5 random starts and keeps "
@@ -63,13 +62,14 @@ def _count(lab: Lab) -> int:
 
 
 def _attack(lab: Lab, how: Attack, count: int) -> Found:
-    images = lab.held_out()
-    some = images.subset(torch.arange(min(count, len(images))))
-
-    def results(model: ConvClassifier, _: dict[str, float]) -> list[AttackResult]:
-        return attack(model, some, CLEAN, epsilons=(0.0,)) + attack(model, some, how)
-
-    return {name: over_seeds(lab, name, results) for name in ROWS}
+    some = lab.held_out.subset(torch.arange(min(count, len(lab.held_out))))
+    return {
+        name: [
+            attack(model, some, CLEAN, epsilons=(0.0,)) + attack(model, some, how)
+            for model, _ in classifiers(lab, name)
+        ]
+        for name in ROWS
+    }
 
 
 def _table(

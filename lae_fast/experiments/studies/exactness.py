@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, stat
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, make_row, over_seeds
 from lae_fast.experiments.studies.targets import (
     Target,
     conjugate,
@@ -68,11 +68,7 @@ def run(lab: Lab) -> Outcome:
                 figures_of(make(seed=seed).to(lab.device), sampler, draws, seed)
                 for seed in lab.seeds
             ]
-            cells: list[Cell] = [
-                None if found[0][key] is None else stat(f[key] or 0.0 for f in found)
-                for key in found[0]
-            ]
-            rows.append([name, *cells])
+            rows.append(make_row(COLUMNS, name, {}, over_seeds(found)))
         note = NOTE if make is neural else ""
         tables.append(ResultTable(f"Target: {make().name}", COLUMNS, rows, note))
     setting = (
@@ -83,17 +79,17 @@ def run(lab: Lab) -> Outcome:
 
 def figures_of(
     target: Target, sampler: Callable[[Target, int, int], Draws], draws: int, seed: int
-) -> dict[str, float | None]:
-    """What a sampler reaches on a target in so many draws, in the order of `COLUMNS`."""
+) -> dict[str, float]:
+    """What a sampler reaches on a target in so many draws, by the headings of `COLUMNS`."""
     masses = target.cell_masses()
     found = sampler(target, draws, seed)
-    return {
-        "distance": total_variation(found.values, masses),
-        "floor": exact_draws(masses, max(1, round(found.size)), seed),
-        "acceptance": found.acceptance,
-        "size": found.size,
-        "rate": found.size / found.seconds,
+    figures = {
+        "total variation": total_variation(found.values, masses),
+        "of exact draws": exact_draws(masses, max(1, round(found.size)), seed),
+        "ESS": found.size,
+        "ESS per second": found.size / found.seconds,
     }
+    return figures if found.acceptance is None else figures | {"acceptance rate": found.acceptance}
 
 
 def langevin(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from lae_fast.analysis.classify import Recipe, load_classifier, obtain
 from lae_fast.analysis.saved import SavedRun
@@ -11,7 +11,8 @@ from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.studies.models import report_models
 from lae_fast.models.classifier import ConvClassifier
 
-Figures = TypeVar("Figures")
+Classifier = tuple[ConvClassifier, dict[str, Any]]
+"""With its `lae_fast.analysis.classify.Score` as plain values."""
 ROWS = {"none": ("VAE z=8", 0)} | {
     f"{kind} z={z}, N={n}": (f"{kind} z={z}", n)
     for z in (2, 8)
@@ -31,24 +32,17 @@ def recipe(lab: Lab, neighbours: int, seed: int) -> Recipe:
     return Recipe(neighbours, seed=seed)
 
 
-def over_seeds(
-    lab: Lab, row: str, figures: Callable[[ConvClassifier, dict[str, float]], Figures]
-) -> list[Figures]:
-    """Figures of a row's classifier and its score, one per seed; fewer where models are missing."""
+def classifiers(lab: Lab, row: str) -> Iterator[Classifier]:
+    """A row's classifiers, one per seed; missing ones are left out."""
     kind, neighbours = ROWS[row]
-    found = []
-    for seed in lab.seeds:
-        run = lab.find(**report_models(lab)[kind], seed=seed)
-        classifier = run and classifier_of(lab, run, recipe(lab, neighbours, seed))
-        if classifier:
-            found.append(figures(*classifier))
-    return found
+    for run in lab.each_seed(report_models(lab)[kind]):
+        found = classifier_of(lab, run, recipe(lab, neighbours, run.config.seed))
+        if found is not None:
+            yield found
 
 
-def classifier_of(
-    lab: Lab, run: SavedRun, wanted: Recipe
-) -> tuple[ConvClassifier, dict[str, float]] | None:
-    """The classifier of a recipe and its score; None where it is missing and may not be trained."""
+def classifier_of(lab: Lab, run: SavedRun, wanted: Recipe) -> Classifier | None:
+    """The classifier of a recipe; None where it is missing and may not be trained."""
     if not lab.train and load_classifier(run.path, wanted.name) is None:
         lab.complete = False
         lab.say(f"no classifier {wanted.name} of {run.path.name}")

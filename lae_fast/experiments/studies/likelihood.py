@@ -6,8 +6,8 @@ from lae_fast import runs
 from lae_fast.analysis.evaluate import evaluate_run
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable
-from lae_fast.experiments.studies.models import acceptance, further_models, report_models
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, make_row
+from lae_fast.experiments.studies.models import further_models, report_models, with_acceptance
 
 COLUMNS = {
     "model": "",
@@ -45,23 +45,7 @@ def run(lab: Lab) -> Outcome:
     rows: list[list[Cell]] = []
     for name, settings in models.items():
         found = lab.measure(settings, lambda run: _figures(lab, run))
-        if found is None:
-            rows.append([name, NOT_RUN, *[None] * 8])
-            continue
-        rows.append(
-            [
-                name,
-                found["nll"],
-                found["error"],
-                found["fewer"],
-                found["ais"],
-                found["ais_error"],
-                found["loss"],
-                acceptance(lab.config(**settings), found["accept"]),
-                found["latent_sd"],
-                found["posterior_sd"],
-            ]
-        )
+        rows.append(make_row(COLUMNS, name, {}, with_acceptance(lab, settings, found)))
     images, samples, annealed = _sizes(lab)
     setting = (
         f"{images} held-out images, {samples} importance samples per image, {annealed} images "
@@ -87,13 +71,13 @@ def _figures(lab: Lab, run: SavedRun) -> dict[str, float]:
     )
     story = runs.summarise(run.path)
     return {
-        "nll": report.nll,
-        "error": report.nll_error,
-        "fewer": report.ais_nll or 0.0,
-        "ais": report.ais or 0.0,
-        "ais_error": report.ais_error or 0.0,
-        "loss": story.best_val_loss or 0.0,
-        "accept": story.accept_rate or 0.0,
-        "latent_sd": sum(report.chain.latent_std) / len(report.chain.latent_std),
-        "posterior_sd": report.chain.posterior_std,
+        "-log p(x), IS": report.nll,
+        "s.e.": report.nll_error,
+        "IS, fewer images": report.ais_nll or 0.0,
+        "AIS, these images": report.ais or 0.0,
+        "s.e. of these": report.ais_error or 0.0,
+        "early stopping's loss (do not compare)": story.best_val_loss or 0.0,
+        "acceptance rate": story.accept_rate or 0.0,
+        "latent sd": sum(report.chain.latent_std) / len(report.chain.latent_std),
+        "posterior sd": report.chain.posterior_std,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lae_fast.config import TrainConfig
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell
 
@@ -49,11 +48,12 @@ def further_models(lab: Lab) -> dict[str, dict[str, Any]]:
     }
 
 
-def acceptance(config: TrainConfig, rate: Cell) -> Cell:
-    """What stands in the column of the acceptance: a rate only where something is rejected."""
-    if not config.has_chain:
-        return None
-    return rate if config.mh else "no MH"
+def with_acceptance(lab: Lab, settings: dict[str, Any], found: dict[str, Cell]) -> dict[str, Cell]:
+    """Figures of a model, with an acceptance rate only where something can be rejected."""
+    config = lab.config(**settings)
+    if not found or (config.has_chain and config.mh):
+        return found
+    return found | {"acceptance rate": "no MH" if config.has_chain else None}
 
 
 def sound_lae(**settings: Any) -> dict[str, Any]:

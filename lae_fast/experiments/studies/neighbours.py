@@ -6,13 +6,21 @@ Bisht 2023 names class imbalance and few labels as future work: both are here, a
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 from lae_fast.analysis import plots
 from lae_fast.analysis.classify import Recipe
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable, Stat, stat
-from lae_fast.experiments.studies.generators import ROWS, classifier_of, over_seeds, recipe
+from lae_fast.experiments.outcome import (
+    NOT_RUN,
+    Cell,
+    Outcome,
+    ResultTable,
+    Stat,
+    make_row,
+    over_seeds,
+    stat,
+)
+from lae_fast.experiments.studies.generators import ROWS, classifier_of, classifiers, recipe
 from lae_fast.experiments.studies.models import report_models
 from lae_fast.experiments.studies.published import NEIGHBOURS
 
@@ -74,12 +82,11 @@ def _table(lab: Lab) -> ResultTable:
     rows: list[list[Cell]] = []
     for name in ROWS:
         accuracy, loss = NEIGHBOURS.get(name, (None, None))
-        found = over_seeds(lab, name, lambda _, about: about)
-        if found:
-            ours = [stat(values[key] for values in found) for key in ("accuracy", "loss")]
-            rows.append([name, accuracy, ours[0], loss, ours[1]])
-        else:
-            rows.append([name, accuracy, NOT_RUN, loss, None])
+        printed: dict[str, Cell] = {"accuracy, Bisht 2023": accuracy, "loss, Bisht 2023": loss}
+        scores = [
+            {key: score[key] for key in ("accuracy", "loss")} for _, score in classifiers(lab, name)
+        ]
+        rows.append(make_row(COLUMNS, name, printed, over_seeds(scores)))
     note = NOTE + lab.finding(FOUND)
     title = "Table 7 of Bisht 2023: held-out accuracy, and loss in nats per image"
     return ResultTable(title, COLUMNS, rows, note)
@@ -87,7 +94,7 @@ def _table(lab: Lab) -> ResultTable:
 
 def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[ResultTable, Curves]:
     """More epochs of fewer labels."""
-    labels = sum(1 for _ in lab.splits().train.class_names)
+    labels = len(lab.splits.train.class_names)
     recipes = {
         float(count): Recipe(epochs=max(8, 4000 // (labels * count) + 1), per_class=count)
         for count in counts
@@ -131,14 +138,17 @@ def _sweep(
     for name, (kind, neighbours) in chosen.items():
         for wanted in recipes.values():
             found = []
-            for seed, repeat in itertools.product(lab.seeds, range(repeats)):
-                generator = lab.find(**report_models(lab)[kind], seed=seed)
-                exact = dataclasses.replace(
-                    wanted, neighbours=neighbours, learning_rate=3e-3, seed=seed + 1000 * repeat
-                )
-                classifier = generator and classifier_of(lab, generator, exact)
-                if classifier:
-                    found.append(classifier[1][figure])
+            for run in lab.each_seed(report_models(lab)[kind]):
+                for repeat in range(repeats):
+                    exact = dataclasses.replace(
+                        wanted,
+                        neighbours=neighbours,
+                        learning_rate=3e-3,
+                        seed=run.config.seed + 1000 * repeat,
+                    )
+                    classifier = classifier_of(lab, run, exact)
+                    if classifier is not None:
+                        found.append(classifier[1][figure])
             cells[name].append(stat(found) if found else NOT_RUN)
     columns = {"neighbours": ""} | {f"{axis} {value:g}": ".1%" for value in recipes}
     rows: list[list[Cell]] = [[name, *row] for name, row in cells.items()]

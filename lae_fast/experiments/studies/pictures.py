@@ -55,7 +55,7 @@ def _models(lab: Lab) -> dict[str, SavedRun]:
 
 
 def _spread(lab: Lab, models: dict[str, SavedRun]) -> ResultTable:
-    images = lab.held_out()
+    images = lab.held_out
     rows: list[list[Cell]] = []
     for name, run in models.items():
         values = explore.latents_of(run, images).values
@@ -69,7 +69,7 @@ def _spread(lab: Lab, models: dict[str, SavedRun]) -> ResultTable:
 
 
 def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
-    images = lab.held_out()
+    images = lab.held_out
     rows = []
     for name, run in models.items():
         rows += [(f"{name}: N(0, I)", explore.sample(run, 12))]
@@ -79,7 +79,7 @@ def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
 
 def draw_latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     """Where held-out images lie, coloured by class, one panel per model."""
-    images = lab.held_out()
+    images = lab.held_out
     some = images.subset(torch.arange(min(3000, len(images))))
     panels = {
         name: (explore.latents_of(run, some).values.double().numpy(), some.labels.numpy())
@@ -91,7 +91,7 @@ def draw_latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
 def _interpolation(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     rows = []
     for name, run in models.items():
-        corners = [explore.find_point(run, f"point:{c}", lab.held_out) for c in CORNERS]
+        corners = [explore.find_point(run, f"point:{c}", lambda: lab.held_out) for c in CORNERS]
         lines = explore.interpolate(run, corners, 8)
         rows += [(name if k == 0 else "", line) for k, line in enumerate(lines)]
     plots.save_rows(lab.picture(file), rows)
@@ -100,13 +100,13 @@ def _interpolation(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
 def _classes(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     rows = []
     for name, run in models.items():
-        ends = [explore.find_point(run, f"class:{c}", lab.held_out) for c in "17"]
+        ends = [explore.find_point(run, f"class:{c}", lambda: lab.held_out) for c in "17"]
         rows += [(name, line) for line in explore.interpolate(run, ends, 12)]
     plots.save_rows(lab.picture(file), rows)
 
 
 def _traversals(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
-    images = lab.held_out()
+    images = lab.held_out
     rows = []
     for name, run in models.items():
         values = explore.latents_of(run, images).values

@@ -9,8 +9,8 @@ from lae_fast.analysis import explore
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable
-from lae_fast.experiments.studies.models import acceptance, further_models, report_models
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, make_row
+from lae_fast.experiments.studies.models import further_models, report_models, with_acceptance
 from lae_fast.experiments.studies.published import RECONSTRUCTION
 from lae_fast.train.watching.validate import validate
 
@@ -58,7 +58,7 @@ BRIEF = (
 
 def run(lab: Lab) -> Outcome:
     """Train, or find, every model of the tables and measure it on the test set."""
-    images = lab.held_out()
+    images = lab.held_out
     rows = [
         _row(lab, name, settings, images)
         for name, settings in (report_models(lab) | further_models(lab)).items()
@@ -82,41 +82,29 @@ def run(lab: Lab) -> Outcome:
 
 def _row(lab: Lab, name: str, settings: dict[str, object], images: ImageSet) -> list[Cell]:
     loss, mse = RECONSTRUCTION.get(name, (None, None))
-    theirs = (None, loss) if name.startswith("VAE") else (loss, None)
+    printed: dict[str, Cell] = {
+        "reconstruction, Bisht 2023": None if name.startswith("VAE") else loss,
+        "negative ELBO, Bisht 2023": loss if name.startswith("VAE") else None,
+        "MSE, Bisht 2023": mse,
+    }
     found = lab.measure(settings, lambda run: figures(run, images))
-    if found is None:
-        return [name, theirs[0], NOT_RUN, None, theirs[1], None, None, mse, *[None] * 5]
-    config = lab.config(**settings)
-    elbo = found["negative_elbo"] if config.prior else None
-    return [
-        name,
-        theirs[0],
-        found["reconstruction"],
-        found["at_mean"],
-        theirs[1],
-        elbo,
-        found["prior"],
-        mse,
-        found["mse"],
-        found["latent_sd"],
-        acceptance(config, found["accept"]),
-        found["epochs"],
-        found["minutes"],
-    ]
+    return make_row(COLUMNS, name, printed, with_acceptance(lab, settings, found))
 
 
 def figures(run: SavedRun, images: ImageSet) -> dict[str, float]:
-    """The figures of a row."""
+    """The figures of a row, by their headings; no negative ELBO without a prior."""
     loss = validate(run.model, images)
     story = runs.summarise(run.path)
-    return {
-        "negative_elbo": loss.reconstruction + loss.prior - run.model.own_entropy,
-        "mse": explore.reconstruct(run, images, draw=True).mse,
+    found = {
         "reconstruction": loss.reconstruction,
-        "at_mean": explore.reconstruct(run, images).nll,
-        "prior": loss.prior,
-        "latent_sd": float(torch.sqrt(loss.latents.var(0).mean())),
-        "accept": story.accept_rate or 0.0,
+        "from the mean": explore.reconstruct(run, images).nll,
+        "prior term": loss.prior,
+        "MSE": explore.reconstruct(run, images, draw=True).mse,
+        "latent sd": float(torch.sqrt(loss.latents.var(0).mean())),
+        "acceptance rate": story.accept_rate or 0.0,
         "epochs": float(story.epochs),
         "minutes": (story.elapsed or 0.0) / 60,
     }
+    if run.config.prior:
+        found["negative ELBO"] = loss.reconstruction + loss.prior - run.model.own_entropy
+    return found

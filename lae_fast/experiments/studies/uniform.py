@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lae_fast.analysis import plots
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, stat
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, over_seeds
 from lae_fast.experiments.studies.square import SquareVAE, train_square
 from lae_fast.ops.devices import device_of, normal
 
@@ -83,8 +83,7 @@ def _measure(lab: Lab, latents: int, beta: float, penalty: float) -> tuple[list[
             latents, beta, penalty, iterations=ITERATIONS[lab.quick], seed=seed, device=lab.device
         )
         found.append(statistics_of(model, seed))
-    cells: list[Cell] = [stat(values[key] for values in found) for key in found[0]]
-    return [latents, beta, penalty, *cells], model
+    return [latents, beta, penalty, *over_seeds(found).values()], model
 
 
 def quadrants(x: Tensor) -> Tensor:

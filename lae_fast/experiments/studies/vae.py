@@ -7,12 +7,20 @@ from typing import Any
 import torch
 
 from lae_fast.analysis import classify, explore, plots
-from lae_fast.analysis.anomaly import Detection, detect, rotated
+from lae_fast.analysis.anomaly import detect, rotated
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.data import ImageSet, load_test
 from lae_fast.experiments.lab import Lab
-from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable, stat
-from lae_fast.experiments.studies.generators import over_seeds
+from lae_fast.experiments.outcome import (
+    NOT_RUN,
+    Cell,
+    Outcome,
+    ResultTable,
+    make_row,
+    over_seeds,
+    stat,
+)
+from lae_fast.experiments.studies.generators import classifiers
 from lae_fast.experiments.studies.models import SHORT, sound_lae
 from lae_fast.experiments.studies.pictures import draw_latents
 from lae_fast.experiments.studies.published import VAE_KEPT, VAE_MSE, VAE_NOISY_MSE
@@ -43,7 +51,7 @@ SMALL_BATCHES = (
 def run(lab: Lab) -> Outcome:
     """Measure that VAE, its conditional form, and the conditional LAE."""
     settings = _settings(lab)
-    found = _runs(lab, settings)
+    found = list(lab.each_seed(settings))
     tables = [_errors(lab, found), _anomalies(lab, found)]
     pictures = _pictures(lab, found[0]) if found else {}
     two = lab.find(**settings | {"latent_dim": 2}, seed=0)
@@ -62,12 +70,6 @@ def run(lab: Lab) -> Outcome:
     return lab.outcome("vae", title, setting, [*tables, conditional], pictures | drawn)
 
 
-def _runs(lab: Lab, settings: dict[str, Any]) -> list[SavedRun]:
-    """Those of all seeds that there are."""
-    found = [lab.find(**settings, seed=seed) for seed in lab.seeds]
-    return [run for run in found if run is not None]
-
-
 def _settings(lab: Lab) -> dict[str, Any]:
     if lab.quick:
         return {"model": "vae", "latent_dim": 20, "depth": 1, "epochs": 80}
@@ -83,7 +85,7 @@ def _settings(lab: Lab) -> dict[str, Any]:
 
 
 def _errors(lab: Lab, found: list[SavedRun]) -> ResultTable:
-    images = lab.held_out()
+    images = lab.held_out
     rows: list[list[Cell]] = []
     for noise in (0.0, *NOISES):
         row: list[Cell] = [f"noise {noise:g}" if noise else "clean", None if noise else VAE_MSE]
@@ -101,23 +103,7 @@ def _errors(lab: Lab, found: list[SavedRun]) -> ResultTable:
     return ResultTable("Reconstruction error per pixel", columns, rows, ERROR_NOTE)
 
 
-def _anomalies(lab: Lab, found: list[SavedRun]) -> ResultTable:
-    rows: list[list[Cell]] = []
-    for score, count in (("mse", 4000), ("elbo", 4000), ("likelihood", 400)):
-        results = [_detect(lab, run, score, count) for run in found]
-        published = VAE_KEPT if score == "mse" else None
-        if not results:
-            rows.append([score, published, NOT_RUN, None, None])
-            continue
-        rows.append(
-            [
-                score,
-                published,
-                stat(d.familiar_kept for d in results),
-                stat(d.foreign_found for d in results),
-                stat(d.auroc for d in results),
-            ]
-        )
+def _anomalies(lab: Lab, models: list[SavedRun]) -> ResultTable:
     columns = {
         "score": "",
         "kept, De León Martínez 2024": ".1%",
@@ -125,13 +111,20 @@ def _anomalies(lab: Lab, found: list[SavedRun]) -> ResultTable:
         "found": ".1%",
         "AUROC": ".4f",
     }
+    rows: list[list[Cell]] = []
+    for score, count in (("mse", 4000), ("elbo", 4000), ("likelihood", 400)):
+        printed: dict[str, Cell] = {
+            "kept, De León Martínez 2024": VAE_KEPT if score == "mse" else None
+        }
+        found = over_seeds(_detect(lab, run, score, count) for run in models)
+        rows.append(make_row(columns, score, printed, found))
     return ResultTable("Anomaly detection", columns, rows, ANOMALY_NOTE)
 
 
-def _detect(lab: Lab, run: SavedRun, score: str, count: int) -> Detection:
-    images = lab.held_out()
-    some = images.subset(torch.arange(min(count, len(images))))
-    return detect(run.model, some, _foreign(lab, some, count), score)
+def _detect(lab: Lab, run: SavedRun, score: str, count: int) -> dict[str, float]:
+    some = lab.held_out.subset(torch.arange(min(count, len(lab.held_out))))
+    found = detect(run.model, some, _foreign(lab, some, count), score)
+    return {"kept": found.familiar_kept, "found": found.foreign_found, "AUROC": found.auroc}
 
 
 def _foreign(lab: Lab, familiar: ImageSet, count: int) -> ImageSet:
@@ -143,7 +136,7 @@ def _foreign(lab: Lab, familiar: ImageSet, count: int) -> ImageSet:
 
 
 def _pictures(lab: Lab, run: SavedRun) -> dict[str, str]:
-    images = lab.held_out()
+    images = lab.held_out
     some = images.subset(torch.arange(10))
     rows = []
     for noise in (0.0, 0.2):
@@ -152,7 +145,8 @@ def _pictures(lab: Lab, run: SavedRun) -> dict[str, str]:
         rows += [("reconstructions", found.reconstructions)]
     plots.save_rows(lab.picture("vae-noise.png"), rows)
     ends = [
-        explore.find_point(run, f"image:{_first(images, label)}", lab.held_out) for label in (0, 1)
+        explore.find_point(run, f"image:{_first(images, label)}", lambda: lab.held_out)
+        for label in (0, 1)
     ]
     lines = explore.interpolate(run, ends, 12)
     plots.save_rows(lab.picture("vae-interpolation.png"), [("0 to 1", line) for line in lines])
@@ -168,7 +162,7 @@ def _first(images: ImageSet, label: int) -> int:
 
 def _conditional(lab: Lab) -> tuple[ResultTable, dict[str, str]]:
     """Train the conditional models, and say how often a sample is recognised as its class."""
-    judges = over_seeds(lab, "none", lambda model, _: model)
+    judges = [model for model, _ in classifiers(lab, "none")]
     form: dict[str, Any] = {"latent_dim": 8, "conditional": True}
     if not lab.quick:
         form |= SHORT
@@ -179,7 +173,7 @@ def _conditional(lab: Lab) -> tuple[ResultTable, dict[str, str]]:
     rows: list[list[Cell]] = []
     pictures: dict[str, str] = {}
     for name, settings in wanted.items():
-        found = _runs(lab, settings)
+        found = list(lab.each_seed(settings))
         shares = [_recognised(lab, run, judges[0]) for run in found if judges]
         rows.append([name, stat(shares) if shares else NOT_RUN])
         if found:
@@ -191,7 +185,7 @@ def _conditional(lab: Lab) -> tuple[ResultTable, dict[str, str]]:
     note += ". Recognised is the share of 50 samples per class that the classifier without "
     note += "neighbours (table 7 of Bisht 2023) takes for their class."
     if judges:
-        share = classify.score(judges[0], lab.held_out()).accuracy
+        share = classify.score(judges[0], lab.held_out).accuracy
         note += f" Of held-out images it is {share:.1%}."
     note += lab.finding(SMALL_BATCHES)
     columns = {"model": "", "recognised": ".1%"}
@@ -200,8 +194,8 @@ def _conditional(lab: Lab) -> tuple[ResultTable, dict[str, str]]:
 
 def _samples(lab: Lab, run: SavedRun, count: int) -> list[plots.Row]:
     rows = []
-    for seed, name in enumerate(lab.held_out().class_names):
-        of_class = explore.choose_label(run, name, lab.held_out)
+    for seed, name in enumerate(lab.held_out.class_names):
+        of_class = explore.choose_label(run, name, lambda: lab.held_out)
         rows.append((name, explore.sample(of_class, count, seed=seed)))
     return rows
 
@@ -210,5 +204,5 @@ def _recognised(lab: Lab, run: SavedRun, judge: ConvClassifier) -> float:
     """Share of samples that are what they should be."""
     samples = [pixels for _, pixels in _samples(lab, run, 50)]
     labels = torch.arange(len(samples)).repeat_interleave(50)
-    found = ImageSet(torch.cat(samples), labels, lab.held_out().class_names)
+    found = ImageSet(torch.cat(samples), labels, lab.held_out.class_names)
     return classify.score(judge, found).accuracy
