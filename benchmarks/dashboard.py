@@ -211,7 +211,7 @@ def felt(root: Path, rounds: int, seconds: float) -> tuple[list[float], list[flo
             begun = time.time()
             time.sleep(seconds)
             said = [e for e in runs.read_ends(run) if isinstance(e, Progress) and e.time > begun]
-            # An iteration is a batch; images a second are of the iterations alone.
+            # Iterations per second leave out the time between iterations, as for validation.
             times[attached].append(1e3 / statistics.median(e.steps_per_second for e in said))
             if terminal is not None:
                 terminal.close()

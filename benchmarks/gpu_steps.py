@@ -45,7 +45,7 @@ NCU_METRICS = {
     "dram__throughput.avg.pct_of_peak_sustained_elapsed": "memory_percent",
     "sm__throughput.avg.pct_of_peak_sustained_elapsed": "compute_percent",
 }
-"""What Nsight Compute measures -> the field of the report."""
+"""What Nsight Compute measures -> its name in the JSON file."""
 Result = dict[str, Any]
 
 

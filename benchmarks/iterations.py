@@ -65,7 +65,7 @@ def naive(setting: Setting, device: str) -> Run:
 
 
 def carried(setting: Setting, device: str, *, compiled: bool = False) -> Run:
-    """Autograd with one evaluation a step, the state's value and gradient carried along."""
+    """Autograd with one evaluation per step, the state's value and gradient carried along."""
     model = setting.model(device)
     decoder = torch.compile(model.decoder, dynamic=False) if compiled else model.decoder
     trainer = _batch_trainer(setting, model, device)
@@ -76,7 +76,7 @@ def carried(setting: Setting, device: str, *, compiled: bool = False) -> Run:
 
 
 def fused(setting: Setting, device: str) -> Run:
-    """The trainer with one decision a batch."""
+    """The trainer with one decision per batch."""
     return _iterating(_batch_trainer(setting, setting.model(device), device), setting, device)
 
 

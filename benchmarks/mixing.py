@@ -2,9 +2,9 @@
 
     python benchmarks/mixing.py RUN [--data-dir DIR] [--draws N]
 
-Prints effective samples of z a Langevin step (one decoder forward and backward of the batch), the
+Prints effective samples of z per Langevin step (one decoder forward and backward of the batch), the
 median over images and dimensions, and the ratio over plain coordinates. All chains start from the
-same draws of the posterior, one a chain: chains that start together and stay there would look as
+same draws of the posterior, one per chain: chains that start together and stay there would look as
 if they mixed. Each adapts its step size towards acceptance 0.574 in its warm-up.
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def show(name: str, chains: Chains) -> float:
-    """Print a line; return the effective samples a step."""
+    """Print a line; return the effective samples per step."""
     size = effective_sample_size(chains.latents)
     draws = chains.latents.shape[0] * chains.latents.shape[1]
     each = float(np.median(size)) / draws

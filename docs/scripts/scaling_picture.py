@@ -56,7 +56,7 @@ def main() -> None:
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'
         f'<rect {size} fill="white"/>\n{panels}\n'
-        f'<text x="4" y="{HEIGHT - 2}">ms an iteration; dashed: in proportion</text></svg>\n'
+        f'<text x="4" y="{HEIGHT - 2}">ms per iteration; dashed: in proportion</text></svg>\n'
     )
     (Path(__file__).parents[1] / "images" / "scaling.svg").write_text(svg, encoding="utf-8")
 

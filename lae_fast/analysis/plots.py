@@ -43,7 +43,7 @@ def save_scatter(
     panels: Mapping[str, tuple[Floats, NDArray[Any]]],
     class_names: Sequence[str] = (),
 ) -> None:
-    """Write scatters of points ``(n, 2)`` coloured by their labels ``(n,)``, three panels a row."""
+    """Write scatters of points ``(n, 2)`` coloured by labels ``(n,)``, three panels per row."""
     across, down = min(3, len(panels)), -(-len(panels) // 3)
     figure = _figure(4.6 * across, 4.2 * down)
     axes = figure.subplots(down, across, squeeze=False).flatten()

@@ -176,7 +176,7 @@ def remove(run: Path, *, force: bool = False) -> None:
 def export(run: Path, fmt: str, out: TextIO) -> None:
     """Write a run's events to ``out``: a CSV table, or one JSON object.
 
-    The CSV has one row an event and the union of all fields as columns; a field that an event does
+    The CSV has one row per event and the union of all fields as columns; a field that an event does
     not have is empty. The JSON object has ``config`` and ``events``; floats that JSON cannot hold
     are the strings nan, inf, -inf.
 

@@ -39,7 +39,7 @@ class RunWriter:
             raise RunError(f"cannot write {self._path}: {reason(error)}") from error
 
     def _lock(self) -> None:
-        """One trainer a folder; the lock goes with the process, however that ends."""
+        """Lock the folder for one trainer; the lock goes with the process, however that ends."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -49,7 +49,7 @@ def test_real_mnist() -> None:
     assert splits.train.image_shape == (1, 28, 28)
     everything = torch.cat([splits.train.labels, splits.validation.labels])
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert everything.bincount().tolist() == counts  # as published
+    assert everything.bincount().tolist() == counts  # of MNIST, by digit
     assert whole(splits).float().mean().item() / 255 == pytest.approx(0.1307, abs=5e-5)
 
 

@@ -46,7 +46,7 @@ def write_run(
     pid: int = 1,
     **settings: Any,
 ) -> Path:
-    """A run of ``epochs`` epochs, a second an iteration; still going on when ``status`` is None."""
+    """A run of ``epochs`` epochs, one second per iteration; goes on when ``status`` is None."""
     config = TrainConfig(name=name, model=model, seed=seed, **({"latent_dim": 2} | settings))
     run = root / name
     run.mkdir(parents=True)

@@ -1,8 +1,8 @@
 """A small beta-VAE on points of the unit square, with an L2 penalty on the weights.
 
-Two hidden layers of 30 ReLU units each way, one or two latents, as in the uniform-to-Gaussian
-study. The loss is ``||x - x'||^2 + beta KL(q || N(0, I)) + lambda mean(w^2)``, the first two means
-over points, the last over all weights.
+Two hidden layers of 30 ReLU units each way, one or two latents, as in Idler 2022. The
+loss is ``||x - x'||^2 + beta KL(q || N(0, I)) + lambda mean(w^2)``. The first two terms are means
+over points, and the last is a mean over all weights.
 """
 
 from __future__ import annotations
