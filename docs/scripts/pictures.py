@@ -32,8 +32,8 @@ from lae_fast.config.settings import from_dict
 from lae_fast.runs.events import Evaluated, Event, Progress
 
 IMAGES = Path(__file__).parents[1] / "images"
-LIVE, VIEW = (112, 32), (112, 32)
-"""Columns and rows of the live display and of the dashboard."""
+LIVE, VIEW = (112, 32), (120, 32)
+"""Columns and rows of the live display, and of the dashboard with the whole legend of two runs."""
 KEYS = {"charts": ["y"], "pictures": ["minus"] * 2}
 """What is pressed in a view before its picture is taken."""
 
