@@ -1,1 +1,1 @@
-"""What a trained model can do: each verb of the command line stands on one file here."""
+"""What a trained model can do: one module for each command that uses one."""

@@ -121,7 +121,7 @@ def _descend(
 
 @torch.no_grad()
 def _hurt(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    """Loss of every image; an image that fools the model has more than any that does not."""
+    """Loss of every image; images that fool the model have more than those that do not."""
     scores = model(x)
     wrong = scores.argmax(1) != labels
     loss: Tensor = F.cross_entropy(scores, labels, reduction="none") + 1e6 * wrong

@@ -65,7 +65,7 @@ class Neighbours:
 
     @torch.no_grad()
     def of(self, index: Tensor) -> Tensor:
-        """Neighbours of the images at ``index`` ``(n,)``: ``(N n, c, h, w)``, N times all n."""
+        """Neighbours of the images at ``index`` ``(n,)``: ``(N n, c, h, w)``: all n, N times."""
         mean, std = (t[index].repeat(self.count, 1) for t in self.law)
         z = draw((mean, std), self.generator)
         return self.model.given(self.labels[index]).decode(z).view(-1, *self.shape)

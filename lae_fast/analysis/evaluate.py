@@ -162,7 +162,7 @@ def own_bound(model: Autoencoder, x: Tensor, *, seed: int = 0) -> float:
 
 
 def chain_report(model: Model, images: ImageSet, *, seed: int = 0) -> ChainReport:
-    """How chains of each image's own mix, on the first `CHAIN_IMAGES` images."""
+    """How well each image's Langevin chains mix, for the first `CHAIN_IMAGES` images."""
     there, x = next(model.over(images, CHAIN_IMAGES))
     start = there.encode(x)
     began = time.perf_counter()

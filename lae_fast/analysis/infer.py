@@ -75,8 +75,8 @@ def infer(
     Args:
         run: the model.
         images: the x.
-        method: ``image`` runs Langevin chains of each image's own. ``phi`` is Algorithm 1: each
-            chain moves the encoder's last layer for all images together (LAE only, at most as many
+        method: ``image`` runs separate Langevin chains for each image. ``phi`` is Algorithm 1: a
+            chain moves the encoder's last layer, which all images share (LAE only, at most as many
             images as features).
         draws, warmup, chains, mh, seed: as in `lae_fast.sampling.posterior.sample_per_image`.
 

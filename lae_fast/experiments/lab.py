@@ -43,11 +43,11 @@ class Lab:
         run_root: folder of run folders; finished ones with the same settings are used again.
         data_dir: where data sets lie.
         out: folder of results; pictures go to ``out/results``.
-        train: whether missing models may be trained. If not, unfinished runs serve as far as they
-            got, and the outcome names them.
+        train: whether missing models may be trained. If not, unfinished runs are measured with
+            their best weights so far, and the outcome names them.
         seed_count: how many seeds; figures are their mean and standard deviation.
         device: where models are trained and measured.
-        say: takes a line about what is going on.
+        say: receives a line about each training, and about each model that is missing.
     """
 
     quick: bool
@@ -66,7 +66,7 @@ class Lab:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Every model and measurement is repeated with these."""
+        """The seeds with which every model is trained and measured."""
         return tuple(range(self.seed_count))
 
     def config(self, **settings: Any) -> TrainConfig:
@@ -136,7 +136,7 @@ class Lab:
         return held_out_images(self.config())
 
     def finding(self, text: str) -> str:
-        """What the full form found, for a note of the full form: quick ones have other numbers."""
+        """A paragraph on the full form's figures; empty in quick form, whose figures differ."""
         return "" if self.quick else f"\n\n{text}"
 
     def picture(self, name: str) -> Path:

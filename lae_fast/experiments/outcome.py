@@ -1,4 +1,4 @@
-"""What a study found: tables whose cells keep their spread, and pictures. Torch-free."""
+"""What a study found: tables of means and spreads over seeds, and pictures. Torch-free."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Stat:
-    """Mean and standard deviation over seeds; of one seed there is none."""
+    """Mean and standard deviation over n seeds; ``sd`` is None for one seed."""
 
     mean: float
     sd: float | None
@@ -24,7 +24,7 @@ class Stat:
 
 
 Cell = Stat | float | int | str | None
-"""None is a figure that its source does not have, or that was not run."""
+"""None if the source prints no such figure, or if the row was not run."""
 
 
 def stat(values: Iterable[float]) -> Stat:
@@ -85,14 +85,15 @@ class Outcome:
     Attributes:
         name, title: of the study.
         setting: what was run, in a sentence.
-        tables: what was found.
-        pictures: file name, relative to the results' folder -> caption.
-        quick: whether it was the quick form.
-        seconds: it took, trainings that were found finished not counted.
-        complete: whether nothing was missing.
-        partial: models measured at their best so far, and the epoch that was.
-        missing: models that were not there.
-        seeds: how many were wanted.
+        tables: the figures.
+        pictures: file, relative to the page of results -> caption.
+        quick: whether the study ran in its quick form.
+        seconds: how long it took, without models that had been trained before.
+        complete: whether every model was there and fully trained.
+        partial: models that were not yet fully trained, each with its epoch. They were measured
+            with their best weights so far.
+        missing: models that could not be measured.
+        seeds: how many the study was asked to run.
     """
 
     name: str
@@ -109,7 +110,7 @@ class Outcome:
 
     @property
     def described(self) -> str:
-        """What was run, and what of it has not come to its end."""
+        """The setting, and the models that were not yet fully trained."""
         if not self.partial:
             return self.setting
         return f"{self.setting} Not yet finished, at its best so far: {', '.join(self.partial)}."
@@ -120,10 +121,9 @@ class Outcome:
 
 
 def filled(outcome: Outcome, earlier: Outcome) -> Outcome:
-    """An outcome with the figures and pictures it lacks taken from an earlier one.
+    """The outcome, with the figures and pictures that it lacks taken from an earlier one.
 
-    Run folders are large and come to be deleted, or stay on another machine; what was measured on
-    them stays.
+    Run folders are large: they are deleted, or stay on another machine. Their figures stay.
     """
     known = {table.title: table for table in earlier.tables}
     tables = [_fill(table, known.get(table.title, table)) for table in outcome.tables]
@@ -140,7 +140,7 @@ def filled(outcome: Outcome, earlier: Outcome) -> Outcome:
 
 
 def _fill(table: ResultTable, earlier: ResultTable) -> ResultTable:
-    """The table with the rows that were not run as they were, if its columns are the same."""
+    """The table, with earlier rows for those not run; unchanged if the columns differ."""
     if list(table.columns) != list(earlier.columns):
         return table
     known = {str(row[0]): row for row in earlier.rows}
@@ -155,7 +155,7 @@ def save(outcome: Outcome, path: Path) -> None:
 
 
 def load(path: Path) -> Outcome | None:
-    """Read what `save` wrote; None when there is nothing, or nothing that can be read."""
+    """Read what `save` wrote; None if there is no such file, or it cannot be read."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["tables"] = [_table(table) for table in values["tables"]]

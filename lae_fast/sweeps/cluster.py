@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import submitit
 
 REQUEUES = 50
-"""Times that a job may reach its time limit and queue again, to continue where it was."""
+"""How often a job that reaches its time limit is queued again, to continue its training."""
 DAY = 24 * 60
 CANCEL_WITHIN = 60.0
-"""Seconds to wait for jobs to save after they were cancelled; Slurm kills after 30."""
+"""Seconds to wait until cancelled jobs have saved; Slurm kills them after 30."""
 RAY_KEYS = (
     "num_cpus",
     "num_gpus",
@@ -37,12 +37,12 @@ RAY_KEYS = (
 
 
 class Slurm:
-    """One array of jobs. A sweep that is run again finds those that still queue or run.
+    """Runs jobs as one Slurm array; a second call finds those of the first that wait or run.
 
     Args:
-        jobs: how many of the array at a time.
+        jobs: how many may run at a time.
         root: the sweep's folder, on a disk that the nodes share.
-        options: what sbatch takes, with ``_`` for ``-``: partition, account, time (minutes), mem.
+        options: of sbatch, with ``_`` for ``-``: partition, account, time (minutes), mem.
     """
 
     def __init__(self, jobs: int | None, root: Path, options: Mapping[str, Any]) -> None:
@@ -74,7 +74,7 @@ class Slurm:
         return int(self._options["cpus_per_task"])
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Points whose job is still there are not submitted again."""
+        """Submit all jobs but those that still wait or run from an earlier call."""
         self._jobs = self._still_there({job.name for job in jobs})
         new = [job for job in jobs if job.name not in self._jobs]
         if new:
@@ -114,7 +114,7 @@ class Slurm:
         found: dict[str, submitit.Job[int]] = {
             name: SlurmJob(self._place, job_id) for name, job_id in known.items() if name in names
         }
-        # One call of sacct tells of all of them.
+        # Only the first asks sacct, which answers for all of them.
         ended = [job.done(force_check=not index) for index, job in enumerate(found.values())]
         return {name: found[name] for name, over in zip(found, ended, strict=True) if not over}
 
@@ -128,7 +128,7 @@ class Ray:
     """One Ray task per point, on the cluster of RAY_ADDRESS, or on this machine without one.
 
     Args:
-        options: what a task needs: num_cpus, num_gpus, memory, resources.
+        options: of each task: num_cpus, num_gpus, memory, resources.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ class Ray:
                 log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True
             )
             self._task = self._ray.remote(**self._options)(_call)
-        except Exception as error:  # Ray's own kinds share no base
+        except Exception as error:  # Ray's errors have no common base class
             text = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ConfigError(f"Ray cannot be used: {text}") from error
 
@@ -162,7 +162,7 @@ class Ray:
         return not self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)[1]
 
     def stop(self) -> None:
-        """A task that runs gets a KeyboardInterrupt, which `Job` heeds."""
+        """Interrupt the tasks: each `Job` then has its training save and end."""
         for task in self._tasks:
             self._ray.cancel(task)
 
@@ -188,7 +188,7 @@ def _import(module: str, name: str, extra: str) -> Any:
 
 
 def _refused(text: str) -> str:
-    """submitit lists every option there is; one line with the closest is enough."""
+    """submitit's message on one line: an unknown key with the closest known one, not with all."""
     wrong = re.findall(r"\['(\w+)'", text.splitlines()[0])
     known = re.findall(r"- (\w+) \(default", text)
     if not (wrong and known):

@@ -1,4 +1,4 @@
-"""Random draws of one option: from a list, or from a range."""
+"""How the values of one option are drawn: from a list, or from a range."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lae_fast.sweeps.keys import check_keys
 
 RANGE_KEYS = ("low", "high", "log", "int")
 _DIGITS = 4
-"""Significant digits of a drawn number: as good as continuous, and names stay short."""
+"""Significant digits of a drawn number: few, because run folders are named after it."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of ``values``, each as likely."""
+    """One of ``values``, all equally likely."""
 
     values: tuple[Any, ...]
 
@@ -32,7 +32,8 @@ class Choice:
 class Range:
     """A number between ``low`` and ``high``, both included; uniform, or uniform in its logarithm.
 
-    Whole numbers when ``whole``: then ``log`` rounds, and ends are as likely as their neighbours.
+    ``whole`` draws whole numbers. With ``log`` these are rounded, from a range that is wider by 0.5
+    at both ends: without that, the ends would be half as likely as their neighbours.
     """
 
     low: float
@@ -57,10 +58,10 @@ class Range:
 
 
 def make_draw(name: str, value: Any, *, label: str) -> Choice | Range:
-    """What ``[random]`` says of one option: a list of values, or ``{low, high, log, int}``.
+    """How ``[random]`` draws one option: from a list of values, or from ``{low, high, log, int}``.
 
     Raises:
-        ConfigError: neither, or values that the option does not take.
+        ConfigError: ``value`` is neither, or has values that the option does not take.
     """
     if isinstance(value, list):
         return Choice(parse_values(name, value, label=label))

@@ -67,7 +67,7 @@ def make(
         place: one of `PLACES`.
         jobs: how many at a time; None leaves it to the place.
         sweep_root: the sweep's folder.
-        options: what Slurm or Ray is to be told for a job.
+        options: of each job on Slurm or Ray.
         cuda: whether jobs would use a GPU that is there.
 
     Raises:

@@ -34,7 +34,7 @@ from lae_fast.sweeps.spec import Sweep, Wanted, identity
 JOBS = ".jobs"
 SCHEMA = 1
 DONE = ("finished", "stopped-early", "time-limit", "stopped")
-"""Ends that a sweep takes as they are; a viewer's stop is somebody's decision."""
+"""Points with these statuses are not trained again, even if somebody stopped the run."""
 WAITING, INTERRUPTED, FAILED = "waiting", "interrupted", "failed"
 
 
@@ -86,7 +86,7 @@ class Note:
     """What is known of a point's last job.
 
     Attributes:
-        threads: that it computes with; a resumed run needs the same to be exact.
+        threads: that it computes with; a resumed run is exact only with as many.
         error: why it failed; None when it did not.
     """
 

@@ -133,12 +133,12 @@ def _reason(code: int, folder: SweepFolder, name: str, begin: int) -> str:
 
 
 def run_point(root: Path, name: str, stopped: threading.Event) -> None:
-    """Train a point, or continue it from its last saved state; print what is worth a line.
+    """Train a point, or continue it from its last saved state; print its messages and its end.
 
     Args:
         root: the sweep's folder.
         name: of the point.
-        stopped: asks for the end, state saved.
+        stopped: once set, the training saves its state and ends.
 
     Raises:
         ConfigError, RunError, DataError, CheckpointError, TrainingError: as `lae_fast.train.train`.
@@ -172,7 +172,7 @@ def _pass_on(stopped: threading.Event, stop: StopRequest) -> None:
 
 
 def _begun(run: Path) -> Path | None:
-    """The run folder when there is one to continue; an empty one is taken away."""
+    """The run folder if there is a run to continue; an empty folder is removed."""
     if not run.exists():
         return None
     if (run / "config.json").exists():
@@ -185,7 +185,7 @@ def _begun(run: Path) -> Path | None:
 
 
 def _listen(stop: Callable[[], None]) -> None:
-    """Let signals and the end of stdin ask for the end of the training."""
+    """Call ``stop`` on a signal, and when stdin closes."""
     for number in _SIGNALS:
         signal.signal(number, lambda *_: stop())
 

@@ -39,7 +39,7 @@ class Local:
             return False
         for future in self._futures:
             if not future.cancelled():
-                future.result()  # a job's own error, such as a full disk, is the caller's
+                future.result()  # raises what the job raised, such as a full disk
         return True
 
     def stop(self) -> None:

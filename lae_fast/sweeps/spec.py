@@ -1,4 +1,4 @@
-"""The file of a sweep: which runs it asks for, all of them checked before any is started."""
+"""Reads the file of a sweep and checks every run that it asks for, before any run starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lae_fast.sweeps.labels import label_of
 
 KEYS = ("name", "seeds", "base", "grid", "random", "slurm", "ray")
 PLACES = ("name", "run_root", "data_dir", "download")
-"""Settings that say where a run lies, not what it is; every point shares them."""
+"""Settings of where a run and its data lie; they are the same for every point."""
 MOST_POINTS = 10_000
 
 
@@ -48,7 +48,7 @@ class Sweep:
         root: folder of its run folders.
         points: the runs, in order.
         varied: the options of ``[grid]`` or ``[random]``, in the file's order.
-        slurm, ray: what those are to be told for a job.
+        slurm, ray: options of each job there, from the tables of these names.
     """
 
     name: str
@@ -65,7 +65,7 @@ def read(file: Path, flags: Mapping[str, Any]) -> Sweep:
 
     Args:
         file: TOML with ``[base]``, ``[grid]`` or ``[random]``, ``seeds`` and ``name``.
-        flags: settings that rank above ``[base]`` and the environment: ``run_root``, ``data_dir``.
+        flags: settings that override ``[base]`` and the environment: ``run_root``, ``data_dir``.
 
     Raises:
         ConfigError: anything in it that cannot be used; the message names the key or the point.
@@ -87,7 +87,7 @@ def read(file: Path, flags: Mapping[str, Any]) -> Sweep:
 
 
 def identity(config: TrainConfig) -> TrainConfig:
-    """What a run is, wherever it lies: two points are the same when these are equal."""
+    """The settings without `PLACES`: two points with equal ones are the same run."""
     plain = {name: getattr(TrainConfig, name) for name in PLACES}
     return dataclasses.replace(config, **plain)
 
@@ -99,7 +99,7 @@ def _base(tables: Mapping[str, Any], file: Path, flags: Mapping[str, Any]) -> di
         raise ConfigError(f"{file}: [base] name: every point has a name of its own; use the top")
     base = settings.layered(given, flags)
     base.pop("name", None)
-    if base.get("init_from") is not None:  # points have another run root to look it up in
+    if base.get("init_from") is not None:  # now: the points have another run root
         found = runs.find(base.get("run_root", TrainConfig.run_root), base["init_from"])
         base["init_from"] = str(found.resolve())
     return base
@@ -153,8 +153,7 @@ def _grid(table: Mapping[str, Any], source: str) -> tuple[tuple[str, ...], list[
 
 
 def _random(table: Mapping[str, Any], source: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Distinct draws. Each option has a generator of its own, so that a larger ``count`` keeps the
-    draws there were."""
+    """Distinct draws; each option has its own generator, so that a larger ``count`` adds draws."""
     count = _whole(table, "count", None, 1, source)
     seed = _whole(table, "seed", 0, 0, source)
     _refuse_too_many(count, source)
@@ -198,7 +197,7 @@ def _varying(key: str, source: str) -> str:
 
 
 def _refuse_twice(tables: Mapping[str, Any], varied: tuple[str, ...], file: Path) -> None:
-    """A setting that is both fixed and varied is a mistake in one of the two places."""
+    """Refuse settings that are fixed in ``[base]`` and varied too: one of the two is a mistake."""
     base = {key.replace("-", "_") for key in tables.get("base", {})}
     for name in varied:
         if name in base:
