@@ -71,7 +71,9 @@ def train_probe(
         unit = law[0].std(0).clamp(min=1e-12)
         law, held_law = ((mean / unit, std / unit) for mean, std in (law, held_law))
     generator = torch.Generator().manual_seed(seed)
-    probe = _make_probe(law[0].shape[1], classes, seed).to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        probe = nn.Sequential(nn.ReLU(), nn.Linear(law[0].shape[1], classes)).to(device)
     optimizer = torch.optim.Adam(probe.parameters(), lr=learning_rate)
     for epoch in range(epochs):
         for index in batch_indices(len(train), batch_size, seed=seed, epoch=epoch, device=device):
@@ -94,12 +96,6 @@ def require_labels(images: ImageSet) -> int:
     if len(images.class_names) < 2:
         raise ConfigError("the data set has no classes to tell apart; give one with labels")
     return len(images.class_names)
-
-
-def _make_probe(latent_dim: int, classes: int, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.ReLU(), nn.Linear(latent_dim, classes))
 
 
 @torch.no_grad()

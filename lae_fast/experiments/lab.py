@@ -75,12 +75,6 @@ class Lab:
         place = {"run_root": str(self.run_root), "data_dir": self.data_dir}
         return from_dict(base | place | settings)
 
-    def published_lae(self, **settings: Any) -> dict[str, Any]:
-        """The LAE of Bisht 2023: no prior, a temperature of 1 / batch, step size 1e-3."""
-        batch = self.config().batch_size
-        form = {"model": "lae", "mh": False, "steps": 2, "prior": False, "whiten": False}
-        return form | {"step_size": 1e-3, "temperature": 1 / batch} | settings
-
     def trained(self, **settings: Any) -> SavedRun:
         """A model of these settings: from a finished run folder, or trained now.
 

@@ -50,15 +50,16 @@ def reproduce(
     found = []
     for name in names:
         lab = make_lab()
-        known = outcome.load(result_path(lab.out, name))
-        enough = known is not None and known.complete and known.seeds >= lab.seed_count
-        if known is not None and enough and known.quick == lab.quick and not force:
+        known = None if force else outcome.load(result_path(lab.out, name))
+        if known is not None and known.quick != lab.quick:
+            known = None
+        if known is not None and known.complete and known.seeds >= lab.seed_count:
             lab.say(f"{name}: found its result")
             found.append(known)
             continue
         lab.say(f"{name}: {STUDIES[name]}")
         result = find_study(name)(lab)
-        if known is not None and known.quick == lab.quick and not force:
+        if known is not None:
             result = outcome.filled(result, known)
         found.append(result)
         outcome.save(result, result_path(lab.out, name))

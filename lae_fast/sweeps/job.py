@@ -205,16 +205,12 @@ def main(argv: Sequence[str]) -> int:
     try:
         run_point(Path(root), name, stopped)
     except Exception as error:
-        if _is_ours(error):
+        if type(error).__module__.startswith("lae_fast."):
             print(" ".join(str(error).split()), file=sys.stderr)
         else:
             traceback.print_exc()
         return 1
     return 0
-
-
-def _is_ours(error: Exception) -> bool:
-    return type(error).__module__.startswith("lae_fast.")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import math
 import random
@@ -17,12 +18,12 @@ from lae_fast.config import DATASETS, TrainConfig, settings
 from lae_fast.errors import ConfigError
 from lae_fast.sweeps.draws import make_draw, parse_values
 from lae_fast.sweeps.keys import check_keys
-from lae_fast.sweeps.labels import label_of
 
 KEYS = ("name", "seeds", "base", "grid", "random", "slurm", "ray")
 PLACES = ("name", "run_root", "data_dir", "download")
 """Settings of where a run and its data lie; they are the same for every point."""
 MOST_POINTS = 10_000
+LONGEST_LABEL = 90
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,25 @@ def _points(
             chosen = dict(zip(varied, values, strict=True)) | seed
             label = label_of(chosen)
             yield Wanted(label, _config({**base, **chosen}, label, source))
+
+
+def label_of(values: Mapping[str, Any]) -> str:
+    """A name for a folder: ``latent-dim-8_step-size-0.001_no-mh_seed-0``."""
+    words = [_word(name.replace("_", "-"), value) for name, value in values.items()]
+    label = "_".join(word for word, _ in words)
+    if len(label) <= LONGEST_LABEL and all(exact for _, exact in words):
+        return label
+    digest = hashlib.sha256(repr(list(values.items())).encode()).hexdigest()[:8]
+    return f"{label[: LONGEST_LABEL - 9]}-{digest}"
+
+
+def _word(flag: str, value: Any) -> tuple[str, bool]:
+    """One setting as part of a name, and whether the value can be told from any other."""
+    if isinstance(value, bool):
+        return (flag if value else f"no-{flag}"), True
+    text = str(value)
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.")
+    return f"{flag}-{slug}", slug == text
 
 
 def _config(values: Mapping[str, Any], label: str, source: str) -> TrainConfig:

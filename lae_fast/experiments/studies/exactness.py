@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, make_row, over_seeds
+from lae_fast.experiments.studies.square import relu_network
 from lae_fast.experiments.studies.targets import (
     Target,
     conjugate,
@@ -137,17 +138,7 @@ def amortised_gaussian(target: Target, draws: int, seed: int) -> Draws:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = (
-            nn.Sequential(
-                nn.Linear(target.x.shape[1], 64),
-                nn.ReLU(),
-                nn.Linear(64, 64),
-                nn.ReLU(),
-                nn.Linear(64, 4),
-            )
-            .double()
-            .to(target.x.device)
-        )
+        encoder = relu_network(target.x.shape[1], 64, 4).to(target.x)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, BATCHES)
     for _ in range(BATCHES):

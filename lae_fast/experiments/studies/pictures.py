@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -29,10 +30,13 @@ def run(lab: Lab) -> Outcome:
         "latents.png": ("Figure 4 of Bisht 2023: latents of held-out images.", draw_latents),
         "interpolation.png": (
             "Figure 5 of Bisht 2023: the square between (-1, 1) and (1, -1).",
-            _interpolation,
+            partial(_interpolation, points=[f"point:{corner}" for corner in CORNERS], steps=8),
         ),
         "traversals.png": ("One latent at a time, around the mean.", _traversals),
-        "classes.png": ("From the mean latent of class 1 to that of class 7.", _classes),
+        "classes.png": (
+            "From the mean latent of class 1 to that of class 7.",
+            partial(_interpolation, points=["class:1", "class:7"], steps=12),
+        ),
     }
     if models:
         for file, (caption, draw) in draws.items():
@@ -88,20 +92,14 @@ def draw_latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     plots.save_scatter(lab.picture(file), panels, images.class_names)
 
 
-def _interpolation(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
+def _interpolation(
+    lab: Lab, models: dict[str, SavedRun], file: str, *, points: list[str], steps: int
+) -> None:
     rows = []
     for name, run in models.items():
-        corners = [explore.find_point(run, f"point:{c}", lambda: lab.held_out) for c in CORNERS]
-        lines = explore.interpolate(run, corners, 8)
+        ends = [explore.find_point(run, point, lambda: lab.held_out) for point in points]
+        lines = explore.interpolate(run, ends, steps)
         rows += [(name if k == 0 else "", line) for k, line in enumerate(lines)]
-    plots.save_rows(lab.picture(file), rows)
-
-
-def _classes(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
-    rows = []
-    for name, run in models.items():
-        ends = [explore.find_point(run, f"class:{c}", lambda: lab.held_out) for c in "17"]
-        rows += [(name, line) for line in explore.interpolate(run, ends, 12)]
     plots.save_rows(lab.picture(file), rows)
 
 

@@ -22,8 +22,8 @@ class SquareVAE(nn.Module):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        self.encoder = _network(2, 2 * latent_dim)
-        self.decoder = _network(latent_dim, 2)
+        self.encoder = relu_network(2, HIDDEN, 2 * latent_dim)
+        self.decoder = relu_network(latent_dim, HIDDEN, 2)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each ``(n, latent_dim)``."""
@@ -87,11 +87,7 @@ def loss(
     return square + beta * kl + penalty * weights.square().mean()
 
 
-def _network(d_in: int, d_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(d_in, HIDDEN),
-        nn.ReLU(),
-        nn.Linear(HIDDEN, HIDDEN),
-        nn.ReLU(),
-        nn.Linear(HIDDEN, d_out),
-    )
+def relu_network(d_in: int, width: int, d_out: int) -> nn.Sequential:
+    """Two hidden layers of ``width`` ReLU units."""
+    first, second, last = nn.Linear(d_in, width), nn.Linear(width, width), nn.Linear(width, d_out)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)

@@ -144,20 +144,14 @@ def _pictures(lab: Lab, run: SavedRun) -> dict[str, str]:
         rows += [(f"noise {noise:g}" if noise else "images", found.shown)]
         rows += [("reconstructions", found.reconstructions)]
     plots.save_rows(lab.picture("vae-noise.png"), rows)
-    ends = [
-        explore.find_point(run, f"image:{_first(images, label)}", lambda: lab.held_out)
-        for label in (0, 1)
-    ]
+    firsts = (images.labels.tolist().index(label) for label in (0, 1))
+    ends = [explore.find_point(run, f"image:{k}", lambda: images) for k in firsts]
     lines = explore.interpolate(run, ends, 12)
     plots.save_rows(lab.picture("vae-interpolation.png"), [("0 to 1", line) for line in lines])
     return {
         "vae-noise.png": "Reconstructions of clean and of noisy images.",
         "vae-interpolation.png": "From the latent of a zero to that of a one.",
     }
-
-
-def _first(images: ImageSet, label: int) -> int:
-    return int((images.labels == label).nonzero()[0])
 
 
 def _conditional(lab: Lab) -> tuple[ResultTable, dict[str, str]]:
