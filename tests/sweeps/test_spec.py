@@ -12,7 +12,6 @@ from lae_fast.config import ConfigError
 from lae_fast.runs.files import RunError
 from lae_fast.sweeps import spec
 from lae_fast.sweeps.folder import SweepFolder
-from lae_fast.sweeps.labels import label_of
 
 
 @pytest.fixture(autouse=True)
@@ -86,13 +85,13 @@ def test_random_draws_stay_in_range_and_more_of_them_keep_the_first(tmp_path: Pa
 
 
 def test_names_are_short_distinct_and_fit_for_folders() -> None:
-    assert label_of({"step_size": "auto", "mh": False}) == "step-size-auto_no-mh"
-    a, b = (label_of({"dataset": value}) for value in ("a/b.npy", "a-b.npy"))
+    assert spec.label_of({"step_size": "auto", "mh": False}) == "step-size-auto_no-mh"
+    a, b = (spec.label_of({"dataset": value}) for value in ("a/b.npy", "a-b.npy"))
     assert a != b
-    assert label_of({f"option{n}": 1.5 for n in range(20)}) != label_of(
+    assert spec.label_of({f"option{n}": 1.5 for n in range(20)}) != spec.label_of(
         {f"option{n}": 1.5 + (n == 19) for n in range(20)}
     )
-    assert len(label_of({f"option{n}": 1.5 for n in range(20)})) <= 90
+    assert len(spec.label_of({f"option{n}": 1.5 for n in range(20)})) <= 90
 
 
 @pytest.mark.parametrize(
