@@ -184,21 +184,23 @@ class TrainConfig:
         "Run the chain in whitened feature coordinates. It mixes better there and samples the "
         "same distribution.",
     )
-    damping: float = setting(
-        0.1,
-        "Whitening adds this share of the Gram matrix's mean diagonal to the diagonal.",
-        POSITIVE,
-    )
     start: str = setting(
         "point",
         "Start each image's chain at phi g(x), as Algorithm 2 does (point), or at a draw from "
-        "N(phi g(x), sigma(x)^2), whose sigma the encoder learns (gaussian; use --damping 10).",
+        "N(phi g(x), sigma(x)^2), whose sigma the encoder learns (gaussian).",
         choices=STARTS,
+    )
+    damping: float | str = setting(
+        AUTO,
+        "Whitening adds this share of the Gram matrix's mean diagonal to the diagonal; 'auto' is "
+        "10 with a Gaussian start and 0.1 without.",
+        AUTO_OR_POSITIVE,
+        metavar="FLOAT|auto",
     )
     kl_warmup: int = setting(
         0,
-        "Raise the weight of the encoder's KL term from 0 to 1 over this many iterations (models "
-        "with a KL term: vae, iwae, hoffman, and lae with --start gaussian).",
+        "Raise the weight of the encoder's KL term from 0 to 1 over this many iterations (vae, "
+        "iwae, hoffman, and lae with a Gaussian start). Early stopping waits for its end.",
         NOT_NEGATIVE,
     )
     encoder_gradient: str = setting(
@@ -300,6 +302,19 @@ class TrainConfig:
     def per_image(self) -> bool:
         """Whether each image accepts on its own: `accept`, with ``auto`` resolved."""
         return self.whiten if self.accept == AUTO else self.accept == "image"
+
+    @property
+    def ridge(self) -> float:
+        """`damping`, with ``auto`` resolved."""
+        if isinstance(self.damping, str):
+            return 10.0 if self.start == "gaussian" else 0.1
+        return self.damping
+
+    @property
+    def warmup(self) -> int:
+        """`kl_warmup` of a model with a KL term; 0 for others."""
+        has_kl = self.start == "gaussian" if self.model == "lae" else self.model != "frozen"
+        return self.kl_warmup if has_kl else 0
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""

@@ -215,7 +215,7 @@ def _run(config: TrainConfig, begun: Path | None = None) -> Path:
 
 
 def _essence(config: TrainConfig) -> dict[str, Any]:
-    values = dataclasses.asdict(config)
+    values = dataclasses.asdict(config) | {"damping": config.ridge}
     return {key: value for key, value in values.items() if key not in ELSEWHERE}
 
 

@@ -42,15 +42,18 @@ class Keeper:
         self._best_is_written = True
         self._written = time.monotonic()
 
-    def record(self, epoch: int, loss: float) -> bool:
-        """Note an epoch's validation loss; return whether it is the best so far."""
+    def record(self, epoch: int, loss: float, *, counts: bool = True) -> bool:
+        """Note an epoch's validation loss; return whether it is the best so far.
+
+        An evaluation that does not count is none of the stale ones.
+        """
         self.epoch = epoch
         best = loss < self.best_loss or (math.isnan(self.best_loss) and not math.isnan(loss))
         if best:
             self.best_loss, self.best_epoch, self.stale = loss, epoch, 0
             self._best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
             self._best_is_written = False
-        else:
+        elif counts:
             self.stale += 1
         if time.monotonic() - self._written >= WRITE_EVERY:
             self.flush()

@@ -173,7 +173,9 @@ class _Training:
         """
         if self.session.batches_done < self.session.per_epoch:
             return math.isnan(self.keeper.best_loss) and self.keeper.record(self.meter.epoch, loss)
-        best = self.keeper.record(self.meter.epoch, loss)
+        # While the KL term's weight rises, the loss may rise with it.
+        counts = self.meter.iteration > self.config.warmup
+        best = self.keeper.record(self.meter.epoch, loss, counts=counts)
         if self.status is None:
             self.status = self._verdict()
         return best

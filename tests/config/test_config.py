@@ -81,7 +81,7 @@ def test_numbers_out_of_bounds(name: str, text: str) -> None:
     assert len(str(error.value)) < 200
 
 
-ZERO_IS_ALLOWED = {"patience", "seed", "checkpoint_interval", "kl_warmup"}
+ZERO_IS_ALLOWED = {"patience", "seed", "checkpoint_interval", "kl_warmup", "ema"}
 
 
 @pytest.mark.parametrize("name", sorted({*NUMBERS} - ZERO_IS_ALLOWED))
@@ -108,3 +108,9 @@ def test_stored_configuration_round_trips(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ConfigError):
             load_json(path)
+
+
+def test_the_damping_follows_the_start() -> None:
+    assert TrainConfig().ridge == 0.1
+    assert TrainConfig(start="gaussian").ridge == 10
+    assert TrainConfig(start="gaussian", damping=0.3).ridge == 0.3

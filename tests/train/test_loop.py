@@ -110,6 +110,21 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path: Path) -
     assert not torch.equal(first, phi(2))
 
 
+@pytest.mark.parametrize(("model", "last"), [("vae", 7), ("frozen", 3)])
+def test_early_stopping_waits_for_the_end_of_the_warm_up(
+    tmp_path: Path, model: str, last: int
+) -> None:
+    """Five epochs of it; a model without a KL term has nothing to wait for."""
+    # Updates of this size leave every bit of the weights as it was: only the first epoch is best.
+    settings = {"model": model, "epochs": 500, "patience": 2, "learning_rate": 1e-30}
+    started = next(train(config(tmp_path, **settings)))
+    assert isinstance(started, RunStarted)
+    waiting = config(tmp_path, kl_warmup=5 * started.iterations_per_epoch, **settings)
+    *_, finished = train(waiting)
+    assert isinstance(finished, RunFinished)
+    assert (finished.status, finished.epochs) == ("stopped-early", last)
+
+
 def test_early_stopping_waits_for_patience(tmp_path: Path) -> None:
     # A learning rate this small cannot improve on noise for long.
     events = list(train(config(tmp_path, epochs=500, patience=2, learning_rate=1e-12)))

@@ -67,7 +67,7 @@ def _trainer(
         rng,
         config.steps,
         step_size,
-        config.damping if config.whiten else None,
+        config.ridge if config.whiten else None,
         accept="image" if config.per_image else "batch",
         prior=config.prior,
         encoder_gradient=config.encoder_gradient,

@@ -67,7 +67,7 @@ def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: fl
             features,
             model.latent_dim,
             whiten=config.whiten,
-            damping=config.damping,
+            damping=config.ridge,
             phi=model.phi,
             **settings,
         )
