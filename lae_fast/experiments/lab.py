@@ -86,14 +86,12 @@ class Lab:
         done = [path for path, summary in known if summary.status in DONE]
         if done:
             return self._open(done[0])
-        if not self.train and known:
-            return self._as_far_as_it_got(*known[0])
+        if not self.train:
+            return self._unfinished(config, known)
         for path, summary in known:
             if summary.status in ("starting", "running"):
-                self.missing.add(_label(config))
-                raise NotTrainedError(f"{path.name} is being trained by another process")
-        begun = [path for path, _ in known]
-        return self._open(self._train(config, begun[-1] if begun else None))
+                raise self._misses(config, f"{path.name} is being trained by another process")
+        return self._open(self._train(config, known[-1][0] if known else None))
 
     def find(self, **settings: Any) -> SavedRun | None:
         """`trained`, or None where the model is missing; the outcome is incomplete then."""
@@ -147,34 +145,39 @@ class Lab:
     ) -> Outcome:
         """The result of a study; ``pictures`` maps names for `picture` to captions."""
         shown = {f"results/{file}": caption for file, caption in pictures.items()}
-        seconds = time.monotonic() - self._began
         return Outcome(
             name,
             title,
             setting,
             tables,
             shown,
-            self.quick,
-            seconds,
-            self.complete,
-            sorted(self.partial),
-            sorted(self.missing),
-            self.seed_count,
+            quick=self.quick,
+            seconds=time.monotonic() - self._began,
+            complete=self.complete,
+            partial=sorted(self.partial),
+            missing=sorted(self.missing),
+            seeds=self.seed_count,
         )
 
     def _open(self, path: Path) -> SavedRun:
         return open_run(path, device=self.device)
 
-    def _as_far_as_it_got(self, path: Path, summary: runs.Summary) -> SavedRun:
-        """An unfinished run's best weights so far; the outcome says so."""
-        label = _label(load_json(path / runs.CONFIG_FILE))
+    def _misses(self, config: TrainConfig, why: str) -> NotTrainedError:
+        """The error that a model is missing; the outcome names the model."""
+        self.missing.add(_label(config))
+        return NotTrainedError(why)
+
+    def _unfinished(self, config: TrainConfig, known: list[tuple[Path, runs.Summary]]) -> SavedRun:
+        """The first of the unfinished runs, with its best weights so far; the outcome names it."""
+        if not known:
+            raise self._misses(config, f"no finished run of {_label(config)}")
+        path, summary = known[0]
         self.complete = False
         try:
             found = self._open(path)
         except CheckpointError as error:
-            self.missing.add(label)
-            raise NotTrainedError(str(error)) from error
-        self.partial.add(f"{label} (epoch {summary.epochs})")
+            raise self._misses(config, str(error)) from error
+        self.partial.add(f"{_label(config)} (epoch {summary.epochs})")
         return found
 
     def _known(self, config: TrainConfig) -> list[tuple[Path, runs.Summary]]:
@@ -190,10 +193,6 @@ class Lab:
         return found
 
     def _train(self, config: TrainConfig, begun: Path | None) -> Path:
-        label = _label(config)
-        if not self.train:
-            self.missing.add(label)
-            raise NotTrainedError(f"no finished run of {label}")
         config = dataclasses.replace(config, device=torch.device(self.device).type)
         if begun is not None:
             self.say(f"going on with {begun.name}")
@@ -201,7 +200,7 @@ class Lab:
                 return _run(config, begun)
             except CheckpointError as error:  # another version's: it stays, for that one
                 self.say(f"{begun.name}: {error}; training anew")
-        self.say(f"training {label}")
+        self.say(f"training {_label(config)}")
         return _run(config)
 
 
