@@ -29,7 +29,7 @@ class LocalServer(Server):
     """Answers only pages of its own: another site open in the browser must not reach the runs."""
 
     def initialize_logging(self) -> None:
-        """No line a request."""
+        """Requests are not logged."""
 
     async def on_startup(self, app: web.Application) -> None:
         """Say where it is."""

@@ -51,7 +51,7 @@ class Ticks(AxisFormatter):
         return [tick for tick in ticks if tick <= max_]
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        """One short label a tick."""
+        """A short label for each tick."""
         if self.log:
             values = [10.0**tick if abs(tick) < 300 else math.inf for tick in ticks]
             return [_short(value, self._step) for value in values]

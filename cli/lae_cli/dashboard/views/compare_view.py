@@ -57,7 +57,7 @@ def _value(config: Mapping[str, Any], name: str) -> str:
 
 
 class CompareView(Vertical):
-    """The open run and the marked ones, a column each."""
+    """The open run and the marked ones, one column for each."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("a", "every", "All settings")]
     DEFAULT_CSS = """

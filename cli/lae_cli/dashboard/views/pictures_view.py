@@ -111,7 +111,7 @@ def _sections(snapshot: Snapshot) -> Iterator[tuple[str, list[Pixels]]]:
     rows = [snapshot.interpolation] if len(snapshot.interpolation) else []
     yield "from one image to another" + ("" if rows else missing), rows
     rows = list(snapshot.traversal)
-    note = ", a latent a row" if rows else missing
+    note = ", one row per latent" if rows else missing
     yield f"one latent varied{note}", rows
 
 
