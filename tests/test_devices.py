@@ -67,7 +67,7 @@ VERBS = {
 WITH_ARRAYS = ("sample", "reconstruct", "interpolate", "traverse", "latents", "posterior")
 WITH_LABEL = ("sample", "interpolate", "traverse")
 FEW_STEPS = {
-    "refine_proposal": {"steps": 5},
+    "refined_importance_sampling": {"refine_steps": 5},
     "annealed_importance_sampling": {"temperatures": 5},
     "sample_per_image": {"draws": 8, "warmup": 8},
 }

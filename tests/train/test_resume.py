@@ -436,7 +436,7 @@ class TestMachine:
             raise OSError(errno.EROFS, "Read-only file system")
 
         monkeypatch.setattr("lae_fast.runs.files.os.open", refuse)
-        with pytest.raises(RunError, match="Read-only"):
+        with pytest.raises(RunError, match="read-only"):
             next(train(settings, resume=tmp_path / "run"))
 
     @pytest.mark.parametrize("jump", [-1e6, 1e6])
