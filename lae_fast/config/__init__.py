@@ -304,6 +304,11 @@ class TrainConfig:
         return self.whiten if self.accept == AUTO else self.accept == "image"
 
     @property
+    def from_draw(self) -> bool:
+        """Whether each image's chain starts at a draw from a Gaussian of its own."""
+        return self.model == "hoffman" or (self.model == "lae" and self.start == "gaussian")
+
+    @property
     def ridge(self) -> float:
         """`damping`, with ``auto`` resolved."""
         if isinstance(self.damping, str):
@@ -313,8 +318,7 @@ class TrainConfig:
     @property
     def warmup(self) -> int:
         """`kl_warmup` of a model with a KL term; 0 for others."""
-        has_kl = self.start == "gaussian" if self.model == "lae" else self.model != "frozen"
-        return self.kl_warmup if has_kl else 0
+        return self.kl_warmup if self.from_draw or self.model in ("vae", "iwae") else 0
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""

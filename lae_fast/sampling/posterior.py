@@ -123,6 +123,7 @@ def sample_per_image(
     prior: bool = True,
     mh: bool = True,
     spread: float = 1.0,
+    scale: Tensor | None = None,
     precondition: bool = False,
     seed: int = 0,
 ) -> Chains:
@@ -138,6 +139,7 @@ def sample_per_image(
             `sample_posterior`.
         spread: standard deviation of the starts around ``start``; wider than the posterior, so
             that split R-hat can tell chains that have not forgotten their start.
+        scale: run each chain on ``z / scale``, ``(n, d_z)``; the step size is in those units.
         precondition: let the warm-up estimate a covariance per image and run each image's chain
             where that covariance is the identity, so that one step size, then in units of the
             posteriors' own variances, serves narrow and wide posteriors alike.
@@ -158,7 +160,8 @@ def sample_per_image(
 
     noise = normal((chains * n, d), torch.Generator().manual_seed(seed), start)
     z = start.expand(chains, n, d).reshape(chains * n, d) + spread * noise
-    rows = _Rows(potential, z, seed, step_size, temperature, mh)
+    factor = None if scale is None else torch.diag_embed(scale).repeat(chains, 1, 1)
+    rows = _Rows(potential, z, seed, step_size, temperature, mh, factor)
     if precondition:
         for share in WINDOWS:
             rows.adapt(int(warmup * share / 2), target_accept)
@@ -187,7 +190,7 @@ def _evaluate(nll: Callable[[Tensor], Tensor], z: Tensor, prior: bool) -> tuple[
 class _Rows:
     """Chains that are the rows of a tensor x, in coordinates u with ``x_i = L_i u_i``.
 
-    L_i is the identity until `precondition` is called. The maps' Jacobians are constant, so the law
+    `precondition` sets L_i anew. The maps' Jacobians are constant, so the law
     of x does not depend on them.
 
     Args:
@@ -197,6 +200,7 @@ class _Rows:
         step_size: eta, or None to adapt it.
         temperature: tau.
         mh: whether to accept and reject.
+        factor: L, lower triangular, ``(rows, d, d)``; None for the identity.
     """
 
     def __init__(
@@ -207,12 +211,13 @@ class _Rows:
         step_size: float | None,
         temperature: float,
         mh: bool,
+        factor: Tensor | None = None,
     ) -> None:
         self._of_x, self.temperature, self.mh = potential, temperature, mh
         self.rng = ald.make_rng(seed, x.device)
         self.adapts = step_size is None
         self.step_size = step_size or FIRST_STEP_SIZE * temperature
-        self.factor: Tensor | None = None
+        self.factor = factor
         self._start(x)
 
     @property

@@ -37,6 +37,15 @@ def test_every_row_samples_its_own_posterior(seed: int) -> None:
     assert 0.45 < chains.accept_prob < 0.7
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scaled_coordinates_keep_every_posterior(seed: int) -> None:
+    scale = torch.tensor([[0.3, 1.0], [0.5, 0.5], [1.2, 0.2]], dtype=torch.float64)
+    chains, first, second = per_image(seed, draws=6000, scale=scale)
+    assert max(first, second) < THRESHOLD
+    plain, _, _ = per_image(seed, draws=2)
+    assert chains.step_size > 1.5 * plain.step_size  # in units of the scale
+
+
 def test_step_sizes_may_differ_between_dimensions() -> None:
     target = linear_gaussian(4)
     sizes = torch.tensor([0.03, 0.2], dtype=torch.float64)

@@ -82,8 +82,9 @@ def test_evaluations_carry_diagnostics_of_the_chain(tmp_path: Path, accept: str)
     assert last.split_rhat > 0.99
 
 
-def test_the_check_tells_a_long_step_from_a_tiny_one(tmp_path: Path) -> None:
-    settings = config(tmp_path)
+@pytest.mark.parametrize("start", ["point", "gaussian"])
+def test_the_check_tells_a_long_step_from_a_tiny_one(tmp_path: Path, start: str) -> None:
+    settings = config(tmp_path, start=start)
     model = build_model(settings, (1, 8, 8))
     images = load("digits").validation
     long = check_chain(settings, model, images, 0.2)

@@ -6,7 +6,7 @@ One algorithm (T steps of `lae_fast.sampling.ald`), and what differs with who de
   rejects as a whole. Phi is the one row of the chain.
 - `PhiByImage`: the chain runs on the latents, one row per image, and each image decides for itself.
   Phi takes over the displacement through a ridge map.
-- `PhiFromDraw`: the same, from a start that is drawn from a Gaussian.
+- `PhiFromDraw`: the same, from a start that is drawn from a Gaussian, in its coordinates.
 - `Images`: one row per image, and no phi (Hoffman 2017).
 
 With K = h h^T the Gram matrix of a batch's features, the move of phi that takes the latents from
@@ -126,14 +126,57 @@ class BatchChains:
 
 
 class Images(BatchChains):
-    """A chain per image, on its latents. Arguments are those of `BatchChains`."""
+    """A chain per image: on its latents, or where it starts at a draw, on the standardised ones.
+
+    There ``z = mu + sigma u``, the chain runs on u, and eta is in units of each dimension's own
+    variance sigma(x)^2: one step size serves narrow and wide posteriors. Mu and sigma are constant
+    while the chain runs, so its law is the posterior as before.
+
+    Args:
+        evaluator, x, steps, first_row, prior: as in `BatchChains`.
+        start: z at the batch's start, ``(n, d_z)``, or the draw that it comes from.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        x: Tensor,
+        steps: int,
+        start: Tensor | GaussianDraw,
+        *,
+        first_row: int = 0,
+        prior: float = 1.0,
+    ) -> None:
+        self.draw = start if isinstance(start, GaussianDraw) else None
+        first = start.noise if isinstance(start, GaussianDraw) else start
+        super().__init__(evaluator, x, steps, first, first_row=first_row, prior=prior)
+        self._grad_z: Tensor | None = None
 
     def evaluate(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        evaluation = self.states.evaluate(points)
-        return evaluation.values, evaluation.grad_z, None
+        if self.draw is None:
+            evaluation = self.states.evaluate(points)
+            return evaluation.values, evaluation.grad_z, None
+        mean, std = self.draw.mean, self.draw.std
+        z = torch.addcmul(mean, std, points, out=self.states.next_input())
+        evaluation = self.states.evaluate(z)
+        self._grad_z = evaluation.grad_z
+        if not self.prior:
+            return evaluation.values, std * evaluation.grad_z, None
+        return evaluation.values, std * torch.add(evaluation.grad_z, z, alpha=self.prior), z
 
     def next_proposal(self) -> Tensor | None:
-        return self.states.next_input()
+        return self.states.next_input() if self.draw is None else None
+
+    def pull_back(self, kl_weight: float | Tensor) -> Tensor:
+        """The negative ELBO's gradient at mu and log sigma, ``(n, 2 d_z)``, from `begun` alone."""
+        assert self.draw is not None
+        assert self._grad_z is not None
+        return self.draw.pull_back(self._grad_z, kl_weight)
+
+    def displacement(self, chain: ald.State) -> Tensor:
+        """How far the chains have taken z, ``(n, d_z)``."""
+        moved = chain.x - self.start
+        return moved if self.draw is None else self.draw.std * moved
 
     def sums(self, chain: ald.State) -> Tensor:
         """Of this rank's images."""
@@ -145,9 +188,8 @@ class PhiByImage(Images):
     """A chain per image, whose displacement phi takes over.
 
     Args:
-        evaluator, x, steps: as in `BatchChains`.
+        evaluator, x, steps, start: as in `Images`.
         phi: at the batch's start, ``(d_z, d_h)``.
-        start: z at the batch's start, ``(n, d_z)``.
         ridge: turns moves of z into moves of phi.
         ranks: over which moves of phi are summed.
         images: of all ranks together.
@@ -169,7 +211,7 @@ class PhiByImage(Images):
         x: Tensor,
         steps: int,
         phi: Tensor,
-        start: Tensor,
+        start: Tensor | GaussianDraw,
         ridge: RidgeMap,
         ranks: Ranks,
         images: int,
@@ -183,8 +225,8 @@ class PhiByImage(Images):
         self.check = ridge.check
         self.grad_features = x.new_zeros(len(x), phi.shape[1])
         if along_chain:
-            shape = (min(steps, TOGETHER), *start.shape)
-            self._points, self._grads = start.new_empty(shape), start.new_empty(shape)
+            shape = (min(steps, TOGETHER), *self.start.shape)
+            self._points, self._grads = x.new_empty(shape), x.new_empty(shape)
 
     def begun(self, chain: ald.State) -> None:
         if not self.along_chain:
@@ -206,7 +248,7 @@ class PhiByImage(Images):
 
     def move(self, chain: ald.State) -> Tensor:
         """The move of phi."""
-        return self.ridge(chain.x - self.start)
+        return self.ridge(self.displacement(chain))
 
 
 class PhiByBatch(BatchChains):
@@ -314,14 +356,13 @@ class PhiFromDraw(PhiByImage):
         kl_weight: float | Tensor,
     ) -> None:
         code = torch.cat([features @ phi.T, spread(features)], 1)
-        self.draw = GaussianDraw(code, noise)
         self.features, self.spread, self.kl_weight = features, spread, kl_weight
         super().__init__(
             evaluator,
             x,
             steps,
             phi,
-            self.draw.z,
+            GaussianDraw(code, noise),
             ridge,
             ranks,
             images,
@@ -330,8 +371,7 @@ class PhiFromDraw(PhiByImage):
         )
 
     def begun(self, chain: ald.State) -> None:
-        grad_z = chain.grad - self.prior * self.draw.z
-        by_mean, by_log_std = self.draw.pull_back(grad_z, self.kl_weight).chunk(2, 1)
+        by_mean, by_log_std = self.pull_back(self.kl_weight).chunk(2, 1)
         weight, bias = self.spread.weight, self.spread.bias
         torch.mm(by_mean, self.phi, out=self.grad_features).addmm_(by_log_std, weight)
         grad_of(weight).addmm_(by_log_std.T, self.features)

@@ -25,7 +25,8 @@ class HoffmanTrainer(Learner[VAE]):
 
     Args:
         model, optimizer, rng, evaluator, ranks: as in `Learner`.
-        steps, step_size, mh, temperature: as in `lae_fast.train.trainers.lae.LAETrainer`.
+        steps, mh, temperature: as in `lae_fast.train.trainers.lae.LAETrainer`.
+        step_size: eta, in units of the variances of the encoder's Gaussian.
     """
 
     rng: Tensor
@@ -87,9 +88,8 @@ class FromDraw(Images):
         first_row: int,
         kl_weight: float | Tensor,
     ) -> None:
-        super().__init__(evaluator, x, steps, draw.z, first_row=first_row)
-        self.draw, self.kl_weight = draw, kl_weight
+        super().__init__(evaluator, x, steps, draw, first_row=first_row)
+        self.kl_weight = kl_weight
 
     def begun(self, chain: ald.State) -> None:
-        # The chains start where the bound is taken; its gradient leaves the prior to the KL.
-        self.grad_code = self.draw.pull_back(chain.grad - self.draw.z, self.kl_weight)
+        self.grad_code = self.pull_back(self.kl_weight)

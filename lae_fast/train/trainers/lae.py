@@ -24,8 +24,9 @@ class LAETrainer(Learner[LAE]):
     Args:
         model, optimizer, rng, evaluator, ranks: as in `Learner`.
         steps: T.
-        step_size: eta on the SUMMED potential. Its units are the latents' where ``accept`` is
-            ``image`` or ``damping`` is set, else those of phi.
+        step_size: eta on the SUMMED potential. Its units are the start's variances where the model
+            has a Gaussian start; else the latents' where ``accept`` is ``image`` or ``damping`` is
+            set, and those of phi where not.
         damping: of the map from latents to phi; None, for ``batch`` alone, leaves phi's own
             coordinates.
         accept: who decides on a proposal, each ``image`` or the ``batch`` as a whole.

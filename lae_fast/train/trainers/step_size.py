@@ -20,6 +20,9 @@ decoder."""
 BATCH_CAP = 3e-3
 """Where the whole batch accepts at once. One step then moves every image, so the step that a given
 acceptance allows hardly depends on the images, and the noise that phi takes over bounds it."""
+DRAWN_START, DRAWN_CAP = 0.1, 1.0
+"""Where each image's chain starts at a draw, in units of that Gaussian's variances. A step of 1
+takes the mean of a standard Gaussian's proposal to its mode."""
 PLAIN_START = 1e-7
 LATE_START = 100
 """Iterations before adaptation begins in whitened coordinates. An untrained decoder ignores z and
@@ -39,7 +42,8 @@ class StepSizeControl:
 
     - whitened coordinates: start at 1e-3, leave it for 100 iterations, then follow slowly,
       ``log eta += 0.02 (accept_prob - target)``, never above 0.05 (3e-3 when the whole batch
-      accepts at once);
+      accepts at once); where chains start at a draw, from 0.1 and never above 1, in units of the
+      variances that it was drawn with;
     - plain coordinates: 200 iterations of dual averaging, then the same slow following.
 
     Start and cap scale with the temperature, as the sampled law's variance does. Without a chain
@@ -50,9 +54,13 @@ class StepSizeControl:
         self.auto = config.step_size == AUTO
         self.target = config.target_accept
         self.whiten = config.whiten
-        cap = IMAGE_CAP if config.per_image else BATCH_CAP
-        self.cap = cap * config.temperature if config.whiten else math.inf
-        start = (WHITENED_START if config.whiten else PLAIN_START) * config.temperature
+        start, cap = WHITENED_START, IMAGE_CAP if config.per_image else BATCH_CAP
+        if config.from_draw:
+            start, cap = DRAWN_START, DRAWN_CAP
+        elif not config.whiten:
+            start, cap = PLAIN_START, math.inf
+        self.cap = cap * config.temperature
+        start *= config.temperature
         start = max(start, sys.float_info.min)  # the tiniest temperatures leave nothing of it
         self.step_size = start if self.auto else float(config.step_size)
         if not config.has_chain:

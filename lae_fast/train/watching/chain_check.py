@@ -49,7 +49,7 @@ def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: fl
     model, x = next(model.over(images, IMAGES))
     nll = partial(model.nll, x)
     with torch.no_grad():
-        features = model.encoder(x)
+        features, (start, std) = model.encoder(x), model.law(x)
     settings = Settings(
         draws=DRAWS,
         chains=CHAINS,
@@ -60,7 +60,8 @@ def check_chain(config: TrainConfig, model: LAE, images: ImageSet, step_size: fl
         prior=config.prior,
     )
     if config.per_image:
-        chains = sample_per_image(nll, features @ model.phi.T, spread=0.0, **settings)
+        scale = std if config.from_draw else None
+        chains = sample_per_image(nll, start, spread=0.0, scale=scale, **settings)
     else:
         chains = sample_posterior(
             nll,

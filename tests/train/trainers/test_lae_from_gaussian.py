@@ -36,7 +36,7 @@ def small_model(likelihood: str, scale: float | None = None) -> LAE:
 
 
 def written_out(
-    model: LAE, x: Tensor, rng: Tensor, step_size: float, kl_weight: float
+    model: LAE, x: Tensor, rng: Tensor, step_size: float, kl_weight: float, prior: float
 ) -> tuple[Tensor, float]:
     """Gradients by autograd: the encoder's of the bound at the start, the decoder's of the chain.
 
@@ -53,15 +53,19 @@ def written_out(
     for p, grad in zip(encoder, torch.autograd.grad(bound, encoder), strict=True):
         p.grad = grad
 
-    def at(z: Tensor) -> tuple[Tensor, Tensor]:
-        z = z.detach().requires_grad_()
-        value = model.nll(x, z).double() + z.square().sum(1) / 2
-        return value.detach(), torch.autograd.grad(value.sum(), z)[0]
+    mean, std = mean.detach(), log_std.detach().exp()
 
-    z, total = start.detach(), torch.zeros((), dtype=torch.float64)
+    def at(u: Tensor) -> tuple[Tensor, Tensor]:
+        u = u.detach().requires_grad_()
+        z = mean + std * u
+        value = model.nll(x, z).double() + prior * z.square().sum(1) / 2
+        return value.detach(), torch.autograd.grad(value.sum(), u)[0]
+
+    u, total = noise, torch.zeros((), dtype=torch.float64)
     for _ in range(STEPS):
-        z, _ = step_by_formula(at, z, rng, step_size)
-        total = total + (model.nll(x, z).double() + z.square().sum(1) / 2).sum() / STEPS
+        u, _ = step_by_formula(at, u, rng, step_size)
+        z = mean + std * u
+        total = total + (model.nll(x, z).double() + prior * z.square().sum(1) / 2).sum() / STEPS
     decoder = [*model.decoder.parameters(), *model.likelihood.parameters()]
     for p, grad in zip(decoder, torch.autograd.grad(total, decoder), strict=True):
         p.grad = grad
@@ -70,19 +74,20 @@ def written_out(
 
 
 @pytest.mark.parametrize(("likelihood", "scale", "step_size"), CASES)
-@pytest.mark.parametrize("kl_weight", [1.0, 0.3, 0.0])
+@pytest.mark.parametrize(("kl_weight", "prior"), [(1.0, True), (0.3, True), (0.0, False)])
 @pytest.mark.parametrize("evaluator", [ExplicitEvaluator, AutogradEvaluator])
 def test_gradients_equal_autograd_of_the_written_out_objectives(
     likelihood: str,
     scale: float | None,
     step_size: float,
     kl_weight: float,
+    prior: bool,
     evaluator: type[ExplicitEvaluator] | type[AutogradEvaluator],
 ) -> None:
     """float64, 1e-10 relative to the largest gradient entry."""
     model, x = small_model(likelihood, scale), images(torch.float64)
     plain, rng, eta = copy.deepcopy(model), ald.make_rng(3), IMAGE_STEP_SIZES[step_size]
-    phi, potential = written_out(plain, x, rng, eta, kl_weight)
+    phi, potential = written_out(plain, x, rng, eta, kl_weight, float(prior))
     trainer = LAETrainer(
         model,
         Frozen(model),
@@ -90,6 +95,7 @@ def test_gradients_equal_autograd_of_the_written_out_objectives(
         STEPS,
         eta,
         DAMPING,
+        prior=prior,
         evaluator=evaluator(model.decoder, model.likelihood),
     )
     trainer.kl_weight = kl_weight
