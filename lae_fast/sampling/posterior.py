@@ -190,8 +190,8 @@ def _evaluate(nll: Callable[[Tensor], Tensor], z: Tensor, prior: bool) -> tuple[
 class _Rows:
     """Chains that are the rows of a tensor x, in coordinates u with ``x_i = L_i u_i``.
 
-    `precondition` sets L_i anew. The maps' Jacobians are constant, so the law
-    of x does not depend on them.
+    `precondition` sets L_i anew. The maps' Jacobians are constant, so the law of x does not depend
+    on them.
 
     Args:
         potential: V of x ``(rows, d)`` and its gradient.

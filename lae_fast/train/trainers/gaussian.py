@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,11 @@ class GaussianDraw:
         self.mean, self.log_std = code.chunk(2, dim=1)
         self.std = torch.exp(self.log_std)
         self.noise = noise
-        self.z = self.mean + self.std * noise
+
+    @functools.cached_property
+    def z(self) -> Tensor:
+        """The draw, ``(n, d_z)``."""
+        return self.mean + self.std * self.noise
 
     def kl(self) -> Tensor:
         """Sum over images of KL(q || N(0, I)), float64."""
