@@ -28,7 +28,7 @@ from lae_fast import runs
 from lae_fast.analysis import plots
 from lae_fast.analysis.explore import sample
 from lae_fast.analysis.saved import open_run
-from lae_fast.config.settings import from_dict
+from lae_fast.config.settings import from_stored
 from lae_fast.runs.events import Evaluated, Event, Progress
 
 IMAGES = Path(__file__).parents[1] / "images"
@@ -66,7 +66,7 @@ def draw_samples(run: Path) -> None:
 
 def draw_training(run: Path, share: float = 0.9) -> None:
     """What ``lae train`` showed after this share of the run's events."""
-    config = from_dict(runs.read_config(run))
+    config = from_stored(runs.read_config(run))
     view = RunView(replace(config, run_root="runs"), clock=lambda: 0.0)
     events: list[Event] = runs.EventReader(run).poll()
     steps = [e for e in events if isinstance(e, Progress | Evaluated)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lae_fast import data
 from lae_fast.config import TrainConfig
-from lae_fast.config.settings import from_dict
+from lae_fast.config.settings import from_stored
 from lae_fast.errors import CheckpointError, reason
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
@@ -66,7 +66,7 @@ def open_run(run: Path, name: str = "best", device: torch.device | str = "cpu") 
     """
     tensors, about = checkpoint.read(run, name)
     try:
-        config = from_dict(about["config"])
+        config = from_stored(about["config"])
         shape, classes = _image_shape(tensors, about), about.get("classes", 0)
         model = _filled(config, tensors, shape, classes)
     except _MISFITS as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lae_fast.config import CHANGEABLE, TrainConfig, check, field_types, quoted
+from lae_fast.config.presets import BEFORE, PRESETS
 from lae_fast.errors import ConfigError, closest, did_you_mean, reason
 
 ENV_PREFIX = "LAE_"
@@ -22,20 +23,26 @@ LARGEST_FILE = 1 << 20
 def resolve(
     flags: Mapping[str, Any],
     *,
+    preset: str | None = None,
     file: str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> TrainConfig:
-    """The settings of a training: flags win over ``LAE_*`` variables, those over a TOML file.
+    """The settings of a training.
+
+    Flags win over ``LAE_*`` variables, those over a TOML file, and that over a preset.
 
     Args:
         flags: settings given explicitly, by field name.
+        preset: one of `PRESETS`.
         file: a TOML file whose top-level keys are field names (``-`` and ``_`` both work).
         environ: the environment; variables are named ``LAE_`` + the field's name in capitals.
 
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of bounds, an unreadable file.
     """
-    table = {} if file is None else parse_table(read_toml(Path(file)), source=str(file))
+    table = {} if preset is None else dict(PRESETS[preset])
+    if file is not None:
+        table |= parse_table(read_toml(Path(file)), source=str(file))
     return from_dict(layered(table, flags, environ))
 
 
@@ -76,7 +83,7 @@ def resumed(saved: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(
             f"{flag_of(name)} cannot change when a run is resumed; only {allowed} can"
         )
-    return from_dict({**saved, **flags}, source="config.json")
+    return from_stored({**saved, **flags}, source="config.json")
 
 
 def flag_of(name: str) -> str:
@@ -94,6 +101,11 @@ def from_dict(values: Mapping[str, Any], *, source: str = "configuration") -> Tr
         if key not in field_types():
             raise _unknown(key, source)
     return TrainConfig(**{k: parse(k, v, label=f"{source}: {k}") for k, v in values.items()})
+
+
+def from_stored(values: Mapping[str, Any], *, source: str = "config.json") -> TrainConfig:
+    """`from_dict` of what a run stored, maybe before some of the settings existed."""
+    return from_dict({**BEFORE, **values}, source=source)
 
 
 def parse(name: str, value: Any, *, label: str) -> Any:
@@ -146,7 +158,7 @@ def load_json(path: Path) -> TrainConfig:
         raise ConfigError(f"cannot read {path}: {reason(error)}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a JSON object of settings")
-    return from_dict(values, source=str(path))
+    return from_stored(values, source=str(path))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

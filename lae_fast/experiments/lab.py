@@ -15,6 +15,7 @@ import torch
 from lae_fast import runs
 from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits, open_run
 from lae_fast.config import TrainConfig
+from lae_fast.config.presets import ALGORITHM_2
 from lae_fast.config.settings import from_dict, load_json
 from lae_fast.data import ImageSet, Splits
 from lae_fast.errors import CheckpointError, NotTrainedError
@@ -71,7 +72,7 @@ class Lab:
 
     def config(self, **settings: Any) -> TrainConfig:
         """The settings of a training of this lab, validated on the test set as in Bisht 2023."""
-        base = {"validation": "test"} | (QUICK if self.quick else FULL)
+        base = {**ALGORITHM_2, "validation": "test"} | (QUICK if self.quick else FULL)
         place = {"run_root": str(self.run_root), "data_dir": self.data_dir}
         return from_dict(base | place | settings)
 

@@ -43,7 +43,7 @@ def build_model(config: TrainConfig, image_shape: Shape, classes: int = 0) -> Mo
             likelihood,
             config.hidden,
             config.latent_dim,
-            gaussian_start=config.start == "gaussian",
+            gaussian_start=config.gaussian_start,
         )
 
 

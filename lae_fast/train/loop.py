@@ -174,7 +174,7 @@ class _Training:
         if self.session.batches_done < self.session.per_epoch:
             return math.isnan(self.keeper.best_loss) and self.keeper.record(self.meter.epoch, loss)
         # While the KL term's weight rises, the loss may rise with it.
-        counts = self.meter.iteration > self.config.warmup
+        counts = self.meter.epoch > self.config.warmup
         best = self.keeper.record(self.meter.epoch, loss, counts=counts)
         if self.status is None:
             self.status = self._verdict()

@@ -96,7 +96,7 @@ class Worker:
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def _kl_weight(self, iteration: int) -> float:
-        warmup = self.config.warmup
+        warmup = self.config.warmup * self.per_epoch
         return min(1.0, iteration / warmup) if warmup else 1.0
 
     def receive(self) -> None:

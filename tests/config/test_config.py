@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lae_fast.config import ConfigError, TrainConfig
-from lae_fast.config.settings import load_json, parse, resolve
+from lae_fast.config.presets import BEFORE, PRESETS
+from lae_fast.config.settings import from_stored, load_json, parse, resolve
 
 
 def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
@@ -111,6 +112,44 @@ def test_stored_configuration_round_trips(tmp_path: Path) -> None:
 
 
 def test_the_damping_follows_the_start() -> None:
-    assert TrainConfig().ridge == 0.1
+    assert TrainConfig(start="point").ridge == 0.1
     assert TrainConfig(start="gaussian").ridge == 10
     assert TrainConfig(start="gaussian", damping=0.3).ridge == 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "gaussian"),
+    [
+        ({}, True),
+        ({"start": "gaussian", "prior": False}, True),
+        ({"start": "point"}, False),
+        ({"prior": False}, False),
+        ({"whiten": False}, False),
+        ({"accept": "batch"}, False),
+        ({"encoder_gradient": "start"}, False),
+        ({"model": "vae"}, False),
+        ({"model": "hoffman"}, False),
+    ],
+)
+def test_the_start_is_gaussian_where_that_is_possible(
+    settings: dict[str, object], gaussian: bool
+) -> None:
+    assert TrainConfig(**settings).gaussian_start is gaussian  # type: ignore[arg-type]
+
+
+def test_a_run_keeps_its_meaning_when_settings_are_added() -> None:
+    stored = {name: value for name, value in TrainConfig().to_dict().items() if name not in BEFORE}
+    config = from_stored(stored)
+    assert not config.gaussian_start
+    assert (config.ridge, config.warmup, config.ema) == (0.1, 0.0, 0.0)
+    assert from_stored(TrainConfig().to_dict()) == TrainConfig()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_other_setting_wins_over_a_preset(preset: str, tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text("epochs = 3\nsteps = 7\nseed = 9")
+    environ = {"LAE_STEPS": "5", "LAE_EPOCHS": "6"}
+    config = resolve({"epochs": 4}, preset=preset, file=file, environ=environ)
+    given = {"epochs": 4, "steps": 5, "seed": 9}
+    assert config == TrainConfig(**{**PRESETS[preset], **given})  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from lae_cli.shared.results import Result, present
 from lae_cli.terminal import vocabulary
 from lae_fast import runs
 from lae_fast.config import CHANGEABLE, TrainConfig, settings
+from lae_fast.config.presets import PRESETS
 from lae_fast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ _CONFIG = GroupedOption(
     group="Run",
     help="TOML file of settings. LAE_* variables win over it, and flags over both.  "
     "[default: none]",
+)
+_PRESET = GroupedOption(
+    ["--preset"],
+    type=click.Choice(list(PRESETS)),
+    group="Run",
+    help="Published settings: report (Bisht 2023) or paper (Taniguchi et al. 2022). All other "
+    "settings win over it.  [default: none]",
 )
 _RESUME = GroupedOption(
     ["--resume"],
@@ -64,9 +72,10 @@ _QUIET = click.Option(["--quiet", "-q"], is_flag=True, help="Print nothing on st
 
 @click.command(
     cls=GroupedCommand,
-    params=[*setting_options(), _CONFIG, _RESUME, _NPROC, _JSON, _QUIET, _DASHBOARD],
+    params=[*setting_options(), _PRESET, _CONFIG, _RESUME, _NPROC, _JSON, _QUIET, _DASHBOARD],
 )
 def train(
+    preset: str | None,
     config_file: str | None,
     resume: str | None,
     nproc: int,
@@ -86,7 +95,7 @@ def train(
       lae train --resume latest
     """
     ctx = click.get_current_context()
-    config, run = _settings(given_settings(ctx), config_file, resume)
+    config, run = _settings(given_settings(ctx), preset, config_file, resume)
     if dashboard:
         if run is not None:
             raise click.UsageError(
@@ -98,7 +107,7 @@ def train(
             )
         if as_json or quiet:
             raise click.UsageError("--dashboard prints no result; drop --json and --quiet")
-        ctx.exit(_in_background(config, given_settings(ctx), config_file))
+        ctx.exit(_in_background(config, _given(ctx), config_file))
     if nproc > 1 and not torchrun.is_child():
         ctx.exit(torchrun.launch(_words(ctx, config, resume), nproc))
     from lae_fast.ranks import join
@@ -165,7 +174,7 @@ def _words(ctx: click.Context, config: TrainConfig, resume: str | None) -> list[
     """The command line of each of several processes."""
     from lae_cli.processes import background
 
-    given = given_settings(ctx)
+    given = _given(ctx)
     if resume is None:
         given = torchrun.name_for(config, given)
     words = background.command(given, ctx.params["config_file"])
@@ -174,16 +183,25 @@ def _words(ctx: click.Context, config: TrainConfig, resume: str | None) -> list[
     return words + (["--quiet"] if ctx.params["quiet"] else [])
 
 
+def _given(ctx: click.Context) -> dict[str, Any]:
+    """What another process that trains the same must be given: flags, and the preset below them."""
+    preset = ctx.params["preset"]
+    return ({} if preset is None else {"preset": preset}) | given_settings(ctx)
+
+
 def _settings(
-    flags: dict[str, Any], file: str | None, resume: str | None
+    flags: dict[str, Any], preset: str | None, file: str | None, resume: str | None
 ) -> tuple[TrainConfig, Path | None]:
     """The settings, and the run folder to continue if one is named."""
     if resume is None:
-        config = settings.resolve(flags, file=file)
+        config = settings.resolve(flags, preset=preset, file=file)
         resume = torchrun.run_to_continue(config) if torchrun.was_restarted() else None
         if resume is None:
             return config, None
-        flags, file = {name: flags[name] for name in flags if name in CHANGEABLE}, None
+        flags = {name: flags[name] for name in flags if name in CHANGEABLE}
+        preset = file = None
+    if preset is not None:
+        raise ConfigError("--resume takes the settings of the run itself; drop --preset")
     if file is not None:
         raise ConfigError("--resume takes the settings of the run itself; drop --config")
     root = flags["run_root"] if "run_root" in flags else settings.default_of("run_root")

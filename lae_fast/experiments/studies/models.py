@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lae_fast.config.presets import bisht_lae
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell
 
@@ -63,5 +64,4 @@ def sound_lae(**settings: Any) -> dict[str, Any]:
 
 def _bisht_lae(lab: Lab, **settings: Any) -> dict[str, Any]:
     """The LAE of Bisht 2023: no prior, a temperature of 1 / batch, step size 1e-3."""
-    form = {"model": "lae", "mh": False, "steps": 2, "prior": False, "whiten": False}
-    return form | {"step_size": 1e-3, "temperature": 1 / lab.config().batch_size} | settings
+    return {"model": "lae"} | bisht_lae(lab.config().batch_size) | settings
