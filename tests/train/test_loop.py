@@ -31,7 +31,13 @@ from lae_fast.runs.events import (
     RunStarted,
 )
 from lae_fast.train import StopRequest, TrainingError, train
-from lae_fast.train.trainers.step_size import BATCH_CAP, IMAGE_CAP, LATE_START, StepSizeControl
+from lae_fast.train.trainers.step_size import (
+    BATCH_CAP,
+    DRAWN_CAP,
+    IMAGE_CAP,
+    LATE_START,
+    StepSizeControl,
+)
 
 
 def config(tmp_path: Path, **settings: object) -> TrainConfig:
@@ -184,11 +190,18 @@ class TestStepSizeControl:
         control = StepSizeControl(config(tmp_path, step_size=0.02))
         assert {control.update(p / 500) for p in range(500)} == {0.02}
 
-    @pytest.mark.parametrize(("accept", "cap"), [("image", IMAGE_CAP), ("batch", BATCH_CAP)])
+    @pytest.mark.parametrize(
+        ("settings", "cap"),
+        [
+            ({"start": "gaussian"}, DRAWN_CAP),
+            ({"start": "point"}, IMAGE_CAP),
+            ({"accept": "batch"}, BATCH_CAP),
+        ],
+    )
     def test_auto_starts_late_follows_slowly_and_never_passes_its_cap(
-        self, tmp_path: Path, accept: str, cap: float
+        self, tmp_path: Path, settings: dict[str, str], cap: float
     ) -> None:
-        control = StepSizeControl(config(tmp_path, step_size=AUTO, accept=accept))
+        control = StepSizeControl(config(tmp_path, step_size=AUTO, **settings))
         start = control.step_size
         assert all(control.update(1.0) == start for _ in range(LATE_START))
         for _ in range(2000):
