@@ -20,6 +20,7 @@ from lae_fast.ops.devices import normal
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.marginal import (
     annealed_importance_sampling,
+    bidirectional_bounds,
     refined_importance_sampling,
 )
 from lae_fast.sampling.posterior import sample_per_image
@@ -28,6 +29,8 @@ CHAIN_IMAGES = 64
 CHUNK = 500
 """Images whose likelihood is estimated together."""
 BOUND_SAMPLES = 10
+SIMULATION = 2**32
+"""What sets the seed of simulated images apart."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,23 @@ class ChainReport:
 
 
 @dataclass(frozen=True)
+class Simulated:
+    """-log p(x) of images that the model drew itself, whose truth is known from both sides.
+
+    Attributes:
+        images: their number.
+        lower, upper: mean -log p(x) by annealed importance sampling backwards, and forwards. The
+            truth lies between them in expectation.
+        nll: the same, importance-sampled.
+    """
+
+    images: int
+    lower: float
+    upper: float
+    nll: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Result of `evaluate_run`. Likelihoods are nats per image, with the prior N(0, I).
 
@@ -70,6 +90,8 @@ class Report:
             standard error over these images; None if not asked for.
         ais_images: number of these images.
         ais_nll: importance-sampled -log p(x) of these images.
+        simulated: how far both estimates are off, on as many images that the model drew; None
+            without annealed importance sampling.
         chain: how posterior chains mix.
     """
 
@@ -87,6 +109,7 @@ class Report:
     ais_error: float | None
     ais_images: int
     ais_nll: float | None
+    simulated: Simulated | None
     chain: ChainReport
 
 
@@ -146,8 +169,34 @@ def evaluate_run(
         ais_error=None if ais is None else ais.standard_error,
         ais_images=min(ais_images, len(some)),
         ais_nll=None if ais is None else float(estimate.nll[:ais_images].mean()),
+        simulated=simulate(model, some, ais_images, samples, seed=seed) if ais_images else None,
         chain=chain_report(model, some, seed=seed),
     )
+
+
+def simulate(
+    model: Model, images: ImageSet, count: int, samples: int, *, seed: int = 0
+) -> Simulated:
+    """Draw as many images from the model, and estimate -log p(x) of each in every way.
+
+    Args:
+        model: draws them and is judged.
+        images: whose labels the drawn images get, where the model is conditional.
+        count: how many, at most as many as there are images.
+        samples: importance samples per image.
+        seed: of all draws.
+    """
+    there, like = next(model.over(images, count))
+    # Another seed than that of the estimates, whose first draws are of the prior, too.
+    generator = torch.Generator().manual_seed(seed + SIMULATION)
+    z = normal((len(like), model.latent_dim), generator, like)
+    with torch.no_grad():
+        x = there.likelihood.draw(there.decoder(z), generator)
+    nll = partial(there.nll, x)
+    bounds = bidirectional_bounds(nll, z, seed=seed)
+    estimate = refined_importance_sampling([(nll, there.encode(x))], samples=samples, seed=seed)
+    lower, upper = float(bounds.lower.mean()), float(bounds.upper.mean())
+    return Simulated(len(x), lower, upper, estimate.mean)
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ STUDIES = {
     "vae": "Noise, anomalies, conditional generation with a VAE (De León Martínez 2024).",
     "exactness": "Samplers against known posteriors (Taniguchi et al. 2022).",
     "likelihood": "Held-out log-likelihood of every model on equal terms.",
+    "versus": "LAE, VAE, IWAE and Hoffman's chains after equal epochs and equal time.",
 }
 """Name, which is that of the module in ``studies`` -> one line."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class Lab:
             NotTrainedError: it is missing and must not be trained.
         """
         config = self.config(**settings)
-        known = self._known(config)
+        known = self.runs_of(config)
         done = [path for path, summary in known if summary.status in DONE]
         if done:
             return self._open(done[0])
@@ -93,6 +93,38 @@ class Lab:
             if summary.status in ("starting", "running"):
                 raise self._misses(config, f"{path.name} is being trained by another process")
         return self._open(self._train(config, known[-1][0] if known else None))
+
+    def trained_on(self, config: TrainConfig) -> Path:
+        """The run of these settings after exactly their epochs; one that has fewer goes on.
+
+        Raises:
+            NotTrainedError: it is missing and must not be trained.
+        """
+        shorter = []
+        for path, summary in self.runs_of(config, but=("epochs",)):
+            if summary.epochs == config.epochs and summary.status in DONE:
+                return path
+            if summary.active:
+                raise self._misses(config, f"{path.name} is being trained by another process")
+            if summary.epochs < config.epochs:
+                shorter.append((summary.epochs, path))
+        if not self.train:
+            raise self._misses(config, f"no run of {_label(config)} has {config.epochs} epochs")
+        return self._train(config, max(shorter)[1] if shorter else None)
+
+    def runs_of(
+        self, config: TrainConfig, *, but: Collection[str] = ()
+    ) -> list[tuple[Path, runs.Summary]]:
+        """Run folders of the same settings, finished or not; those named in ``but`` may differ."""
+        found = []
+        for path in sorted(runs.folders(self.run_root)):
+            try:
+                theirs = load_json(path / runs.CONFIG_FILE)
+            except ValueError:
+                continue
+            if _essence(theirs, but) == _essence(config, but):
+                found.append((path, runs.summarise(path, quick=True)))
+        return found
 
     def find(self, **settings: Any) -> SavedRun | None:
         """`trained`, or None where the model is missing; the outcome is incomplete then."""
@@ -181,18 +213,6 @@ class Lab:
         self.partial.add(f"{_label(config)} (epoch {summary.epochs})")
         return found
 
-    def _known(self, config: TrainConfig) -> list[tuple[Path, runs.Summary]]:
-        """Run folders of the same settings, finished or not."""
-        found = []
-        for path in sorted(runs.folders(self.run_root)):
-            try:
-                theirs = load_json(path / runs.CONFIG_FILE)
-            except ValueError:
-                continue
-            if _essence(theirs) == _essence(config):
-                found.append((path, runs.summarise(path, quick=True)))
-        return found
-
     def _train(self, config: TrainConfig, begun: Path | None) -> Path:
         config = dataclasses.replace(config, device=torch.device(self.device).type)
         if begun is not None:
@@ -214,14 +234,17 @@ def _run(config: TrainConfig, begun: Path | None = None) -> Path:
     return Path(run)
 
 
-def _essence(config: TrainConfig) -> dict[str, Any]:
-    values = dataclasses.asdict(config) | {"damping": config.ridge}
-    return {key: value for key, value in values.items() if key not in ELSEWHERE}
+def _essence(config: TrainConfig, but: Collection[str] = ()) -> dict[str, Any]:
+    """What decides what is learned, with ``auto`` resolved."""
+    values = dataclasses.asdict(config) | {"damping": config.ridge, "start": config.gaussian_start}
+    return {key: value for key, value in values.items() if key not in {*ELSEWHERE, *but}}
 
 
 def _label(config: TrainConfig) -> str:
     words = [config.dataset, config.model, f"z={config.latent_dim}"]
     words += [config.architecture] if config.architecture != "mlp" else []
+    words += [f"K={config.samples}"] if config.model == "iwae" else []
+    words += ["from a draw"] if config.gaussian_start else []
     words += ["conditional"] if config.conditional else []
     words += ["no prior"] if not config.prior else []
     words += [f"depth {config.depth}"] if config.depth != TrainConfig.depth else []

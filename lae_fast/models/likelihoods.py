@@ -1,7 +1,7 @@
 """Likelihoods of an image given the decoder's output, for pixels in [0, 1].
 
 Each gives the negative log-likelihood of every image (nats, differentiable), the same with its
-gradients in one fused pass (for the explicit backward), and the mean image.
+gradients in one fused pass (for the explicit backward), the mean image, and draws.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lae_fast.models.mlp import grad_of
 from lae_fast.ops import networks
+from lae_fast.ops.devices import normal, uniform
 
 LEVELS = 256
 """Grey levels of an image; a pixel's bin is 1 / (LEVELS - 1) wide."""
@@ -45,6 +46,10 @@ class Likelihood(nn.Module):
         """E[x | output], clamped to [0, 1]."""
         raise NotImplementedError
 
+    def draw(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """x drawn from p(x | output), with a generator of the CPU."""
+        raise NotImplementedError
+
 
 class Bernoulli(Likelihood):
     """Independent Bernoulli pixels; ``output`` is the logit.
@@ -61,6 +66,9 @@ class Bernoulli(Likelihood):
 
     def mean(self, output: Tensor) -> Tensor:
         return torch.sigmoid(output)
+
+    def draw(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        return (uniform(output.shape, generator, output) < torch.sigmoid(output)).to(output.dtype)
 
 
 class _Scaled(Likelihood):
@@ -97,6 +105,9 @@ class Gaussian(_Scaled):
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return networks.gaussian_grad_(output, bias, x, self.log_scale)
 
+    def draw(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        return output + torch.exp(self.log_scale) * normal(output.shape, generator, output)
+
 
 class DiscretizedLogistic(_Scaled):
     """A logistic density integrated over each grey level's bin; ``output`` is its location.
@@ -121,6 +132,11 @@ class DiscretizedLogistic(_Scaled):
     @torch.no_grad()
     def fused_grad_(self, output: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return networks.discretized_logistic_grad_(output, bias, x, self.log_scale)
+
+    def draw(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.logit(uniform(output.shape, generator, output), eps=1e-6)
+        x = output + torch.exp(self.log_scale) * noise
+        return (x.clamp(0, 1) * (LEVELS - 1)).round() / (LEVELS - 1)
 
 
 FUSED = (Bernoulli, Gaussian, DiscretizedLogistic)

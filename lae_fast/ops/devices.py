@@ -55,3 +55,8 @@ def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Te
         like: says which dtype and device.
     """
     return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
+    """Draws from [0, 1) of ``shape``, as `normal` gives normal ones."""
+    return torch.rand(shape, generator=generator, dtype=like.dtype).to(like.device)

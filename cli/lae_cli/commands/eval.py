@@ -11,6 +11,9 @@ from lae_cli.shared.evaluate import evaluate, evaluation_options
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.results import Result
 
+AGREE = 0.5
+"""Nats per image by which two estimates of a log-likelihood may differ without a note."""
+
 
 @click.command("eval")
 @evaluation_options
@@ -43,6 +46,7 @@ def _lines(values: dict[str, Any]) -> list[str]:
             ("with AIS", f"{values['ais']:.2f} +- {values['ais_error']:.2f} nats per image"),
             ("", f"first {values['ais_images']} images"),
             ("", f"{values['ais_nll']:.2f} by importance sampling on the same images"),
+            *_simulated(values),
         ]
     bound = values["negative_elbo"]
     rows += [
@@ -60,6 +64,29 @@ def _lines(values: dict[str, Any]) -> list[str]:
         ("", f"std  {_row(chain['latent_std'])}"),
     ]
     return [f"{name:<12}{text}" for name, text in rows]
+
+
+def _simulated(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """How far the estimates are off, and whether they agree."""
+    drawn = values["simulated"]
+    gap = drawn["upper"] - drawn["lower"]
+    rows = [
+        ("simulated", f"{drawn['lower']:.2f} to {drawn['upper']:.2f} nats per image"),
+        ("", f"{drawn['images']} images drawn from the model, by AIS from both sides"),
+        ("", f"{drawn['nll']:.2f} by importance sampling on the same images"),
+    ]
+    apart = values["ais"] - values["ais_nll"]
+    if abs(apart) > AGREE:
+        better = "AIS" if apart < 0 else "importance sampling"
+        rows.append(("note", f"the two estimates are {abs(apart):.1f} nats apart on held-out"))
+        rows.append(("", f"images; both err upwards, so believe {better}"))
+    if gap > AGREE:
+        rows.append(
+            ("note", f"AIS leaves {gap:.1f} nats open even where the model drew the images")
+        )
+    if drawn["nll"] - drawn["upper"] > AGREE:
+        rows.append(("note", "importance sampling misses the truth there: use more --samples"))
+    return rows
 
 
 def _row(values: tuple[float, ...]) -> str:

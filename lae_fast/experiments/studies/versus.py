@@ -1,0 +1,300 @@
+"""The LAE against its rivals: held-out likelihood after equal epochs, and after equal time.
+
+Every model is trained with the defaults of ``lae train``. Its learning rate is constant and what is
+measured are averages of its weights, so one run gives a whole curve: it is trained, measured, and
+trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lae_fast.analysis import plots
+from lae_fast.analysis.saved import held_out_images, load_splits, open_run
+from lae_fast.config import TrainConfig
+from lae_fast.config.settings import from_dict
+from lae_fast.errors import NotTrainedError
+from lae_fast.experiments.lab import QUICK, Lab
+from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, make_row, stat
+from lae_fast.ranks import ALONE
+from lae_fast.runs.files import write_atomically
+from lae_fast.sampling.marginal import refined_importance_sampling
+from lae_fast.train.worker import Place, Worker
+
+MEASURED = "held-out.json"
+"""In a run folder: how it was measured -> epoch -> -log p(x) of each image."""
+CHUNK = 500
+"""Images whose likelihood is estimated together."""
+ROUNDS = 40
+"""Iterations of every model that are timed, by turns."""
+WARM_UP = 3
+"""Rounds before them."""
+VAE = "VAE"
+NOTE = (
+    "-log p(x) is importance-sampled, with a Gaussian refined for every image, as in `lae eval`. "
+    "Every model has the defaults of `lae train` in all that the table does not name: networks, "
+    "batches, learning rate, KL warm-up, averaged weights. "
+)
+GAIN_NOTE = (
+    "The difference is taken image by image and seed by seed. Its standard error is that of the "
+    "mean over images, after the mean over seeds. "
+)
+TIME_NOTE = (
+    "A model's time is its epochs times what one of them takes: the median iteration of {rounds}, "
+    "the models taking turns on one {device}, without validation. Between two measured epochs "
+    "-log p(x) is interpolated, linearly in the logarithm of the epochs."
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How far models are trained, and how they are measured.
+
+    Attributes:
+        curve: epochs after which models are measured that are compared at equal time.
+        short: the same for the others.
+        shown: epochs of the table.
+        minutes: of training, in the table for equal time.
+        images, samples: held-out images, and importance samples for each.
+    """
+
+    curve: tuple[int, ...]
+    short: tuple[int, ...]
+    shown: tuple[int, ...]
+    minutes: tuple[float, ...]
+    images: int
+    samples: int
+
+
+FULL = Sizes((5, 10, 20, 40, 60, 100, 200), (20,), (20, 60, 200), (3, 5, 15), 1000, 1000)
+SMALL = Sizes((10, 25, 50, 100), (25,), (25, 100), (0.1,), 200, 200)
+LONG: Mapping[str, dict[str, Any]] = {
+    VAE: {"model": "vae"},
+    "LAE, T = 1 (the default)": {},
+    "Langevin from a VAE's encoder, T = 1": {"model": "hoffman"},
+    "IWAE, K = 10": {"model": "iwae", "samples": 10},
+}
+"""Models with a whole curve."""
+SHORT: Mapping[str, dict[str, Any]] = {
+    "LAE, T = 2": {"steps": 2},
+    "LAE, T = 5": {"steps": 5},
+    "LAE, T = 10": {"steps": 10},
+    "LAE, T = 20": {"steps": 20},
+    "LAE from a point, T = 2": {"steps": 2, "start": "point"},
+    "Langevin from a VAE's encoder, T = 2": {"model": "hoffman", "steps": 2},
+    "IWAE, K = 50": {"model": "iwae", "samples": 50},
+}
+Curve = dict[int, Tensor]
+"""Epoch -> -log p(x) of each image, float64 ``(n,)``."""
+
+
+def run(lab: Lab) -> Outcome:
+    """Train, measure and time every model."""
+    sizes = SMALL if lab.quick else FULL
+    models = {**LONG, **SHORT}
+    curves = {name: _curves(lab, models[name], sizes, name in LONG) for name in models}
+    costs = seconds_per_epoch(lab, {name: _config(lab, models[name]) for name in models})
+    by_epochs = {f"after {epochs} epochs": partial(_after, epochs) for epochs in sizes.shown}
+    by_time = {f"after {m:g} minutes": partial(_in_time, 60 * m) for m in sizes.minutes}
+    device = torch.device(lab.device)
+    where = "thread" if device.type == "cpu" and torch.get_num_threads() == 1 else device.type
+    time_note = TIME_NOTE.format(rounds=ROUNDS, device=where)
+    tables = [
+        *_tables("equal epochs", curves, costs, by_epochs),
+        *_tables("equal time", {name: curves[name] for name in LONG}, costs, by_time, time_note),
+    ]
+    setting = (
+        f"{'Digits' if lab.quick else 'Binarised MNIST'}, {sizes.images} held-out images, "
+        f"{sizes.samples} importance samples per image."
+    )
+    title = "LAE, VAE and IWAE on equal terms"
+    return lab.outcome("versus", title, setting, tables, _pictures(lab, curves, costs))
+
+
+def seconds_per_epoch(lab: Lab, configs: Mapping[str, TrainConfig]) -> dict[str, float]:
+    """What an epoch of each model takes: its batches times its median iteration.
+
+    The models take turns, so that a machine that slows down slows all of them down.
+    """
+    device = torch.device(lab.device)
+    splits = load_splits(next(iter(configs.values())))
+    workers = {name: Worker(config, splits, device, ALONE) for name, config in configs.items()}
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    for batch in range(WARM_UP + ROUNDS):
+        for name, worker in workers.items():
+            began = time.perf_counter()
+            worker.train_on(Place(batch, 1 + batch // worker.per_epoch, batch % worker.per_epoch))
+            times[name].append(time.perf_counter() - began)
+    return {
+        name: statistics.median(times[name][WARM_UP:]) * worker.per_epoch
+        for name, worker in workers.items()
+    }
+
+
+def at(curve: Curve, epochs: float) -> Tensor | None:
+    """-log p(x) of each image after so many epochs; None beyond what was measured."""
+    below = max((epoch for epoch in curve if epoch <= epochs), default=None)
+    above = min((epoch for epoch in curve if epoch >= epochs), default=None)
+    if below is None or above is None:
+        return None
+    if below == above:
+        return curve[below]
+    share = math.log(epochs / below) / math.log(above / below)
+    return curve[below] * (1 - share) + curve[above] * share
+
+
+def gain(theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> tuple[list[float], float]:
+    """By how much ours is lower: each seed's mean over images, and the mean's standard error.
+
+    Args:
+        theirs, ours: -log p(x) of the same images, ``(n,)``, seed by seed.
+    """
+    each = torch.stack([a - b for a, b in zip(theirs, ours, strict=True)])
+    of_images = each.mean(0)
+    return each.mean(1).tolist(), float(of_images.std()) / math.sqrt(len(of_images))
+
+
+Pick = Callable[[Curve, float], Tensor | None]
+"""Takes a curve and what an epoch costs in seconds."""
+
+
+def _after(epochs: int, curve: Curve, cost: float) -> Tensor | None:
+    return curve.get(epochs)
+
+
+def _in_time(seconds: float, curve: Curve, cost: float) -> Tensor | None:
+    return at(curve, seconds / cost)
+
+
+def _tables(
+    what: str,
+    curves: Mapping[str, Sequence[Curve]],
+    costs: Mapping[str, float],
+    points: Mapping[str, Pick],
+    note: str = "",
+) -> list[ResultTable]:
+    """What each model reaches at these points, and by how much it is under the VAE there."""
+    time_over = "an epoch's time over the VAE's"
+    columns = {"model": "", **dict.fromkeys(points, ".2f"), time_over: ".2f"}
+    gains = {"model": ""}
+    for point in points:
+        gains |= {f"{point}, by": ".2f", f"s.e. {point}": ".2f"}
+    rows: list[list[Cell]] = []
+    gain_rows: list[list[Cell]] = []
+    for name, of_seeds in curves.items():
+        found: dict[str, Cell] = {}
+        better: dict[str, Cell] = {}
+        for point, pick in points.items():
+            pairs = [
+                (pick(theirs, costs[VAE]), pick(ours, costs[name]))
+                for theirs, ours in zip(curves[VAE], of_seeds, strict=True)
+            ]
+            mine = [ours for _, ours in pairs if ours is not None]
+            both = [(a, b) for a, b in pairs if a is not None and b is not None]
+            if mine:
+                found[point] = stat(float(values.mean()) for values in mine)
+            if both and name != VAE:
+                by, error = gain(*zip(*both, strict=True))
+                better |= {f"{point}, by": stat(by), f"s.e. {point}": error}
+        if found:
+            found[time_over] = costs[name] / costs[VAE]
+        rows.append(make_row(columns, name, {}, found))
+        if name != VAE:
+            gain_rows.append(make_row(gains, name, {}, better))
+    return [
+        ResultTable(f"Held-out -log p(x) at {what}, nats per image", columns, rows, NOTE + note),
+        ResultTable(f"Under the VAE at {what}, nats per image", gains, gain_rows, GAIN_NOTE),
+    ]
+
+
+def _pictures(
+    lab: Lab, curves: Mapping[str, Sequence[Curve]], costs: Mapping[str, float]
+) -> dict[str, str]:
+    """-log p(x) against epochs and against seconds, mean and spread over seeds."""
+    shown = {}
+    for what, scale in (("epochs", dict.fromkeys(costs, 1.0)), ("seconds", costs)):
+        drawn = {}
+        for name in LONG:
+            shared = [epoch for epoch in curves[name][0] if all(epoch in c for c in curves[name])]
+            stats = [stat(float(c[epoch].mean()) for c in curves[name]) for epoch in shared]
+            if stats:
+                spread = [s.sd or 0.0 for s in stats] if len(curves[name]) > 1 else None
+                x = [epoch * scale[name] for epoch in shared]
+                drawn[name] = (x, [s.mean for s in stats], spread)
+        if drawn:
+            file = f"versus-{what}.png"
+            y = "-log p(x), nats per image"
+            plots.save_curves(lab.picture(file), drawn, x_label=what, y_label=y, log_x=True)
+            shown[file] = f"Held-out -log p(x) against {what} of training."
+    return shown
+
+
+def _config(lab: Lab, settings: Mapping[str, Any], seed: int = 0, epochs: int = 1) -> TrainConfig:
+    """The defaults of ``lae train`` but for these; on digits with the small networks."""
+    task: dict[str, Any] = {"dataset": "mnist", "binarize": True}
+    if lab.quick:
+        task = {name: QUICK[name] for name in ("dataset", "hidden", "batch_size")}
+    place = {"run_root": str(lab.run_root), "data_dir": lab.data_dir, "patience": 0}
+    return from_dict({**task, **place, **settings, "seed": seed, "epochs": epochs})
+
+
+def _curves(lab: Lab, settings: Mapping[str, Any], sizes: Sizes, long: bool) -> list[Curve]:
+    """A curve for each seed, of the epochs that were measured or can be."""
+    found = []
+    for seed in lab.seeds:
+        curve: Curve = {}
+        for epochs in sizes.curve if long else sizes.short:
+            values = _measured(lab, _config(lab, settings, seed, epochs), sizes)
+            if values is not None:
+                curve[epochs] = values
+        found.append(curve)
+    return found
+
+
+def _measured(lab: Lab, config: TrainConfig, sizes: Sizes) -> Tensor | None:
+    """-log p(x) of each image after the settings' epochs, from a run folder or measured now."""
+    how, epochs = f"{sizes.images} images, {sizes.samples} samples", str(config.epochs)
+    for path, _ in lab.runs_of(config, but=("epochs",)):
+        values = _read(path).get(how, {}).get(epochs)
+        if values is not None:
+            return torch.tensor(values, dtype=torch.float64)
+    try:
+        path = lab.trained_on(config)
+    except NotTrainedError as error:
+        lab.say(str(error))
+        return None
+    found = _nlls(lab, config, path, sizes)
+    known = _read(path)
+    known.setdefault(how, {})[epochs] = [round(value, 4) for value in found.tolist()]
+    write_atomically(path / MEASURED, json.dumps(known))
+    lab.say(f"{path.name}, epoch {epochs}: {float(found.mean()):.2f} nats per image")
+    return found
+
+
+def _nlls(lab: Lab, config: TrainConfig, path: Path, sizes: Sizes) -> Tensor:
+    """-log p(x) of each held-out image, float64 on the CPU."""
+    images = held_out_images(config)
+    images = images.subset(torch.arange(min(sizes.images, len(images)))).to(lab.device)
+    model = open_run(path, "last", lab.device).model
+    batches = ((partial(there.nll, x), there.encode(x)) for there, x in model.over(images, CHUNK))
+    return refined_importance_sampling(batches, samples=sizes.samples).nll.double().cpu()
+
+
+def _read(run: Path) -> dict[str, dict[str, list[float]]]:
+    """What was measured of a run; nothing where it cannot be read."""
+    try:
+        found = json.loads((run / MEASURED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
