@@ -23,7 +23,8 @@ from lae_fast.sampling.marginal import Estimate
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained(tmp_path_factory.mktemp("runs"), name="lae", steps=3, latent_dim=2)
+    root = tmp_path_factory.mktemp("runs")
+    return trained(root, name="lae", steps=3, latent_dim=2, epochs=30)
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +39,20 @@ def test_the_report_agrees_with_itself(report: Report) -> None:
     assert report.nll < report.negative_elbo
     assert report.ais is not None
     assert abs(report.ais - report.nll) < 5
+    drawn = report.simulated
+    assert drawn is not None
+    assert drawn.images == 10
+    assert drawn.lower < drawn.nll + 0.5
+    assert drawn.lower - 0.5 < drawn.upper < drawn.lower + 5
     assert 0 < report.effective <= 1
     assert report.chain.split_rhat < 1.3
     assert 0.4 < report.chain.accept_prob < 0.8
     assert len(report.chain.latent_std) == 2
 
 
-def test_the_bound_is_that_of_a_gaussian_around_the_encoder(run: Path) -> None:
+def test_the_bound_is_that_of_a_gaussian_around_the_encoder(tmp_path: Path) -> None:
     """KL(N(mu, s^2) || N(0, 1)) in closed form, with torch.distributions."""
-    model = open_run(run).model
+    model = open_run(trained(tmp_path, start="point", latent_dim=2)).model
     x = torch.rand(30, 64, generator=torch.Generator().manual_seed(0))
     q = torch.distributions.Normal(model.encode(x), 0.05)
     prior = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
@@ -68,7 +74,22 @@ class TestVerdict:
     def healthy(self) -> Report:
         chain = ChainReport(0.57, 0.01, 0.05, 1e3, 1.02, 0.2, (0.1, -0.1), (0.95, 1.1))
         return Report(
-            "r", "lae", "digits", 100, 100, 90.0, 1.0, 0.2, 95.0, 64, None, None, 0, None, chain
+            "r",
+            "lae",
+            "digits",
+            100,
+            100,
+            90.0,
+            1.0,
+            0.2,
+            95.0,
+            64,
+            None,
+            None,
+            0,
+            None,
+            None,
+            chain,
         )
 
     def failures(self, run: Path, report: Report) -> set[str]:

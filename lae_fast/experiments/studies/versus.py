@@ -51,9 +51,9 @@ GAIN_NOTE = (
     "mean over images, after the mean over seeds. "
 )
 TIME_NOTE = (
-    "A model's time is its epochs times what one of them takes: the median iteration of {rounds}, "
-    "the models taking turns on one {device}, without validation. Between two measured epochs "
-    "-log p(x) is interpolated, linearly in the logarithm of the epochs."
+    "A model's time is its epochs times what one of them takes: its batches times the median of "
+    f"{ROUNDS} iterations, the models taking turns, without validation. Between two measured "
+    "epochs -log p(x) is interpolated, linearly in the logarithm of the epochs."
 )
 
 
@@ -104,15 +104,13 @@ def run(lab: Lab) -> Outcome:
     sizes = SMALL if lab.quick else FULL
     models = {**LONG, **SHORT}
     curves = {name: _curves(lab, models[name], sizes, name in LONG) for name in models}
-    costs = seconds_per_epoch(lab, {name: _config(lab, models[name]) for name in models})
+    configs = {name: _config(lab, models[name]) for name in models if any(curves[name])}
+    costs = seconds_per_epoch(configs, lab.device) if configs else {}
     by_epochs = {f"after {epochs} epochs": partial(_after, epochs) for epochs in sizes.shown}
     by_time = {f"after {m:g} minutes": partial(_in_time, 60 * m) for m in sizes.minutes}
-    device = torch.device(lab.device)
-    where = "thread" if device.type == "cpu" and torch.get_num_threads() == 1 else device.type
-    time_note = TIME_NOTE.format(rounds=ROUNDS, device=where)
     tables = [
         *_tables("equal epochs", curves, costs, by_epochs),
-        *_tables("equal time", {name: curves[name] for name in LONG}, costs, by_time, time_note),
+        *_tables("equal time", {name: curves[name] for name in LONG}, costs, by_time, TIME_NOTE),
     ]
     setting = (
         f"{'Digits' if lab.quick else 'Binarised MNIST'}, {sizes.images} held-out images, "
@@ -122,14 +120,19 @@ def run(lab: Lab) -> Outcome:
     return lab.outcome("versus", title, setting, tables, _pictures(lab, curves, costs))
 
 
-def seconds_per_epoch(lab: Lab, configs: Mapping[str, TrainConfig]) -> dict[str, float]:
+def seconds_per_epoch(
+    configs: Mapping[str, TrainConfig], device: torch.device | str
+) -> dict[str, float]:
     """What an epoch of each model takes: its batches times its median iteration.
 
-    The models take turns, so that a machine that slows down slows all of them down.
+    The models take turns, so that a machine that slows down slows all of them down. They must be of
+    the same data set.
     """
-    device = torch.device(lab.device)
     splits = load_splits(next(iter(configs.values())))
-    workers = {name: Worker(config, splits, device, ALONE) for name, config in configs.items()}
+    workers = {
+        name: Worker(config, splits, torch.device(device), ALONE)
+        for name, config in configs.items()
+    }
     times: dict[str, list[float]] = {name: [] for name in workers}
     for batch in range(WARM_UP + ROUNDS):
         for name, worker in workers.items():
@@ -185,8 +188,8 @@ def _tables(
     note: str = "",
 ) -> list[ResultTable]:
     """What each model reaches at these points, and by how much it is under the VAE there."""
-    time_over = "an epoch's time over the VAE's"
-    columns = {"model": "", **dict.fromkeys(points, ".2f"), time_over: ".2f"}
+    epoch, over = "seconds per epoch", "over the VAE's"
+    columns = {"model": "", **dict.fromkeys(points, ".2f"), epoch: ".1f", over: ".2f"}
     gains = {"model": ""}
     for point in points:
         gains |= {f"{point}, by": ".2f", f"s.e. {point}": ".2f"}
@@ -197,7 +200,7 @@ def _tables(
         better: dict[str, Cell] = {}
         for point, pick in points.items():
             pairs = [
-                (pick(theirs, costs[VAE]), pick(ours, costs[name]))
+                (pick(theirs, costs.get(VAE, math.nan)), pick(ours, costs.get(name, math.nan)))
                 for theirs, ours in zip(curves[VAE], of_seeds, strict=True)
             ]
             mine = [ours for _, ours in pairs if ours is not None]
@@ -208,7 +211,7 @@ def _tables(
                 by, error = gain(*zip(*both, strict=True))
                 better |= {f"{point}, by": stat(by), f"s.e. {point}": error}
         if found:
-            found[time_over] = costs[name] / costs[VAE]
+            found |= {epoch: costs[name], over: costs[name] / costs.get(VAE, math.nan)}
         rows.append(make_row(columns, name, {}, found))
         if name != VAE:
             gain_rows.append(make_row(gains, name, {}, better))
@@ -272,14 +275,15 @@ def _measured(lab: Lab, config: TrainConfig, sizes: Sizes) -> Tensor | None:
     try:
         path = lab.trained_on(config)
     except NotTrainedError as error:
+        lab.complete = False
         lab.say(str(error))
         return None
-    found = _nlls(lab, config, path, sizes)
+    values = [round(value, 4) for value in _nlls(lab, config, path, sizes).tolist()]
     known = _read(path)
-    known.setdefault(how, {})[epochs] = [round(value, 4) for value in found.tolist()]
+    known.setdefault(how, {})[epochs] = values
     write_atomically(path / MEASURED, json.dumps(known))
-    lab.say(f"{path.name}, epoch {epochs}: {float(found.mean()):.2f} nats per image")
-    return found
+    lab.say(f"{path.name}, epoch {epochs}: {statistics.fmean(values):.2f} nats per image")
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def _nlls(lab: Lab, config: TrainConfig, path: Path, sizes: Sizes) -> Tensor:
