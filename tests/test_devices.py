@@ -69,6 +69,7 @@ WITH_LABEL = ("sample", "interpolate", "traverse")
 FEW_STEPS = {
     "refined_importance_sampling": {"refine_steps": 5},
     "annealed_importance_sampling": {"temperatures": 5},
+    "bidirectional_bounds": {"temperatures": 5},
     "sample_per_image": {"draws": 8, "warmup": 8},
 }
 """Rounding makes chains part in time; these are too short for that."""
