@@ -206,7 +206,7 @@ def _note(view: RunView) -> Text:
     """What the trainer or the user said last."""
     if view.finished is not None:
         status = view.finished.status
-        return plain(status, f"bold {vocabulary.STATUS_COLOURS.get(status, '')}")
+        return plain(status, f"bold {vocabulary.status_colour(status)}")
     if view.note:
         return _one_line(plain(view.note, f"bold {vocabulary.WARN}"))
     message = next((note for note in reversed(view.notes) if isinstance(note, Message)), None)

@@ -41,7 +41,7 @@ class Column:
 
 
 def _status(summary: Summary) -> Text:
-    return plain(summary.status, vocabulary.STATUS_COLOURS.get(summary.status, ""))
+    return plain(summary.status, vocabulary.status_colour(summary.status))
 
 
 def _data(summary: Summary) -> str:
