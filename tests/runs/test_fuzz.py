@@ -25,6 +25,7 @@ from helpers.fuzz_cases import (
     command,
     fingerprint,
     fuzz,
+    is_one_line,
     json_bytes,
     randoms,
     refusal,
@@ -79,8 +80,8 @@ def read_everything(run: Path) -> None:
         pass
     live = follower.frame(now=NOW)
     for frame in (live, Replay(NOW, NOW, NOW, 1).frame(live)):
-        assert isinstance(frame.status, str)
-        assert all(finding.text for finding in frame.findings())
+        assert 0 <= frame.share <= 1
+        assert all(is_one_line(finding.text) for finding in frame.findings())
         for metric in metrics.at_a_glance(frame):
             for axis in ("iteration", "epoch", "time"):
                 metrics.draw(metric, (frame,), axis)

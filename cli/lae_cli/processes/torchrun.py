@@ -20,8 +20,8 @@ def is_child() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def follows() -> bool:
-    """Whether torchrun started this process and it is not the first rank."""
+def is_other_rank() -> bool:
+    """Whether torchrun started this process as a rank other than the first."""
     return is_child() and os.environ.get("RANK", "0") != "0"
 
 
