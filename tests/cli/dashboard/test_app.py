@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -332,7 +331,7 @@ def test_mouse_wheel_zooms_a_chart(root: Path) -> None:
 
 def test_non_finite_values_leave_charts_alone(root: Path) -> None:
     began, bad = NOW - 90_000, (float("nan"), float("inf"), -float("inf"), 1e300)
-    events = [replace(progress(121 + i, began), train_loss=value) for i, value in enumerate(bad)]
+    events = [progress(121 + i, began, train_loss=value) for i, value in enumerate(bad)]
     say(root / "old", *events)
     app = dashboard(root, root / "old")
 

@@ -27,7 +27,6 @@ from helpers.dashboard_runs import (
     write_run,
 )
 from lae_fast import runs
-from lae_fast.config import TrainConfig
 from lae_fast.runs.events import Message
 
 pytestmark = pytest.mark.usefixtures("quick_watcher")
@@ -80,9 +79,8 @@ def fifo(root: Path) -> Path:
 
 def wild_numbers(root: Path) -> Path:
     run = write_run(root, "wild", status=None)
-    first = started("wild", "lae", NOW, 10**30)
-    big = replace(
-        progress(500, NOW),
+    big = progress(
+        500,
         iteration=10**400,
         epoch=-5,
         train_loss=float("-inf"),
@@ -92,7 +90,8 @@ def wild_numbers(root: Path) -> Path:
         elapsed=-1e300,
         memory_bytes=-(2**70),
     )
-    say(run, replace(first, iterations_per_epoch=0), big, replace(big, time=-1e300))
+    first = started(most=10**30, iterations_per_epoch=0)
+    say(run, first, big, replace(big, time=-1e300))
     return run
 
 
@@ -100,7 +99,7 @@ def bad_snapshots(root: Path) -> Path:
     run = write_run(root, "snapshots", epochs=2)
     (root / "outside.npz").write_bytes(b"secret")
     for place, name in enumerate(("../outside.npz", "/etc/passwd", "\x00", "a" * 5000, ".")):
-        say(run, evaluated(3 + place, TrainConfig(latent_dim=2), NOW, name))
+        say(run, evaluated(3 + place, snapshot=name))
     odd = run / "snapshots" / "odd.npz"
     np.savez(
         odd,
@@ -109,13 +108,13 @@ def bad_snapshots(root: Path) -> Path:
         originals=np.zeros((2, 4, 3, 3), np.float32),
         reconstructions=np.zeros(0),
     )
-    say(run, evaluated(9, TrainConfig(latent_dim=2), NOW, "snapshots/odd.npz"))
+    say(run, evaluated(9, snapshot="snapshots/odd.npz"))
     return run
 
 
 def hostile_words(root: Path) -> Path:
     run = write_run(root, "words", dataset=HOSTILE, status="finished")
-    say(run, replace(started(HOSTILE, HOSTILE, NOW, 5), device=HOSTILE, engine=HOSTILE))
+    say(run, started(run=HOSTILE, model=HOSTILE, device=HOSTILE, engine=HOSTILE))
     say(run, Message(time=NOW, level=HOSTILE, text=HOSTILE))
     name = root / HOSTILE.replace("/", "_")
     shutil.copytree(run, name)
@@ -174,7 +173,7 @@ def test_no_view_stumbles(tmp_path: Path, make: Callable[[Path], Path]) -> None:
         (empty, "this folder is not a run"),
         (newer, "newer version of lae"),
         (not_files, "not a run"),
-        (garbage, "good"),
+        (garbage, "garbage  finished"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
