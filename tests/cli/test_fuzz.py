@@ -12,12 +12,11 @@ import pytest
 import torch
 from hypothesis import given
 
-from helpers.command_line import VERBS
+from helpers.command_line import VERBS, run
 from helpers.fuzz_cases import (
     WORDS,
     assert_refused_well,
     bounded_memory,
-    command,
     fingerprint,
     fuzz,
     randoms,
@@ -143,7 +142,7 @@ def refused(place: Path, capsys: pytest.CaptureFixture[str], *args: str) -> int:
     """Run ``lae ARGS``, which may write nothing but runs; the exit code."""
     before = fingerprint_around(place)
     with bounded_memory():
-        code, _, err = command(capsys, *args)
+        code, _, err = run(capsys, *args)
     assert_refused_well(code, err if code else "", DOCUMENTED)
     assert fingerprint_around(place) == before
     return code

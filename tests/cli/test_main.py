@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from helpers.command_line import ROOT, python, run
+from helpers.command_line import SOURCES, python, run
 from lae_cli import exits
 from lae_cli.main import COMMANDS, lae
 from lae_fast.config import ConfigError
@@ -157,7 +157,7 @@ def test_a_reader_that_went_away_is_told_in_the_exit_code_alone(words: list[str]
         stdout=write,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"},
+        env=os.environ | SOURCES,
         timeout=60,
         check=False,
     )

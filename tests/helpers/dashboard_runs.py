@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -224,15 +224,28 @@ class ToldDashboard(Dashboard):
         super().notify(message, **options)
 
 
-def dashboard(root: Path, *paths: Path, **options: Any) -> ToldDashboard:
-    return ToldDashboard(replace(Start(root), paths=paths, **options))
+def dashboard(root: Path, *names: str | Path, **options: Any) -> ToldDashboard:
+    """A dashboard that opens these runs, named in the root or by whole paths."""
+    return ToldDashboard(Start(root, tuple(root / name for name in names), **options))
 
 
-async def settle(pilot: Pilot[None], app: Dashboard) -> None:
-    """Wait until the runs on the screen have been read to their ends, and draw them.
+@contextlib.asynccontextmanager
+async def watching(
+    root: Path, *names: str | Path, size: tuple[int, int] = (100, 30), **options: Any
+) -> AsyncIterator[tuple[ToldDashboard, Pilot[None]]]:
+    """A `dashboard` that runs without a terminal, and what presses its keys."""
+    app = dashboard(root, *names, **options)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot, app)
+        yield app, pilot
 
-    Twice, since the first news may be of a look that began before this was called.
+
+async def settle(pilot: Pilot[None], app: Dashboard, *keys: str) -> None:
+    """Press keys, wait until the runs on the screen have been read to their ends, and draw them.
+
+    Wait twice, since the first news may be of a look that began before this was called.
     """
+    await pilot.press(*keys)
     for _ in range(2):
         before = app.frames
         app.follow()  # wakes the watcher
@@ -246,21 +259,6 @@ async def settle(pilot: Pilot[None], app: Dashboard) -> None:
             raise AssertionError("the watcher has nothing to say")
     app.draw()
     await pilot.pause()
-
-
-def drive(
-    app: Dashboard,
-    story: Callable[[Pilot[None]], Awaitable[None]],
-    size: tuple[int, int] = (100, 30),
-) -> None:
-    """Run the application without a terminal, and a story of keys in it."""
-
-    async def run() -> None:
-        async with app.run_test(size=size) as pilot:
-            await settle(pilot, app)
-            await story(pilot)
-
-    asyncio.run(run())
 
 
 def screen_text(app: Dashboard) -> str:

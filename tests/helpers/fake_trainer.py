@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -140,10 +140,15 @@ def _accept(iteration: int) -> float:
     return 0.574 + 0.4 * math.exp(-iteration / 50) * math.cos(iteration / 9)
 
 
+def module(train: Callable[..., Iterator[Event]]) -> types.ModuleType:
+    """A module to stand in the place of `lae_fast.train`."""
+    made = types.ModuleType("lae_fast.train")
+    vars(made).update(train=train, StopRequest=StopRequest, TrainingError=TrainingError)
+    return made
+
+
 def install() -> None:
-    module = types.ModuleType("lae_fast.train")
-    module.train, module.StopRequest = train, StopRequest  # type: ignore[attr-defined]
-    sys.modules["lae_fast.train"] = module
+    sys.modules["lae_fast.train"] = module(train)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import command_line
 from helpers.dashboard_runs import NOW, write_run
 from helpers.fuzz_cases import (
     WORDS,
@@ -22,7 +23,6 @@ from helpers.fuzz_cases import (
     bounded_memory,
     broken_bytes,
     broken_json,
-    command,
     fingerprint,
     fuzz,
     is_one_line,
@@ -161,7 +161,7 @@ def test_run_folders(
     before = fingerprint(outside)
     verb = chance.choice(VERBS)
     with bounded_memory():
-        code, _, err = command(capsys, "runs", *verb, "--run-root", str(root))
+        code, _, err = command_line.run(capsys, "runs", *verb, "--run-root", str(root))
     assert_refused_well(code, err if code else "")
     if verb[0] != "rm":
         with bounded_memory():
@@ -206,7 +206,9 @@ def test_names(
         name for name in around if name != "names"
     ]
     if name[:1] != "-" and "\0" not in name:
-        code, _, err = command(capsys, "runs", "show", "--run-root", str(valid), "--", name)
+        code, _, err = command_line.run(
+            capsys, "runs", "show", "--run-root", str(valid), "--", name
+        )
         assert_refused_well(code, err)
 
 

@@ -41,12 +41,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def shown(
     compare: Compare, root: Path, view: str, size: str, *names: str, keys: str = "", **options: Any
 ) -> bool:
-    app = dashboard(root, *(root / name for name in names), **options)
+    app = dashboard(root, *names, **options)
 
     async def before(pilot: Pilot[None]) -> None:
         await settle(pilot, app)
-        await pilot.press(str(TABS.index(view) + 1), *keys.split())
-        await settle(pilot, app)
+        await settle(pilot, app, str(TABS.index(view) + 1), *keys.split())
         app.clear_notifications()
         await pilot.wait_for_scheduled_animations()
         await pilot.pause()
