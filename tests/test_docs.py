@@ -117,19 +117,6 @@ def test_every_command_is_in_the_docs() -> None:
     assert not missing
 
 
-def test_every_command_and_option_says_what_it_does() -> None:
-    for name, command in COMMANDS.items():
-        assert command.help, name
-        assert len(command.help.partition("\n")[0]) <= 70, name
-        assert "Example" in command.help, name
-    assert not [
-        f"{name} {param.opts[0]}"
-        for name, command in COMMANDS.items()
-        for param in command.params
-        if isinstance(param, click.Option) and not param.help
-    ]
-
-
 OTHERS = {"--nproc-per-node", "--max-restarts", "--no-build-isolation", "--dry-run", "--seconds"}
 """Options of other programs."""
 

@@ -42,6 +42,14 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
     return int(stopped.value.code or 0), out, err
 
 
+def modules_after(*args: str) -> tuple[int, str, set[str]]:
+    """Run ``lae ARGS`` in a process of its own; exit code, stdout, the modules it imported."""
+    code = "import sys\nfrom lae_cli.main import main\n"
+    code += "try: main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = python("-c", code, *args)
+    return done.returncode, done.stdout, set(done.stderr.splitlines()[-1].split())
+
+
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for another process; fail when nothing has come of it."""
     deadline = time.monotonic() + seconds

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from helpers import fake_sweep
-from helpers.command_line import ROOT, SOURCES, python, run, screen, wait_until
+from helpers.command_line import ROOT, SOURCES, modules_after, run, screen, wait_until
 from lae_fast import runs
 from lae_fast.sweeps import drive, job
 from lae_fast.sweeps.folder import Note, SweepFolder
@@ -240,13 +240,9 @@ def test_old_points_stay_in_the_table_under_what_tells_them_apart(
 
 def test_listing_points_needs_no_torch(tmp_path: Path) -> None:
     (tmp_path / "try.toml").write_text(GRID)
-    code = (
-        "import sys\nfrom lae_cli.main import main\n"
-        f"try: main(['sweep', {str(tmp_path / 'try.toml')!r}, '--dry-run'])\n"
-        "except SystemExit: pass\nsys.exit('torch' in sys.modules)"
-    )
-    done = python("-c", code)
-    assert (done.returncode, done.stdout) == (0, "steps-2  waiting\nsteps-4  waiting\n")
+    code, out, modules = modules_after("sweep", str(tmp_path / "try.toml"), "--dry-run")
+    assert (code, out) == (0, "steps-2  waiting\nsteps-4  waiting\n")
+    assert "torch" not in modules
 
 
 @pytest.mark.slow

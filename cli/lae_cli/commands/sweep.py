@@ -130,7 +130,7 @@ def _run(
                 "to print the table once."
             )
             return exits.OK
-        with reporter, Interrupts(lambda _: None, reporter.note) as interrupts:
+        with reporter.display, Interrupts(lambda _: None, reporter.note) as interrupts:
             looks = drive.watch(folder, todo, runner, lambda: interrupts.exit_code != exits.OK)
             with contextlib.closing(looks):
                 for states in looks:

@@ -128,7 +128,7 @@ def _lead(
     reporter = reporters.choose(config, quiet=quiet)
     code = exits.OK
     try:
-        with reporter:
+        with reporter.display:
             stop = StopRequest()
             with Interrupts(stop.request, reporter.note) as interrupts:
                 for event in run_training(config, stop=stop, resume=run, ranks=ranks):
@@ -174,10 +174,9 @@ def _words(ctx: click.Context, config: TrainConfig, resume: str | None) -> list[
     """The command line of each of several processes."""
     from lae_cli.processes import background
 
-    given = _given(ctx)
-    if resume is None:
-        given = torchrun.name_for(config, given)
-    words = background.command(given, ctx.params["config_file"])
+    # All processes must name the run alike.
+    more = {"name": background.name_of(config)} if resume is None else {}
+    words = background.command(_given(ctx) | more, ctx.params["config_file"])
     words += [] if resume is None else ["--resume", resume]
     words += ["--json"] if ctx.params["as_json"] else []
     return words + (["--quiet"] if ctx.params["quiet"] else [])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import collections
 import sys
 from collections.abc import Sequence
-from types import TracebackType
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from lae_cli.progress.training import say
+from lae_cli.progress.training import can_be_live, say
 from lae_cli.terminal import vocabulary
 from lae_fast.sweeps.folder import FAILED, PointState, SweepFolder
 
@@ -25,22 +25,14 @@ _NOTE = (
 class Reporter:
     """Silent; the base of the others."""
 
+    display: AbstractContextManager[object] = nullcontext()
+    """What is on the screen while it is entered."""
+
     def __call__(self, states: Sequence[PointState]) -> None:
         """Take in how far the points are."""
 
     def note(self, text: str) -> None:
         """A signal came; called from its handler, where printing is not safe."""
-
-    def __enter__(self) -> Reporter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
 
 class PlainReporter(Reporter):
@@ -93,7 +85,7 @@ class LiveReporter(Reporter):
         self._stopping = False
         self._console = make_console(stderr=True)
         self._unicode = has_unicode(sys.stderr)
-        self._live = Live(
+        self.display = Live(
             console=self._console,
             get_renderable=self._draw,
             refresh_per_second=2,
@@ -108,18 +100,6 @@ class LiveReporter(Reporter):
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
         self._stopping = True
-
-    def __enter__(self) -> Reporter:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
     def _draw(self) -> RenderableType:
         from rich.console import Group
@@ -188,9 +168,4 @@ def choose(
     total, done = len(listed), sum(state.done for state in listed)
     begun = "" if left == total else f", {left} to run"
     say(f"{folder.root}: {total} points{begun}; on {where}")
-    if sys.stderr.isatty():
-        from lae_cli.terminal.console import can_update, make_console
-
-        if can_update(make_console(stderr=True)):
-            return LiveReporter(total, done)
-    return PlainReporter(total, done)
+    return LiveReporter(total, done) if can_be_live() else PlainReporter(total, done)
