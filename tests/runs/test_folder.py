@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.dashboard_runs import NOW, evaluated, finished, progress, say, started
+from helpers.run_folders import NOW, evaluated, finished, progress, say, started
 from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.runs.events import Event, Message, Progress, encode

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import command_line
-from helpers.dashboard_runs import NOW, write_run
 from helpers.fuzz_cases import (
     WORDS,
     assert_refused_well,
@@ -30,6 +29,7 @@ from helpers.fuzz_cases import (
     randoms,
     refusal,
 )
+from helpers.run_folders import NOW, write_run
 from lae_cli.dashboard.charts import metrics
 from lae_cli.dashboard.following.frame import Follower
 from lae_cli.dashboard.following.replay import Replay

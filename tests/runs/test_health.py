@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import ROOT
-from helpers.dashboard_runs import NOW, evaluated, finished, progress, started
+from helpers.run_folders import NOW, evaluated, finished, progress, started
 from lae_fast.runs import health
 from lae_fast.runs.health import Threshold
 from lae_fast.runs.state import RunState

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.dashboard_runs import NOW, PER_EPOCH, evaluated, finished, progress, started
+from helpers.run_folders import NOW, PER_EPOCH, evaluated, finished, progress, started
 from lae_fast import runs
 from lae_fast.runs.events import CommandTaken, Event, Heartbeat, Message, decode, encode
 from lae_fast.runs.state import MOST_NOTES, RunState

@@ -14,17 +14,8 @@ from textual.events import MouseScrollUp
 from textual.geometry import Offset
 from textual.widgets import DataTable, Input, Static, Tabs
 
-from helpers.dashboard_runs import (
-    NOW,
-    answer,
-    edit_config,
-    progress,
-    say,
-    screen_text,
-    settle,
-    watching,
-    write_run,
-)
+from helpers.dashboards import screen_text, settle, watching
+from helpers.run_folders import NOW, answer, edit_config, progress, say, write_run
 from lae_cli.dashboard.app import Dashboard
 from lae_cli.dashboard.base import TABS
 from lae_cli.dashboard.following.watcher import Watcher

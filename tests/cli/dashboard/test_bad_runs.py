@@ -13,17 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.dashboard_runs import (
-    NOW,
-    evaluated,
-    progress,
-    say,
-    screen_text,
-    settle,
-    started,
-    watching,
-    write_run,
-)
+from helpers.dashboards import screen_text, settle, watching
+from helpers.run_folders import NOW, evaluated, progress, say, started, write_run
 from lae_fast import runs
 from lae_fast.runs.events import Message
 

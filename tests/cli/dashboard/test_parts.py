@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.dashboard_runs import NOW, PER_EPOCH, evaluated, progress, say, started, write_run
+from helpers.run_folders import NOW, PER_EPOCH, evaluated, progress, say, started, write_run
 from lae_cli.dashboard.charts import exports
 from lae_cli.dashboard.charts.series import Series, drawable, envelope, nearest, smooth
 from lae_cli.dashboard.charts.ticks import WIDEST, Ticks

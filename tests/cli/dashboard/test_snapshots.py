@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from helpers.dashboard_runs import NOW, dashboard, settle, write_run
+from helpers.dashboards import dashboard, settle
+from helpers.run_folders import NOW, write_run
 from lae_cli.dashboard.base import TABS
 
 SIZES = {"80x24": (80, 24), "160x50": (160, 50)}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import SOURCES, wait_until
-from helpers.dashboard_runs import write_run
+from helpers.run_folders import write_run
 from lae_fast import runs
 
 TMUX = shutil.which("tmux")

@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 from helpers.command_line import SOURCES, python, wait_until
-from helpers.dashboard_runs import write_run
+from helpers.run_folders import write_run
 from lae_fast import runs
 
 CHROMIUM = next(
