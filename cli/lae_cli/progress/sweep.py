@@ -25,6 +25,7 @@ _NOTE = (
 class Reporter:
     """Silent; the base of the others."""
 
+    stopping = False
     display: AbstractContextManager[object] = nullcontext()
     """What is on the screen while it is entered."""
 
@@ -32,7 +33,8 @@ class Reporter:
         """Take in how far the points are."""
 
     def note(self, text: str) -> None:
-        """A signal came; called from its handler, where printing is not safe."""
+        """Remember that a signal came; called from its handler, where printing is not safe."""
+        self.stopping = True
 
 
 class PlainReporter(Reporter):
@@ -41,11 +43,11 @@ class PlainReporter(Reporter):
     def __init__(self, total: int, done: int) -> None:
         self._total, self._done = total, done
         self._status: dict[str, str] = {}
-        self._stopping = self._said = False
+        self._said = False
 
     def __call__(self, states: Sequence[PointState]) -> None:
         """Say what changed."""
-        if self._stopping and not self._said:
+        if self.stopping and not self._said:
             self._said = True
             say(_NOTE)
         for state in states:
@@ -55,10 +57,6 @@ class PlainReporter(Reporter):
                 self._status[state.point.name] = word
                 self._done += state.done
                 say(self._line(state, word))
-
-    def note(self, text: str) -> None:
-        """See `Reporter.note`."""
-        self._stopping = True
 
     def _line(self, state: PointState, word: str) -> str:
         if state.status == FAILED:
@@ -82,7 +80,6 @@ class LiveReporter(Reporter):
 
         self._total, self._before = total, done
         self._states: Sequence[PointState] = ()
-        self._stopping = False
         self._console = make_console(stderr=True)
         self._unicode = has_unicode(sys.stderr)
         self.display = Live(
@@ -96,10 +93,6 @@ class LiveReporter(Reporter):
     def __call__(self, states: Sequence[PointState]) -> None:
         """The next redraw shows them."""
         self._states = states
-
-    def note(self, text: str) -> None:
-        """See `Reporter.note`."""
-        self._stopping = True
 
     def _draw(self) -> RenderableType:
         from rich.console import Group
@@ -117,8 +110,8 @@ class LiveReporter(Reporter):
         parts += [self._running(active[:room])] if active else []
         if len(active) > room:
             parts.append(plain(f"and {len(active) - room} more"))
-        last = _NOTE if self._stopping else "Ctrl-C stops; run the same command again to continue"
-        return Group(*parts, plain(last, vocabulary.WARN if self._stopping else vocabulary.QUIET))
+        last = _NOTE if self.stopping else "Ctrl-C stops; run the same command again to continue"
+        return Group(*parts, plain(last, vocabulary.WARN if self.stopping else vocabulary.QUIET))
 
     def _bar(self, done: int) -> RenderableType:
         from rich.text import Text

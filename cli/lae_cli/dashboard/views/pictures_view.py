@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -95,17 +95,17 @@ def _page(
 
 
 def _sections(snapshot: Snapshot) -> Iterator[tuple[str, list[Pixels]]]:
-    """What there is to show, and a word where a trainer did not draw it."""
-    missing = "  (not drawn by this trainer)"
-    rows = [snapshot.originals, snapshot.reconstructions] if len(snapshot.originals) else []
-    yield "images above, their reconstructions below" + ("" if rows else missing), rows
-    rows = [snapshot.prior_samples] if len(snapshot.prior_samples) else []
-    yield "samples of the prior" + ("" if rows else missing), rows
-    rows = [snapshot.interpolation] if len(snapshot.interpolation) else []
-    yield "from one image to another" + ("" if rows else missing), rows
-    rows = list(snapshot.traversal)
-    note = ", one row per latent" if rows else missing
-    yield f"one latent varied{note}", rows
+    """Headings with the rows of images below them; a heading says so if there are none."""
+    pairs = [snapshot.originals, snapshot.reconstructions]
+    kinds: tuple[tuple[str, Sequence[Pixels]], ...] = (
+        ("images above, their reconstructions below", pairs),
+        ("samples of the prior", [snapshot.prior_samples]),
+        ("from one image to another", [snapshot.interpolation]),
+        ("one latent varied, one row per latent", snapshot.traversal),
+    )
+    for heading, rows in kinds:
+        drawn = [row for row in rows if len(row)]
+        yield heading if drawn else f"{heading}  (not drawn by this trainer)", drawn
 
 
 def _draw(text: Text, pixels: Pixels, glyphs: Glyphs) -> None:
