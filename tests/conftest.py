@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 
 # As the command line does it, and before torch is loaded: waiting threads must not spin.
@@ -52,6 +54,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     )
     if wanted and emulator.why_not() is None and not session.config.option.collectonly:
         emulator.load()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine function; pytest leaves that to plugins."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 def emulated_device() -> str:

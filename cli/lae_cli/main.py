@@ -1,4 +1,4 @@
-"""The ``lae`` command: an explicit table of verbs, each imported only when it is called.
+"""The ``lae`` command: a table of verbs, each imported only when it is called.
 
 Nothing here imports torch, rich or textual, so that ``lae --help`` is immediate.
 """
@@ -17,61 +17,33 @@ import click
 from lae_cli import exits
 from lae_fast.errors import did_you_mean
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("lae_cli.commands.train", "Train a Langevin autoencoder and watch it learn."),
-    "dashboard": ("lae_cli.commands.dashboard", "Watch running and finished trainings."),
-    "dash": (
-        "lae_cli.commands.dashboard",
-        "Watch running and finished trainings (short for dashboard).",
-    ),
-    "sweep": (
-        "lae_cli.commands.sweep",
-        "Train every point of a sweep file and tabulate the results.",
-    ),
-    "runs": ("lae_cli.commands.runs", "List, show, stop, remove and export run folders."),
-    "eval": ("lae_cli.commands.eval", "Estimate the held-out log-likelihood of a run."),
-    "diagnose": ("lae_cli.commands.diagnose", "Judge whether the chain of a run is to be trusted."),
-    "sample": ("lae_cli.commands.sample", "Decode images from random latents."),
-    "reconstruct": (
-        "lae_cli.commands.reconstruct",
-        "Reconstruct held-out images and measure the error.",
-    ),
-    "interpolate": (
-        "lae_cli.commands.interpolate",
-        "Decode the line between two latents, or a square of four.",
-    ),
-    "traverse": (
-        "lae_cli.commands.traverse",
-        "Decode images while one latent dimension varies at a time.",
-    ),
-    "latents": (
-        "lae_cli.commands.latents",
-        "Show where held-out images lie in latent space, by class.",
-    ),
-    "posterior": (
-        "lae_cli.commands.posterior",
-        "Sample p(z | x) of held-out images by Langevin dynamics.",
-    ),
-    "probe": ("lae_cli.commands.probe", "Train a linear probe of the classes on frozen latents."),
-    "classify": (
-        "lae_cli.commands.classify",
-        "Train a classifier on images and generated neighbours.",
-    ),
-    "attack": ("lae_cli.commands.attack", "Attack a classifier by projected gradient descent."),
-    "anomaly": ("lae_cli.commands.anomaly", "Detect images that the model was not trained for."),
-    "experiment": ("lae_cli.commands.experiment", "Run one study and show its tables."),
-    "reproduce": ("lae_cli.commands.reproduce", "Run all studies and write the page of results."),
-    "doctor": ("lae_cli.commands.doctor", "Check Python, torch, the kernels and the terminal."),
-    "bench": (
-        "lae_cli.commands.bench",
-        "Compare the fused kernels and the trainer with plain PyTorch.",
-    ),
-    "completion": (
-        "lae_cli.commands.completion",
-        "Print the script that completes `lae` in your shell.",
-    ),
+COMMANDS = {
+    "train": "Train a Langevin autoencoder and watch it learn.",
+    "dashboard": "Watch running and finished trainings.",
+    "dash": "Watch running and finished trainings (short for dashboard).",
+    "sweep": "Train every point of a sweep file and tabulate the results.",
+    "runs": "List, show, stop, remove and export run folders.",
+    "eval": "Estimate the held-out log-likelihood of a run.",
+    "diagnose": "Judge whether the chain of a run is to be trusted.",
+    "sample": "Decode images from random latents.",
+    "reconstruct": "Reconstruct held-out images and measure the error.",
+    "interpolate": "Decode the line between two latents, or a square of four.",
+    "traverse": "Decode images while one latent dimension varies at a time.",
+    "latents": "Show where held-out images lie in latent space, by class.",
+    "posterior": "Sample p(z | x) of held-out images by Langevin dynamics.",
+    "probe": "Train a linear probe of the classes on frozen latents.",
+    "classify": "Train a classifier on images and generated neighbours.",
+    "attack": "Attack a classifier by projected gradient descent.",
+    "anomaly": "Detect images that the model was not trained for.",
+    "experiment": "Run one study and show its tables.",
+    "reproduce": "Run all studies and write the page of results.",
+    "doctor": "Check Python, torch, the kernels and the terminal.",
+    "bench": "Compare the fused kernels and the trainer with plain PyTorch.",
+    "completion": "Print the script that completes `lae` in your shell.",
 }
-"""Verb -> (module that holds a click command of the same name, first line of its help)."""
+"""Verb -> first line of its help. `lae_cli.commands` has a module and a click command for each."""
+_SAME_MODULE = {"dash": "dashboard"}
+"""Verbs that are defined in another verb's module."""
 
 
 class ReaderGoneError(Exception):
@@ -113,9 +85,8 @@ class LazyGroup(click.Group):
         """Import the verb's module and return its click command."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{COMMANDS[cmd_name][0]}.{cmd_name} is not a click command")
+        module = importlib.import_module(f"lae_cli.commands.{_SAME_MODULE.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def resolve_command(
@@ -130,7 +101,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs from the table, without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the exit codes."""
@@ -192,20 +163,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _report(error: BaseException) -> int:
     """Print one line on stderr for ``error`` and return its exit code."""
-    from lae_cli.processes import torchrun  # with all of run folders: half the time of --help
+    # Imported here because it imports `lae_fast.runs`, which takes as long as all of `lae --help`.
+    from lae_cli.processes import torchrun
 
     code, line = exits.explain(error)
-    if torchrun.follows() and code in (exits.OK, exits.BAD_INPUT):
-        return code  # the first rank has met it too, and says it
+    if code == exits.BAD_INPUT and torchrun.is_other_rank():
+        return code  # the first rank refuses the same input and prints the line
     if code == exits.INTERNAL and os.environ.get("LAE_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
-    else:
-        try:
-            click.echo(f"lae: {line}", err=True)
-        except OSError:  # nobody is left to read it
-            return code
+        return code
+    with contextlib.suppress(OSError):  # stderr may be closed
+        click.echo(f"lae: {line}", err=True)
     return code
 
 

@@ -179,9 +179,10 @@ def encode(event: Event) -> str:
 def decode(line: str | bytes) -> Event | None:
     """The event on one line; None for a line that is torn, foreign or from a newer schema."""
     try:
-        return _from_json(json.loads(line))
+        values = json.loads(line)
     except _UNDECODABLE:
         return None
+    return _from_json(values)
 
 
 def decode_many(lines: list[bytes]) -> list[Event | None]:
@@ -192,23 +193,20 @@ def decode_many(lines: list[bytes]) -> list[Event | None]:
         parsed = []
     if len(parsed) != len(lines):  # a bad line among them: find it the slow way
         return [decode(line) for line in lines]
-    return [_decode_parsed(values) for values in parsed]
+    return [_from_json(values) for values in parsed]
 
 
 _UNDECODABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
-def _decode_parsed(values: Any) -> Event | None:
+def _from_json(values: Any) -> Event | None:
+    """The event that a JSON value describes, or None; see `decode`."""
     try:
-        return _from_json(values)
+        if values.pop("schema") > SCHEMA_VERSION:
+            return None
+        return _build(KINDS[values.pop("type")], values)
     except _UNDECODABLE:
         return None
-
-
-def _from_json(values: Any) -> Event | None:
-    if values.pop("schema") > SCHEMA_VERSION:
-        return None
-    return _build(KINDS[values.pop("type")], values)
 
 
 _PLAIN: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}

@@ -36,7 +36,7 @@ def test_a_verb_says_what_it_does_and_shows_an_example(words: tuple[str, ...]) -
     assert calls
     assert words[-1] in " ".join(calls) or words == ("dashboard",)
     if words[0] not in ("runs", "dash"):
-        assert first == COMMANDS[words[0]][1]
+        assert first == COMMANDS[words[0]]
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -214,16 +213,6 @@ def fingerprint(folder: Path) -> dict[str, tuple[int, bytes]]:
         )
         for path in sorted(folder.rglob("*"))
     }
-
-
-def command(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
-    """Run ``lae ARGS`` in this process; exit code, stdout, stderr."""
-    from lae_cli.main import main
-
-    with pytest.raises(SystemExit) as left:
-        main(list(args))
-    out, err = capsys.readouterr()
-    return int(left.value.code or 0), out, err
 
 
 def assert_refused_well(code: int, err: str, allowed: tuple[int, ...] = (2,)) -> None:

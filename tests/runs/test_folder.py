@@ -13,93 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.run_folders import NOW, evaluated, finished, progress, say, started
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.runs.events import (
-    Evaluated,
-    Event,
-    Message,
-    Progress,
-    RunFinished,
-    RunStarted,
-    encode,
-)
-
-
-def started(**change: object) -> RunStarted:
-    values: dict[str, object] = {
-        "time": time.time(),
-        "run": "r",
-        "model": "lae",
-        "pid": os.getpid(),
-        "host": "elsewhere",
-        "device": "cpu",
-        "engine": "fast MLP",
-        "train_images": 90,
-        "validation_images": 10,
-        "iterations_per_epoch": 2,
-        "parameters": 5,
-        "max_epochs": 3,
-    }
-    return RunStarted(**(values | change))  # type: ignore[arg-type]
-
-
-def progress(iteration: int, **change: object) -> Progress:
-    values: dict[str, object] = {
-        "time": time.time(),
-        "epoch": 1,
-        "iteration": iteration,
-        "train_loss": 9.5,
-        "accept_rate": 0.5,
-        "accept_prob": 0.6,
-        "step_size": 1e-3,
-        "grad_norm": 2.0,
-        "images_per_second": 100.0,
-        "steps_per_second": 10.0,
-    }
-    return Progress(**(values | change))  # type: ignore[arg-type]
-
-
-def evaluated(epoch: int, val_loss: float, best: bool) -> Evaluated:
-    return Evaluated(
-        time=time.time(),
-        epoch=epoch,
-        iteration=2 * epoch,
-        train_loss=9.0,
-        val_loss=val_loss,
-        val_reconstruction=8.0,
-        val_prior=1.0,
-        accept_rate=0.55,
-        accept_prob=0.6,
-        step_size=2e-3,
-        latent_std=(1.0, 0.5),
-        best=best,
-        elapsed=float(epoch),
-    )
-
-
-def finished(status: str = "finished") -> RunFinished:
-    return RunFinished(
-        time=time.time(),
-        status=status,
-        epochs=3,
-        iterations=6,
-        train_loss=8.0,
-        val_loss=7.0,
-        best_epoch=2,
-        accept_rate=0.57,
-        step_size=3e-3,
-        images_per_second=50.0,
-        elapsed=3.0,
-    )
+from lae_fast.runs.events import Event, Message, Progress, encode
 
 
 def make(root: Path, name: str, *events: Event) -> Path:
     run = runs.create(root, name, "digits")
     runs.write_config(run, TrainConfig())
-    with runs.RunWriter(run) as writer:
-        for event in events:
-            writer.append(event)
+    say(run, *events)
     return run
 
 
@@ -134,7 +57,7 @@ class TestWriterAndReader:
         run = runs.create(tmp_path, None, "digits")
         reader = runs.EventReader(run)
         assert reader.poll() == []
-        written: list[Event] = [started(), progress(1), evaluated(1, 9.0, True), finished()]
+        written: list[Event] = [started(), progress(1), evaluated(1), finished()]
         seen: list[Event] = []
         with runs.RunWriter(run) as writer:
             for event in written:
@@ -176,7 +99,7 @@ class TestWriterAndReader:
         run = make(tmp_path, "r", progress(1), progress(2))
         reader = runs.EventReader(run)
         assert len(reader.poll()) == 2
-        fresh = [progress(10 + n, time=5.0) for n in range(5 if longer else 1)]
+        fresh = [progress(10 + n) for n in range(5 if longer else 1)]
         (run / runs.EVENTS_FILE).write_text("".join(encode(event) + "\n" for event in fresh))
         assert reader.poll() == fresh
         assert reader.restarts == 1
@@ -216,34 +139,35 @@ class TestWriterAndReader:
 
 class TestSummaries:
     def test_finished(self, tmp_path: Path) -> None:
-        run = make(tmp_path, "r", started(), evaluated(1, 9.0, True), finished("stopped-early"))
+        end = finished(status="stopped-early", best_epoch=2)
+        run = make(tmp_path, "r", started(), evaluated(1), end)
         summary = runs.summarise(run)
         assert summary.status == "stopped-early"
         assert (summary.model, summary.dataset, summary.latent_dim) == ("lae", "digits", 8)
-        assert (summary.epochs, summary.best_val_loss, summary.best_epoch) == (3, 7.0, 2)
-        assert summary.accept_rate == 0.57
+        assert (summary.epochs, summary.best_epoch) == (3, 2)
+        assert summary.best_val_loss == end.val_loss
+        assert summary.accept_rate == end.accept_rate
 
     def test_running_silent_crashed(self, tmp_path: Path) -> None:
         import socket
 
         host = socket.gethostname()
-        first = evaluated(1, 8.0, True)
-        run = make(tmp_path, "r", started(host=host), first, evaluated(2, 9.0, False), progress(5))
-        assert runs.summarise(run).status == "running"
-        assert runs.summarise(run).best_val_loss == 8.0
-        assert runs.summarise(run).epochs == 2
-        assert runs.summarise(run, now=time.time() + 60).status == "silent"
-        with runs.RunWriter(run) as writer:
-            writer.append(started(host=host, pid=2**22 + 1))
-        assert runs.summarise(run).status == "crashed"
+        begin = started(host=host, pid=os.getpid())
+        run = make(tmp_path, "r", begin, evaluated(1), evaluated(2, best=False), progress(45))
+        summary = runs.summarise(run, now=NOW + 46)
+        assert (summary.status, summary.epochs) == ("running", 2)
+        assert summary.best_val_loss == evaluated(1).val_loss
+        assert runs.summarise(run, now=NOW + 105).status == "silent"
+        say(run, started(NOW + 50, host=host, pid=2**22 + 1))
+        assert runs.summarise(run, now=NOW + 51).status == "crashed"
 
     def test_resumed_run_is_not_finished(self, tmp_path: Path) -> None:
-        run = make(tmp_path, "r", started(), finished("interrupted"), started(), progress(9))
-        assert runs.summarise(run).status == "running"
+        run = make(tmp_path, "r", started(), finished(status="interrupted"), started(), progress(9))
+        assert runs.summarise(run, now=NOW + 10).status == "running"
 
     def test_list_survives_anything(self, tmp_path: Path) -> None:
-        make(tmp_path, "old", started(time=100.0), finished())
-        make(tmp_path, "new", started(time=200.0), finished())
+        make(tmp_path, "old", started(NOW), finished())
+        make(tmp_path, "new", started(NOW + 100), finished())
         make(tmp_path, "config-only")
         (tmp_path / "empty").mkdir()
         (tmp_path / "foreign").mkdir()
@@ -269,8 +193,8 @@ class TestSummaries:
 
 class TestFind:
     def test_ways_to_name_a_run(self, tmp_path: Path) -> None:
-        old = make(tmp_path, "digits-a", started(time=1.0))
-        new = make(tmp_path, "mnist-a", started(time=2.0))
+        old = make(tmp_path, "digits-a", started(NOW))
+        new = make(tmp_path, "mnist-a", started(NOW + 1))
         (tmp_path / "zzz").mkdir()
         assert runs.find(tmp_path, "digits-a") == old
         assert runs.find(tmp_path, "dig") == old
@@ -312,7 +236,7 @@ class TestRemove:
         assert (foreign / "config.json").exists()
 
     def test_refuses_links_and_living_runs(self, tmp_path: Path) -> None:
-        run = make(tmp_path, "r", started())
+        run = make(tmp_path, "r", started(time.time()))
         (tmp_path / "link").symlink_to(run)
         with pytest.raises(runs.RunError, match="symbolic link"):
             runs.remove(tmp_path / "link", force=True)
@@ -325,13 +249,13 @@ class TestRemove:
 class TestExport:
     def test_csv(self, tmp_path: Path) -> None:
         nan = float("nan")
-        run = make(tmp_path, "r", started(), progress(1, train_loss=nan), evaluated(1, 8.0, True))
+        run = make(tmp_path, "r", started(), progress(1, train_loss=nan), evaluated(1))
         out = io.StringIO()
         runs.export(run, "csv", out)
         rows = list(csv.DictReader(io.StringIO(out.getvalue())))
         assert [row["type"] for row in rows] == ["run_started", "progress", "evaluated"]
         assert rows[1]["train_loss"] == "nan"
-        assert rows[2]["latent_std"] == "1.0 0.5"
+        assert rows[2]["latent_std"] == " ".join(["1.0"] * 8)
 
     def test_json(self, tmp_path: Path) -> None:
         run = make(tmp_path, "r", started(), Message(time=1.0, level="info", text='a "b"\n'))

@@ -15,20 +15,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.dashboard_runs import NOW, write_run
+from helpers import command_line
 from helpers.fuzz_cases import (
     WORDS,
     assert_refused_well,
     bounded_memory,
     broken_bytes,
     broken_json,
-    command,
     fingerprint,
     fuzz,
+    is_one_line,
     json_bytes,
     randoms,
     refusal,
 )
+from helpers.run_folders import NOW, write_run
 from lae_cli.dashboard.charts import metrics
 from lae_cli.dashboard.following.frame import Follower
 from lae_cli.dashboard.following.replay import Replay
@@ -79,8 +80,8 @@ def read_everything(run: Path) -> None:
         pass
     live = follower.frame(now=NOW)
     for frame in (live, Replay(NOW, NOW, NOW, 1).frame(live)):
-        assert isinstance(frame.status, str)
-        assert all(finding.text for finding in frame.findings())
+        assert 0 <= frame.share <= 1
+        assert all(is_one_line(finding.text) for finding in frame.findings())
         for metric in metrics.at_a_glance(frame):
             for axis in ("iteration", "epoch", "time"):
                 metrics.draw(metric, (frame,), axis)
@@ -160,7 +161,7 @@ def test_run_folders(
     before = fingerprint(outside)
     verb = chance.choice(VERBS)
     with bounded_memory():
-        code, _, err = command(capsys, "runs", *verb, "--run-root", str(root))
+        code, _, err = command_line.run(capsys, "runs", *verb, "--run-root", str(root))
     assert_refused_well(code, err if code else "")
     if verb[0] != "rm":
         with bounded_memory():
@@ -205,7 +206,9 @@ def test_names(
         name for name in around if name != "names"
     ]
     if name[:1] != "-" and "\0" not in name:
-        code, _, err = command(capsys, "runs", "show", "--run-root", str(valid), "--", name)
+        code, _, err = command_line.run(
+            capsys, "runs", "show", "--run-root", str(valid), "--", name
+        )
         assert_refused_well(code, err)
 
 

@@ -8,14 +8,13 @@ import re
 import socket
 import subprocess
 import sys
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from helpers.command_line import ROOT
-from helpers.dashboard_runs import NOW, evaluated, finished, progress, started
-from lae_fast.config import TrainConfig
+from helpers.run_folders import NOW, evaluated, finished, progress, started
 from lae_fast.runs import health
 from lae_fast.runs.health import Threshold
 from lae_fast.runs.state import RunState
@@ -32,7 +31,7 @@ class TestStatus:
 
     def test_silence_begins_after_its_limit(self) -> None:
         state = RunState(OURS)
-        state.apply(started("r", "lae", NOW, 3))
+        state.apply(started())
         assert health.status(state, NOW + health.SILENT.value) == "running"
         assert health.status(state, NOW + health.SILENT.value + 0.1) == "silent"
 
@@ -43,13 +42,13 @@ class TestStatus:
     )
     def test_a_process_of_this_machine_is_looked_for(self, pid: int, status: str) -> None:
         state = RunState(OURS)
-        state.apply(started("r", "lae", NOW, 3, socket.gethostname(), pid))
+        state.apply(started(host=socket.gethostname(), pid=pid))
         assert health.status(state, NOW) == status
 
     def test_the_end_has_the_last_word(self) -> None:
         state = RunState(OURS)
-        state.apply(started("r", "lae", NOW, 3, socket.gethostname(), 2**22 + 1))
-        state.apply(finished(NOW, 3, "stopped"))
+        state.apply(started(host=socket.gethostname(), pid=2**22 + 1))
+        state.apply(finished(status="stopped"))
         assert health.status(state, NOW + 1e6) == "stopped"
 
 
@@ -94,9 +93,9 @@ class TestLimits:
 
     def test_findings_of_a_running_training_worst_first(self) -> None:
         state = RunState(OURS)
-        state.apply(started("r", "lae", NOW, 3))
-        state.apply(replace(progress(20, NOW), train_loss=math.inf))
-        state.apply(replace(evaluated(1, TrainConfig(), NOW, None), split_rhat=1.51))
+        state.apply(started())
+        state.apply(progress(20, train_loss=math.inf))
+        state.apply(evaluated(1, split_rhat=1.51))
         found = health.while_running(state, "running", [100.0] * 60, [0.0] * 10, 16.0)
         names = [finding.name for finding in found]
         assert names == ["silent", "NaN", "stuck chain", "slow mixing"]
@@ -112,10 +111,15 @@ class TestLimits:
         assert health.while_running(state, "running", recovering, [], None) == []
 
 
-def test_every_limit_is_in_the_table() -> None:
-    named = [value for value in vars(health).values() if isinstance(value, Threshold)]
-    assert list(health.TABLE) == named
-    assert len(named) == 19
+def test_every_limit_is_used_and_has_a_reader() -> None:
+    """The documentation prints them all, so none may be left over."""
+    named = [name for name, value in vars(health).items() if isinstance(value, Threshold)]
+    files = [file for folder in ("lae_fast", "cli") for file in (ROOT / folder).rglob("*.py")]
+    words = Counter(word for file in files for word in re.findall(r"\w+", file.read_text()))
+    assert [name for name in named if words[name] == 1] == []
+    assert len(health.TABLE) == len(named)
+    readers = {health.TRAINER, health.DASHBOARD, health.LIVE, health.RUNS, health.DIAGNOSE}
+    assert {reader for threshold in health.TABLE for reader in threshold.by} == readers
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not here")

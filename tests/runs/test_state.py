@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.dashboard_runs import NOW, PER_EPOCH, evaluated, finished, progress, started
+from helpers.run_folders import NOW, PER_EPOCH, evaluated, finished, progress, started
 from lae_fast import runs
-from lae_fast.config import TrainConfig
 from lae_fast.runs.events import CommandTaken, Event, Heartbeat, Message, decode, encode
 from lae_fast.runs.state import MOST_NOTES, RunState
 
@@ -26,7 +25,7 @@ def told(*events: Event, **config: object) -> RunState:
     return state
 
 
-START = started("r", "lae", NOW, 4)
+START = started(most=4)
 
 
 def test_nothing_is_known_at_first() -> None:
@@ -37,27 +36,26 @@ def test_nothing_is_known_at_first() -> None:
 
 
 def test_the_newest_and_the_best() -> None:
-    config = TrainConfig()
-    first, second = (evaluated(epoch, config, NOW, None) for epoch in (1, 2))
-    state = told(START, progress(20, NOW), first, replace(second, best=False))
-    assert state.evaluated == replace(second, best=False)
+    first, second = evaluated(1), evaluated(2, best=False)
+    state = told(START, progress(20), first, second)
+    assert state.evaluated == second
     assert state.best == first
     assert (state.epochs, state.best_epoch, state.best_val_loss) == (2, 1, first.val_loss)
     assert state.last_event == second.time
-    end = finished(NOW, 4, "stopped")
+    end = finished(epochs=4, status="stopped")
     state.apply(end)
     assert (state.epochs, state.best_val_loss) == (4, end.val_loss)
     assert state.result("step_size") == end.step_size
-    state.apply(started("r", "lae", NOW + 500, 4))
+    state.apply(started(NOW + 500))
     assert state.finished is None
     assert state.began == NOW + 500
 
 
 def test_a_heartbeat_counts_until_something_else_comes() -> None:
-    state = told(START, progress(1, NOW), Heartbeat(time=NOW + 2, state="paused"))
+    state = told(START, progress(1), Heartbeat(time=NOW + 2, state="paused"))
     assert state.heartbeat is not None
     assert state.last_event == NOW + 2
-    state.apply(progress(2, NOW))
+    state.apply(progress(2))
     assert state.heartbeat is None
 
 
@@ -70,16 +68,16 @@ def test_few_notes_are_remembered() -> None:
 
 
 def test_a_copy_stays_as_it_is() -> None:
-    state = told(START, progress(1, NOW), Message(time=NOW, level="info", text="a"))
+    state = told(START, progress(1), Message(time=NOW, level="info", text="a"))
     before = copy.copy(state)
-    state.apply(progress(2, NOW))
+    state.apply(progress(2))
     state.apply(Message(time=NOW, level="info", text="b"))
-    assert before.progress == progress(1, NOW)
+    assert before.progress == progress(1)
     assert len(before.notes) == 1
 
 
 def test_how_far_it_is() -> None:
-    state = told(START, progress(30, NOW))
+    state = told(START, progress(30))
     assert state.share == 30 / (4 * PER_EPOCH)
     assert state.epoch_share == 0.5
 
@@ -88,8 +86,8 @@ def test_how_far_it_is() -> None:
 def test_seconds_left_until_the_last_epoch_or_the_time_limit(
     limit: float | None, left: float
 ) -> None:
-    assert told(START, progress(30, NOW), max_time=limit).seconds_left == left
-    assert told(START, finished(NOW, 4), max_time=limit).seconds_left is None
+    assert told(START, progress(30), max_time=limit).seconds_left == left
+    assert told(START, finished(), max_time=limit).seconds_left is None
 
 
 def test_settings_of_the_wrong_kind_count_as_missing() -> None:
@@ -109,19 +107,19 @@ HUGE = st.one_of(st.integers(-5, 50), st.sampled_from([10**400, -(10**400), 2**7
 @given(HUGE, HUGE, HUGE, HUGE)
 def test_shares_lie_between_0_and_1(epoch: int, iteration: int, each: int, most: int) -> None:
     start = replace(START, iterations_per_epoch=each, max_epochs=most)
-    state = told(start, replace(progress(1, NOW), epoch=epoch, iteration=iteration))
+    state = told(start, replace(progress(1), epoch=epoch, iteration=iteration))
     assert 0.0 <= state.share <= 1.0
     assert 0.0 <= state.epoch_share <= 1.0
 
 
 def test_logs_call_the_seconds_left_eta(tmp_path: Path) -> None:
     """Run folders of every version load, and have the same columns when exported."""
-    line = encode(progress(3, NOW))
+    line = encode(progress(3))
     assert json.loads(line)["eta"] == 600.0
     assert "seconds_left" not in line
-    assert decode(line) == progress(3, NOW)
+    assert decode(line) == progress(3)
     older = json.dumps({k: v for k, v in reversed(json.loads(line).items()) if k != "memory_bytes"})
-    assert decode(older) == replace(progress(3, NOW), memory_bytes=None)
+    assert decode(older) == progress(3, memory_bytes=None)
     (tmp_path / runs.EVENTS_FILE).write_text(f"{line}\n{older}\n")
     with (tmp_path / "out.csv").open("w+") as out:
         runs.export(tmp_path, "csv", out)
@@ -130,16 +128,15 @@ def test_logs_call_the_seconds_left_eta(tmp_path: Path) -> None:
 
 
 def test_quick_and_whole_reading_agree(tmp_path: Path) -> None:
-    config = TrainConfig()
     with runs.RunWriter(tmp_path) as log:
-        log.append(started("r", "lae", NOW, 9))
+        log.append(started(most=9))
         for epoch in range(1, 6):
             for k in range(200):
-                log.append(progress((epoch - 1) * PER_EPOCH + 1 + k % PER_EPOCH, NOW))
-            log.append(replace(evaluated(epoch, config, NOW, None), best=epoch == 2))
+                log.append(progress((epoch - 1) * PER_EPOCH + 1 + k % PER_EPOCH))
+            log.append(evaluated(epoch, best=epoch == 2))
     assert (tmp_path / runs.EVENTS_FILE).stat().st_size > 1 << 17
     quick, whole = (runs.summarise(tmp_path, now=NOW, quick=quick) for quick in (True, False))
     assert quick == whole
     assert whole.best_epoch == 2
-    assert whole.elapsed == evaluated(5, config, NOW, None).elapsed
+    assert whole.elapsed == evaluated(5).elapsed
     assert not math.isnan(whole.train_loss or math.nan)

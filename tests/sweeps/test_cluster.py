@@ -11,13 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from helpers import fake_slurm
-from helpers.command_line import ROOT, run
+from helpers.command_line import SOURCES, run, wait_until
 from lae_fast import runs
 from lae_fast.config import ConfigError
 from lae_fast.sweeps import cluster, executor
@@ -35,7 +34,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     pytest.importorskip("submitit")
     for name, value in fake_slurm.install(tmp_path / "slurm").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'cli'}")
+    monkeypatch.setenv("PYTHONPATH", SOURCES["PYTHONPATH"])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -47,18 +46,9 @@ def sweep(capsys: Capsys, epochs: int, *args: str) -> tuple[int, str, str]:
     return run(capsys, "sweep", "try.toml", *args)
 
 
-def _wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.1)
-
-
 def _trained(name: str) -> bool:
-    run = Path("runs/try") / name
-    return (
-        run.is_dir() and runs.summarise(run).status == "running" and runs.summarise(run).epochs > 0
-    )
+    summary = runs.summarise(Path("runs/try") / name)
+    return summary.status == "running" and summary.epochs > 0
 
 
 @linux
@@ -82,7 +72,7 @@ def test_detached_jobs_are_found_again_and_an_interrupt_cancels_them(
     code, out, err = sweep(capsys, 5000, "--detach")
     assert (code, out) == (0, "")
     assert "2 points submitted" in err
-    _wait_for(lambda: _trained("steps-2"))
+    wait_until(lambda: _trained("steps-2"), 120)
     process = subprocess.Popen(
         [sys.executable, "-m", "lae_cli", "sweep", "try.toml"],
         stderr=subprocess.PIPE,
@@ -104,9 +94,9 @@ def test_detached_jobs_are_found_again_and_an_interrupt_cancels_them(
 @pytest.mark.slow
 def test_a_job_that_slurm_takes_away_queues_again_and_goes_on(slurm: Path, capsys: Capsys) -> None:
     sweep(capsys, 40, "--detach")
-    _wait_for(lambda: _trained("steps-2"))
+    wait_until(lambda: _trained("steps-2"), 120)
     fake_slurm.send("1_0", signal.SIGUSR2)
-    _wait_for(lambda: (slurm / "1_1").read_text() == "COMPLETED", 240)
+    wait_until(lambda: (slurm / "1_1").read_text() == "COMPLETED", 240)
     assert {summary.status for summary in runs.list_runs("runs/try")} == {"finished"}
     log = Path("runs/try/.jobs/steps-2.log").read_text()
     assert (log.count("training "), log.count("interrupted after")) == (2, 1)
@@ -169,7 +159,7 @@ def test_a_job_travels_as_plain_values() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no ray")
 def test_points_run_on_ray(capsys: Capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'cli'}")
+    monkeypatch.setenv("PYTHONPATH", SOURCES["PYTHONPATH"])
     code, out, err = sweep(capsys, 1, "--on", "ray", "--json")
     assert code == 0, err
     assert [p["status"] for p in json.loads(out)["points"]] == ["finished"] * 2

@@ -9,19 +9,16 @@ from __future__ import annotations
 import csv
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers import fake_sweep
-from helpers.command_line import ROOT, python, run
+from helpers.command_line import ROOT, SOURCES, modules_after, run, screen, wait_until
 from lae_fast import runs
 from lae_fast.sweeps import drive, job
 from lae_fast.sweeps.folder import Note, SweepFolder
@@ -37,7 +34,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(job, "COMMAND", fake_sweep.COMMAND)
     monkeypatch.setattr(drive, "check_points", lambda points, here: None)
     monkeypatch.setattr(drive, "POLL", 0.02)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'cli'}")
+    monkeypatch.setenv("PYTHONPATH", SOURCES["PYTHONPATH"])
     monkeypatch.setenv("LAE_RUN_ROOT", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "runs" / "try"
@@ -170,8 +167,7 @@ def test_data_that_cannot_be_had_is_said_before_anything_runs(
 
 
 def _spawn(tmp_path: Path, *args: str, **extra: str) -> dict[str, Any]:
-    environ = {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}", "LAE_RUN_ROOT": str(tmp_path / "runs")}
-    environ |= {"FAKE_PAUSE": "0.01"}
+    environ = SOURCES | {"LAE_RUN_ROOT": str(tmp_path / "runs"), "FAKE_PAUSE": "0.01"}
     words = [sys.executable, str(ROOT / "tests/helpers/fake_sweep.py"), "sweep", "try.toml"]
     return {
         "args": [*words, "--on", "local", "--jobs", "2", *args],
@@ -179,13 +175,6 @@ def _spawn(tmp_path: Path, *args: str, **extra: str) -> dict[str, Any]:
         "cwd": tmp_path,
         "text": True,
     }
-
-
-def _wait_for(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
 
 
 def _training(root: Path) -> list[runs.Summary]:
@@ -200,7 +189,7 @@ def test_an_interrupt_saves_the_points_and_the_same_command_goes_on(
     text = "[base]\nepochs = 60\n[grid]\nsteps = [2, 4, 8]"
     (tmp_path / "try.toml").write_text(text)
     process = subprocess.Popen(**_spawn(tmp_path), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    _wait_for(lambda: len(_training(fake)) == 2)
+    wait_until(lambda: len(_training(fake)) == 2)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code
@@ -221,39 +210,18 @@ def test_an_interrupt_saves_the_points_and_the_same_command_goes_on(
 def test_points_end_with_whoever_started_them(fake: Path, tmp_path: Path) -> None:
     (tmp_path / "try.toml").write_text("[base]\nepochs = 500\npatience = 0\n[grid]\nsteps = [2, 4]")
     process = subprocess.Popen(**_spawn(tmp_path), stderr=subprocess.DEVNULL)
-    _wait_for(lambda: len(_training(fake)) == 2)
+    wait_until(lambda: len(_training(fake)) == 2)
     process.kill()
     process.wait()
-    _wait_for(lambda: [s.status for s in runs.list_runs(fake)] == ["interrupted"] * 2)
+    wait_until(lambda: [s.status for s in runs.list_runs(fake)] == ["interrupted"] * 2)
 
 
 def test_the_screen_shows_running_points(fake: Path, tmp_path: Path) -> None:
-    import fcntl
-    import struct
-    import termios
-
     (tmp_path / "try.toml").write_text("[base]\nepochs = 8\n[grid]\nsteps = [2, 4]")
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = subprocess.Popen(
-        **_spawn(tmp_path, TERM="xterm-256color"), stdout=subprocess.DEVNULL, stderr=slave
-    )
-    os.close(slave)
-    chunks = []
-    while select.select([master], [], [], 60)[0]:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    os.close(master)
-    assert process.wait(timeout=60) == 0
-    screen = b"".join(chunks).decode()
-    assert "of 8" in screen
-    assert "2 running" in screen
-    assert "Ctrl-C stops" in screen
+    shown = screen(24, 80, **_spawn(tmp_path, TERM="xterm-256color"))
+    assert "of 8" in shown
+    assert "2 running" in shown
+    assert "Ctrl-C stops" in shown
 
 
 def test_old_points_stay_in_the_table_under_what_tells_them_apart(
@@ -272,13 +240,9 @@ def test_old_points_stay_in_the_table_under_what_tells_them_apart(
 
 def test_listing_points_needs_no_torch(tmp_path: Path) -> None:
     (tmp_path / "try.toml").write_text(GRID)
-    code = (
-        "import sys\nfrom lae_cli.main import main\n"
-        f"try: main(['sweep', {str(tmp_path / 'try.toml')!r}, '--dry-run'])\n"
-        "except SystemExit: pass\nsys.exit('torch' in sys.modules)"
-    )
-    done = python("-c", code)
-    assert (done.returncode, done.stdout) == (0, "steps-2  waiting\nsteps-4  waiting\n")
+    code, out, modules = modules_after("sweep", str(tmp_path / "try.toml"), "--dry-run")
+    assert (code, out) == (0, "steps-2  waiting\nsteps-4  waiting\n")
+    assert "torch" not in modules
 
 
 @pytest.mark.slow
@@ -287,10 +251,10 @@ def test_an_interrupted_sweep_ends_with_the_bytes_of_one_that_was_not(tmp_path: 
     base = "[base]\nhidden = 64\ndepth = 1\nepochs = 40\npatience = 0\ndevice = 'cpu'\n"
     (tmp_path / "try.toml").write_text(base + "[grid]\nsteps = [10, 20]\n")
     command = [sys.executable, "-m", "lae_cli", "sweep", "try.toml", "--on", "local", "--jobs", "2"]
-    environ = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
+    environ = os.environ | SOURCES
     at: dict[str, Any] = {"cwd": tmp_path, "env": environ, "stdout": subprocess.DEVNULL}
     process = subprocess.Popen([*command, "--run-root", "a"], **at)
-    _wait_for(lambda: len(_training(tmp_path / "a" / "try")) == 2)
+    wait_until(lambda: len(_training(tmp_path / "a" / "try")) == 2)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=120) == 130
     statuses = {summary.status for summary in runs.list_runs(tmp_path / "a" / "try")}

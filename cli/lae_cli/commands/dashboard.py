@@ -79,6 +79,4 @@ def _check_theme(name: str) -> None:
     from textual.theme import BUILTIN_THEMES
 
     if name not in BUILTIN_THEMES:
-        known = ", ".join(BUILTIN_THEMES)
-        hint = did_you_mean(name, BUILTIN_THEMES, f"there are {known}")
-        raise click.UsageError(f"no theme {name!r}; {hint}")
+        raise click.UsageError(f"no theme {name!r}; {did_you_mean(name, BUILTIN_THEMES)}")

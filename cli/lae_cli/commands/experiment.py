@@ -1,4 +1,4 @@
-"""``lae experiment``: one study of the source documents."""
+"""``lae experiment``: run one study and show its tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``lae reproduce``: every study of the source documents, and the page of results."""
+"""``lae reproduce``: run all studies and write the page of results."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def _table(summaries: list[Summary]) -> Table:
     for summary in summaries:
         table.add_row(
             plain(summary.name or "?"),
-            plain(summary.status, vocabulary.STATUS_COLOURS.get(summary.status, "")),
+            plain(summary.status, vocabulary.status_colour(summary.status)),
             plain(Path(summary.dataset).name if summary.dataset else "-"),
             plain(_model(summary)),
             str(summary.epochs or "-"),

@@ -13,7 +13,13 @@ from lae_cli.progress import sweep as sweep_progress
 from lae_cli.progress import training as reporters
 from lae_cli.progress.interrupts import Interrupts
 from lae_cli.shared import sweep_results
-from lae_cli.shared.options import given_settings, json_option, setting_option, whole
+from lae_cli.shared.options import (
+    given_settings,
+    json_option,
+    quiet_option,
+    setting_option,
+    whole,
+)
 from lae_cli.shared.results import Result, present
 from lae_fast.errors import ConfigError
 from lae_fast.sweeps import drive, executor, spec, table
@@ -45,7 +51,7 @@ from lae_fast.sweeps.folder import FAILED, Point, SweepFolder
     help="Also write one line per point to this file.  [default: none]",
 )
 @json_option
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing on stderr but errors.")
+@quiet_option
 def sweep(
     file: Path,
     place: str,
@@ -130,7 +136,7 @@ def _run(
                 "to print the table once."
             )
             return exits.OK
-        with reporter, Interrupts(lambda _: None, reporter.note) as interrupts:
+        with reporter.display, Interrupts(lambda _: None, reporter.note) as interrupts:
             looks = drive.watch(folder, todo, runner, lambda: interrupts.exit_code != exits.OK)
             with contextlib.closing(looks):
                 for states in looks:

@@ -19,6 +19,8 @@ from lae_cli.shared.options import (
     GroupedOption,
     Whole,
     given_settings,
+    json_option,
+    quiet_option,
     setting_options,
 )
 from lae_cli.shared.results import Result, present
@@ -54,10 +56,6 @@ _RESUME = GroupedOption(
     help="Resume this run from its last saved state, as if it had never stopped.  "
     "[default: start a new run]",
 )
-_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object.")
-_DASHBOARD = click.Option(
-    ["--dashboard"], is_flag=True, help="Train in the background and open the dashboard."
-)
 _NPROC = GroupedOption(
     ["--nproc"],
     type=Whole(1),
@@ -67,13 +65,12 @@ _NPROC = GroupedOption(
     help="Share each batch among this many processes of this machine, as torchrun does.  "
     "[default: 1]",
 )
-_QUIET = click.Option(["--quiet", "-q"], is_flag=True, help="Print nothing on stderr but errors.")
 
 
-@click.command(
-    cls=GroupedCommand,
-    params=[*setting_options(), _PRESET, _CONFIG, _RESUME, _NPROC, _JSON, _QUIET, _DASHBOARD],
-)
+@click.command(cls=GroupedCommand, params=[*setting_options(), _PRESET, _CONFIG, _RESUME, _NPROC])
+@json_option
+@quiet_option
+@click.option("--dashboard", is_flag=True, help="Train in the background and open the dashboard.")
 def train(
     preset: str | None,
     config_file: str | None,
@@ -128,7 +125,7 @@ def _lead(
     reporter = reporters.choose(config, quiet=quiet)
     code = exits.OK
     try:
-        with reporter:
+        with reporter.display:
             stop = StopRequest()
             with Interrupts(stop.request, reporter.note) as interrupts:
                 for event in run_training(config, stop=stop, resume=run, ranks=ranks):
@@ -174,10 +171,9 @@ def _words(ctx: click.Context, config: TrainConfig, resume: str | None) -> list[
     """The command line of each of several processes."""
     from lae_cli.processes import background
 
-    given = _given(ctx)
-    if resume is None:
-        given = torchrun.name_for(config, given)
-    words = background.command(given, ctx.params["config_file"])
+    # All processes must name the run alike.
+    more = {"name": background.name_of(config)} if resume is None else {}
+    words = background.command(_given(ctx) | more, ctx.params["config_file"])
     words += [] if resume is None else ["--resume", resume]
     words += ["--json"] if ctx.params["as_json"] else []
     return words + (["--quiet"] if ctx.params["quiet"] else [])

@@ -37,7 +37,6 @@ class Dashboard(Actions):
 
     TITLE = "lae"
     CSS = """
-    #top { height: 1; }
     Tabs { height: 1; width: 1fr; }
     Tabs Underline { display: none; }
     Tabs #tabs-list-bar { height: 1; }

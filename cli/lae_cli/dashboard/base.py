@@ -99,6 +99,11 @@ class Base(App[None]):
         return cast(View, self.query_one(f"#{self.view_name}"))
 
 
+def board_of(view: Widget) -> Base:
+    """The application that a view is part of."""
+    return cast(Base, view.app)
+
+
 class View(Protocol):
     """A tab of the application."""
 

@@ -14,7 +14,7 @@ from textual_serve.server import Server
 from lae_fast.errors import RunError, reason
 
 HOST = "127.0.0.1"
-"""Nobody else's machine: the page has no password."""
+"""Only this machine is served, because the page asks for no password."""
 
 
 def command(root: Path, runs: list[str], *, readonly: bool, flags: list[str]) -> str:
@@ -22,17 +22,18 @@ def command(root: Path, runs: list[str], *, readonly: bool, flags: list[str]) ->
     words = [sys.executable, "-m", "lae_cli", "dashboard", "--run-root", str(root.resolve())]
     words += ["--readonly"] if readonly else []
     words += [*flags, "--", *(str(Path(run).resolve()) for run in runs)]
-    return f"exec {shlex.join(words)}"  # no shell in between: the page's end must be noticed
+    # exec: with a shell in between, the dashboard would not notice that the server has ended.
+    return f"exec {shlex.join(words)}"
 
 
 class LocalServer(Server):
-    """Answers only pages of its own: another site open in the browser must not reach the runs."""
+    """Refuses what another site, open in the same browser, asks of this one."""
 
     def initialize_logging(self) -> None:
-        """Requests are not logged."""
+        """Log no requests."""
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say where it is."""
+        """Print the address of the page."""
         self.console.print(f"the dashboard is at {self.public_url}; Ctrl-C ends it")
 
     async def handle_index(self, request: web.Request) -> Any:
@@ -41,7 +42,7 @@ class LocalServer(Server):
         return await super().handle_index(request)
 
     async def handle_websocket(self, request: web.Request) -> Any:
-        """What the page talks through."""
+        """The connection that carries keys and pictures."""
         self._check(request)
         return await super().handle_websocket(request)
 
@@ -51,11 +52,10 @@ class LocalServer(Server):
         return await super().handle_download(request)
 
     def _check(self, request: web.Request) -> None:
-        """Refuse other hosts' names for this machine, and requests that other sites make."""
-        names = [f"{name}:{self.port}" for name in (HOST, "localhost")]
-        origin = request.headers.get("Origin")
-        here = origin is None or origin in [f"http://{name}" for name in names]
-        if request.headers.get("Host") not in names or not here:
+        """Refuse a request that names another host, or that another site's page has sent."""
+        hosts = [f"{name}:{self.port}" for name in (HOST, "localhost")]
+        origins = [None, *(f"http://{host}" for host in hosts)]
+        if request.headers.get("Host") not in hosts or request.headers.get("Origin") not in origins:
             raise web.HTTPForbidden(text="this page is for the machine it runs on\n")
 
 

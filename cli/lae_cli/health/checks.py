@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from lae_fast.errors import printable
+from lae_fast.errors import one_line
 
 LEAST_PYTHON = (3, 11)
 LEAST_TORCH = (2, 10)
@@ -48,7 +48,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:  # a check must find what is broken, not break
-        text = printable(" ".join(f"{type(error).__name__}: {error}".split()))
+        text = one_line(f"{type(error).__name__}: {error}")
         return Check(name, "fail", text, _remedy(name))
 
 
@@ -107,7 +107,7 @@ def check_extension() -> Check:
     try:
         from lae_fast import ops
     except ImportError as error:
-        return Check("extension", "fail", printable(str(error)), _remedy("extension"))
+        return Check("extension", "fail", one_line(error), _remedy("extension"))
     parts = [f"{key.replace('_', ' ')} {_plain(v)}" for key, v in dict(ops.build_info()).items()]
     return Check("extension", "ok", ", ".join(parts))
 
@@ -140,7 +140,7 @@ def _cuda_kernels(devices: int) -> Check:
             machine, ptx = ops.cuda_image(device)
         except RuntimeError as error:
             remedy = f"build with CUDA for this card: LAE_BUILD_CUDA=1 {_BUILD}"
-            detail = f"{printable(str(error))}; training on it uses the slow reference"
+            detail = f"{one_line(error)}; training on it uses the slow reference"
             return Check("cuda kernel", "warn", detail, remedy)
         code = f"machine code for {machine}"
         if machine != ptx:

@@ -41,7 +41,7 @@ class Background:
 
     def __init__(self, config: TrainConfig, given: Mapping[str, Any], file: str | None) -> None:
         root = Path(config.run_root)
-        self.run = root / (config.name or runs.free_name(root, config.dataset, config.model))
+        self.run = root / name_of(config)
         if self.run.exists():
             raise RunError(runs.taken(root, self.run.name))
         self._log = root / f".{self.run.name}.log"
@@ -84,6 +84,11 @@ class Background:
     def exit_code(self) -> int | None:
         """The exit code of the training; None while it is running."""
         return self._process.poll()
+
+
+def name_of(config: TrainConfig) -> str:
+    """The name for a run that other processes make: that of the settings, or a free one."""
+    return config.name or runs.free_name(Path(config.run_root), config.dataset, config.model)
 
 
 def command(settings: Mapping[str, Any], file: str | None) -> list[str]:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from lae_cli import exits
 from lae_fast import runs
@@ -20,8 +19,8 @@ def is_child() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def follows() -> bool:
-    """Whether torchrun started this process and it is not the first rank."""
+def is_other_rank() -> bool:
+    """Whether torchrun started this process as a rank other than the first."""
     return is_child() and os.environ.get("RANK", "0") != "0"
 
 
@@ -67,12 +66,6 @@ def launch(words: Sequence[str], nproc: int) -> int:
     except SignalException as error:
         return exits.INTERRUPTED if error.sigval == signal.SIGINT else exits.TERMINATED
     return exits.OK
-
-
-def name_for(config: TrainConfig, given: Mapping[str, object]) -> dict[str, object]:
-    """The given settings with a name for the run, the same for all processes."""
-    name = config.name or runs.free_name(Path(config.run_root), config.dataset, config.model)
-    return dict(given) | {"name": name}
 
 
 def run_to_continue(config: TrainConfig) -> str | None:

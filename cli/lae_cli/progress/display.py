@@ -6,7 +6,6 @@ import functools
 from dataclasses import dataclass
 
 from rich import box
-from rich.color import Color
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.segment import Segment
@@ -18,6 +17,7 @@ from lae_cli.progress.view import Picture, RunView
 from lae_cli.terminal import images, scatter, vocabulary
 from lae_cli.terminal.console import plain
 from lae_cli.terminal.glyphs import Glyphs
+from lae_cli.terminal.pictures import half_blocks
 from lae_cli.terminal.sparkline import bar, sparkline
 from lae_cli.terminal.values import values
 from lae_fast.runs.events import Message
@@ -182,17 +182,8 @@ def _reconstructions(shown: Picture | None, look: Look, width: int, rows: int) -
     lines: list[list[Segment]] = []
     for caption, pixels in zip(("images", "reconstructions"), pair, strict=False):
         lines.append([Segment(caption, Style.parse(vocabulary.QUIET))])
-        for top, bottom in zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True):
-            lines.append([_two_pixels(*pair) for pair in zip(top, bottom, strict=True)])
+        lines += half_blocks(pixels)
     return Frozen(lines)
-
-
-def _two_pixels(upper: list[int], lower: list[int]) -> Segment:
-    return Segment(images.HALF_BLOCK, Style(color=_rgb(upper), bgcolor=_rgb(lower)))
-
-
-def _rgb(pixel: list[int]) -> Color:
-    return Color.from_rgb(*pixel)
 
 
 def _cell_style(cell: scatter.Cell) -> str:
@@ -206,7 +197,7 @@ def _note(view: RunView) -> Text:
     """What the trainer or the user said last."""
     if view.finished is not None:
         status = view.finished.status
-        return plain(status, f"bold {vocabulary.STATUS_COLOURS.get(status, '')}")
+        return plain(status, f"bold {vocabulary.status_colour(status)}")
     if view.note:
         return _one_line(plain(view.note, f"bold {vocabulary.WARN}"))
     message = next((note for note in reversed(view.notes) if isinstance(note, Message)), None)

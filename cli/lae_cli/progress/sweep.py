@@ -5,10 +5,10 @@ from __future__ import annotations
 import collections
 import sys
 from collections.abc import Sequence
-from types import TracebackType
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from lae_cli.progress.training import say
+from lae_cli.progress.training import can_be_live, say
 from lae_cli.terminal import vocabulary
 from lae_fast.sweeps.folder import FAILED, PointState, SweepFolder
 
@@ -25,22 +25,16 @@ _NOTE = (
 class Reporter:
     """Silent; the base of the others."""
 
+    stopping = False
+    display: AbstractContextManager[object] = nullcontext()
+    """What is on the screen while it is entered."""
+
     def __call__(self, states: Sequence[PointState]) -> None:
         """Take in how far the points are."""
 
     def note(self, text: str) -> None:
-        """A signal came; called from its handler, where printing is not safe."""
-
-    def __enter__(self) -> Reporter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
+        """Remember that a signal came; called from its handler, where printing is not safe."""
+        self.stopping = True
 
 
 class PlainReporter(Reporter):
@@ -49,11 +43,11 @@ class PlainReporter(Reporter):
     def __init__(self, total: int, done: int) -> None:
         self._total, self._done = total, done
         self._status: dict[str, str] = {}
-        self._stopping = self._said = False
+        self._said = False
 
     def __call__(self, states: Sequence[PointState]) -> None:
         """Say what changed."""
-        if self._stopping and not self._said:
+        if self.stopping and not self._said:
             self._said = True
             say(_NOTE)
         for state in states:
@@ -63,10 +57,6 @@ class PlainReporter(Reporter):
                 self._status[state.point.name] = word
                 self._done += state.done
                 say(self._line(state, word))
-
-    def note(self, text: str) -> None:
-        """See `Reporter.note`."""
-        self._stopping = True
 
     def _line(self, state: PointState, word: str) -> str:
         if state.status == FAILED:
@@ -90,10 +80,9 @@ class LiveReporter(Reporter):
 
         self._total, self._before = total, done
         self._states: Sequence[PointState] = ()
-        self._stopping = False
         self._console = make_console(stderr=True)
         self._unicode = has_unicode(sys.stderr)
-        self._live = Live(
+        self.display = Live(
             console=self._console,
             get_renderable=self._draw,
             refresh_per_second=2,
@@ -104,22 +93,6 @@ class LiveReporter(Reporter):
     def __call__(self, states: Sequence[PointState]) -> None:
         """The next redraw shows them."""
         self._states = states
-
-    def note(self, text: str) -> None:
-        """See `Reporter.note`."""
-        self._stopping = True
-
-    def __enter__(self) -> Reporter:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
     def _draw(self) -> RenderableType:
         from rich.console import Group
@@ -137,8 +110,8 @@ class LiveReporter(Reporter):
         parts += [self._running(active[:room])] if active else []
         if len(active) > room:
             parts.append(plain(f"and {len(active) - room} more"))
-        last = _NOTE if self._stopping else "Ctrl-C stops; run the same command again to continue"
-        return Group(*parts, plain(last, vocabulary.WARN if self._stopping else vocabulary.QUIET))
+        last = _NOTE if self.stopping else "Ctrl-C stops; run the same command again to continue"
+        return Group(*parts, plain(last, vocabulary.WARN if self.stopping else vocabulary.QUIET))
 
     def _bar(self, done: int) -> RenderableType:
         from rich.text import Text
@@ -188,9 +161,4 @@ def choose(
     total, done = len(listed), sum(state.done for state in listed)
     begun = "" if left == total else f", {left} to run"
     say(f"{folder.root}: {total} points{begun}; on {where}")
-    if sys.stderr.isatty():
-        from lae_cli.terminal.console import can_update, make_console
-
-        if can_update(make_console(stderr=True)):
-            return LiveReporter(total, done)
-    return PlainReporter(total, done)
+    return LiveReporter(total, done) if can_be_live() else PlainReporter(total, done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
+from contextlib import AbstractContextManager, nullcontext
 
 from lae_cli.progress.view import RunView
 from lae_cli.terminal import vocabulary
@@ -21,6 +21,9 @@ LONGEST_GAP = 30.0
 class Reporter:
     """Keeps a `RunView` up to date and is silent but for errors; the base of the others."""
 
+    display: AbstractContextManager[object] = nullcontext()
+    """What is on the screen while it is entered."""
+
     def __init__(self, config: TrainConfig) -> None:
         self.view = RunView(config)
 
@@ -33,17 +36,6 @@ class Reporter:
     def note(self, text: str) -> None:
         """Tell the user something that is not an event."""
         self.view.note = text
-
-    def __enter__(self) -> Reporter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
 
 class PlainReporter(Reporter):
@@ -97,35 +89,27 @@ class LiveReporter(Reporter):
         from lae_cli.progress.live import live_picture
 
         super().__init__(config)
-        self._live = live_picture(self.view)
+        self.display = live_picture(self.view)
 
     def __call__(self, event: Event) -> None:
         """Take in one event; the next redraw shows it."""
         self.view.apply(event)
-
-    def __enter__(self) -> Reporter:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
 
 def choose(config: TrainConfig, *, quiet: bool) -> Reporter:
     """The reporter that suits stderr."""
     if quiet:
         return Reporter(config)
-    if sys.stderr.isatty():
-        from lae_cli.terminal.console import can_update, make_console
+    return LiveReporter(config) if can_be_live() else PlainReporter(config)
 
-        if can_update(make_console(stderr=True)):
-            return LiveReporter(config)
-    return PlainReporter(config)
+
+def can_be_live() -> bool:
+    """Whether stderr is a terminal on which a picture can be redrawn in place."""
+    if not sys.stderr.isatty():
+        return False
+    from lae_cli.terminal.console import can_update, make_console
+
+    return can_update(make_console(stderr=True))
 
 
 def say(text: str) -> None:

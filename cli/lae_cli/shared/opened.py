@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,26 +39,18 @@ _OPTIONS = (
 )
 
 
+@dataclass
 class Opened:
-    """The run that the options name: its folder, and its model and images on first use.
+    """A run folder and the options of the command; model and images are loaded on first use.
 
     The model lies on the device that the options name, the images on the CPU.
-
-    Raises:
-        RunError: there is no such run.
     """
 
-    def __init__(
-        self,
-        run: str,
-        run_root: str,
-        data_dir: str | None,
-        checkpoint: str,
-        device: str,
-        seed: int,
-    ) -> None:
-        self.path, self.data_dir = runs.find(run_root, run), data_dir
-        self.checkpoint, self.device, self.seed = checkpoint, device, seed
+    path: Path
+    data_dir: str | None
+    checkpoint: str
+    device: str
+    seed: int
 
     @functools.cached_property
     def saved(self) -> SavedRun:
@@ -116,11 +108,11 @@ def on_run(*suffixes: str) -> Decorator:
             out: Path | None = None,
             **rest: Any,
         ) -> None:
-            opened = Opened(run, run_root, data_dir, checkpoint, device, seed)
+            opened = Opened(runs.find(run_root, run), data_dir, checkpoint, device, seed)
             result = command(opened, **rest)
             if isinstance(result.values, dict):
                 named = {"run": opened.path.name} | result.values
-                result = dataclasses.replace(result, values=named)
+                result = replace(result, values=named)
             present(result, as_json=as_json, out=out)
 
         return add_options(with_run, *_OPTIONS, *([out_option(*suffixes)] if suffixes else []))

@@ -24,6 +24,9 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+quiet_option = click.option(
+    "--quiet", "-q", is_flag=True, help="Print nothing on stderr but errors."
+)
 
 
 class SettingType(_ParamType):

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 """(height, width, 3), red, green, blue."""
 
-HALF_BLOCK = "▀"
 LEAST_HEIGHT = 8
 """Pixels; a lower image shows nothing recognisable."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from rich.color import Color
 from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
@@ -56,13 +57,17 @@ def _draw(console: Console, picture: Pixels) -> None:
         for line in images.shades(picture, RAMP):
             console.print(plain(line.rstrip()), no_wrap=True, crop=True)
         return
-    for upper, lower in zip(picture[::2].tolist(), picture[1::2].tolist(), strict=True):
-        cells = [
-            Segment(images.HALF_BLOCK, Style.parse(f"rgb({_rgb(a)}) on rgb({_rgb(b)})"))
-            for a, b in zip(upper, lower, strict=True)
-        ]
+    for cells in half_blocks(picture):
         console.print(Segments([*cells, Segment.line()]), end="")
 
 
-def _rgb(pixel: list[int]) -> str:
-    return ",".join(map(str, pixel))
+def half_blocks(picture: Pixels) -> list[list[Segment]]:
+    """A picture of even height as lines of coloured cells, each an upper and a lower pixel."""
+    rows = zip(picture[::2].tolist(), picture[1::2].tolist(), strict=True)
+    return [
+        [
+            Segment("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+            for upper, lower in zip(*row, strict=True)
+        ]
+        for row in rows
+    ]

@@ -32,7 +32,7 @@ NO_CHAIN = "no chain"
 GOOD, WARN, BAD, QUIET, ACCENT = "green", "yellow", "red", "bright_black", "cyan"
 TRAIN_COLOUR, VAL_COLOUR = "#4e9af1", "#f28e2b"
 
-STATUS_COLOURS = {
+_STATUS_COLOURS = {
     "starting": ACCENT,
     "running": ACCENT,
     "silent": WARN,
@@ -63,6 +63,11 @@ CLASS_COLOURS = (
 RUN_COLOURS = ("#56b4e9", "#e69f00", "#2bb58d", "#f0e442", "#cc79a7", "#e8743b", "#8da0ff")
 """Okabe and Ito's hues, the dark ones lightened: apart for colour-blind readers too."""
 _CLASS_LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def status_colour(status: str) -> str:
+    """The colour of a run's status; empty for one of an unknown name."""
+    return _STATUS_COLOURS.get(status, "")
 
 
 def class_letter(label: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import small_runs
 from helpers.command_line import run
 
 Capsys = pytest.CaptureFixture[str]
@@ -22,13 +21,6 @@ CALLS = {
     "latents": ["--images", "50"],
     "posterior": ["--images", "2", "--draws", "20", "--warmup", "20"],
 }
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("runs")
-    small_runs.untrained(root, latent_dim=2, name="small")
-    return root
 
 
 @pytest.mark.parametrize("verb", CALLS)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from helpers import small_runs
 from helpers.command_line import run
 
 Capsys = pytest.CaptureFixture[str]
@@ -21,13 +20,6 @@ CALLS = {
     ),
     "anomaly": (["--images", "40", "--score", "mse", "--score", "elbo"], {"detections"}),
 }
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("runs")
-    small_runs.untrained(root, latent_dim=2, name="small")
-    return root
 
 
 @pytest.mark.parametrize("verb", CALLS)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from helpers.dashboard_runs import answer, write_run
 from helpers.fake_trainer import StopRequest, train
+from helpers.run_folders import answer, write_run
 from lae_cli.commands.runs import runs as command
 from lae_fast import runs as store
 from lae_fast.config import TrainConfig

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -17,7 +15,8 @@ from typing import Any
 import pytest
 
 from helpers import fake_trainer
-from helpers.command_line import ROOT, run
+from helpers.command_line import ROOT, SOURCES, run, screen
+from helpers.run_folders import progress
 from lae_fast.config import TrainConfig
 
 
@@ -26,25 +25,13 @@ def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """Put the stand-in in the trainer's place; the configuration it gets lands in the dict."""
     seen: dict[str, Any] = {}
 
-    def train(config: TrainConfig, *, stop: Any, resume: Any, ranks: Any = None) -> Any:
+    def train(config: TrainConfig, **more: Any) -> Any:
         seen["config"] = config
-        return fake_trainer.train(config, stop=stop, resume=resume)
+        return fake_trainer.train(config, **more)
 
-    monkeypatch.setitem(sys.modules, "lae_fast.train", _module(train))
+    monkeypatch.setitem(sys.modules, "lae_fast.train", fake_trainer.module(train))
     monkeypatch.setenv("LAE_RUN_ROOT", str(tmp_path / "runs"))
     return seen
-
-
-def _module(train: Any) -> Any:
-    import types
-
-    module = types.ModuleType("lae_fast.train")
-    vars(module).update(
-        train=train,
-        StopRequest=fake_trainer.StopRequest,
-        TrainingError=fake_trainer.TrainingError,
-    )
-    return module
 
 
 Capsys = pytest.CaptureFixture[str]
@@ -126,11 +113,7 @@ def test_numerical_failure(trainer: dict[str, Any], capsys: Capsys) -> None:
 
 
 def _spawn(tmp_path: Path, *args: str, **extra: str) -> dict[str, Any]:
-    environ = {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}",
-        "FAKE_PAUSE": "0.01",
-        "LAE_RUN_ROOT": str(tmp_path),
-    }
+    environ = SOURCES | {"FAKE_PAUSE": "0.01", "LAE_RUN_ROOT": str(tmp_path)}
     # Sizes there would hide that of the terminal.
     others = ("NO_COLOR", "LC_ALL", "FORCE_COLOR", "COLUMNS", "LINES")
     kept = {k: v for k, v in os.environ.items() if k not in others}
@@ -194,29 +177,8 @@ def test_training_survives_a_closed_stderr(tmp_path: Path) -> None:
 
 def _screen(tmp_path: Path, rows: int, columns: int, **extra: str) -> str:
     """What the live display writes to a terminal of that size."""
-    import fcntl
-    import struct
-    import termios
-
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     environ = {"TERM": "xterm-256color"} | extra
-    process = subprocess.Popen(
-        **_spawn(tmp_path, "--epochs", "4", **environ), stdout=subprocess.DEVNULL, stderr=slave
-    )
-    os.close(slave)
-    chunks = []
-    while select.select([master], [], [], 60)[0]:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:  # Linux reports the other end's close as an error
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    os.close(master)
-    assert process.wait(timeout=60) == 0
-    return b"".join(chunks).decode()
+    return screen(rows, columns, **_spawn(tmp_path, "--epochs", "4", **environ))
 
 
 def _last_frame(screen: str) -> list[str]:
@@ -228,8 +190,8 @@ def _last_frame(screen: str) -> list[str]:
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (50, 160), (20, 60), (10, 40), (4, 20)])
 def test_live_display_fits(tmp_path: Path, rows: int, columns: int) -> None:
-    screen = _screen(tmp_path, rows, columns)
-    frame = _last_frame(screen)
+    shown = _screen(tmp_path, rows, columns)
+    frame = _last_frame(shown)
     assert len(frame) < rows
     assert max(map(len, frame)) <= columns
     if rows >= 24:
@@ -238,18 +200,18 @@ def test_live_display_fits(tmp_path: Path, rows: int, columns: int) -> None:
             assert word in text
         assert any("\u2801" <= char <= "\u28ff" for char in text)
         assert "finished" in text
-        assert "[bold]not markup[/]" in screen
+        assert "[bold]not markup[/]" in shown
 
 
 def test_live_display_in_ascii_and_without_colour(tmp_path: Path) -> None:
-    screen = _screen(tmp_path, 24, 80, LC_ALL="C")
-    assert screen.isascii()
-    screen = _screen(tmp_path, 24, 80, NO_COLOR="1")
-    assert not re.search(r"\x1b\[[0-9;]*(3[0-7]|38;|9[0-7])[0-9;]*m", screen)
-    assert "0.505 = in band" in "\n".join(_last_frame(screen))
+    shown = _screen(tmp_path, 24, 80, LC_ALL="C")
+    assert shown.isascii()
+    shown = _screen(tmp_path, 24, 80, NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*(3[0-7]|38;|9[0-7])[0-9;]*m", shown)
+    assert f"{progress(80).accept_rate:.3f} = in band" in "\n".join(_last_frame(shown))
 
 
 def test_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
-    screen = _screen(tmp_path, 24, 80, TERM="dumb")
-    assert "\x1b" not in screen
-    assert "epoch 4" in screen
+    shown = _screen(tmp_path, 24, 80, TERM="dumb")
+    assert "\x1b" not in shown
+    assert "epoch 4" in shown

@@ -16,25 +16,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.command_line import ROOT
+from helpers.command_line import SOURCES, wait_until
 from lae_fast import runs
 
 pytestmark = pytest.mark.slow
-ENVIRON = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}", "OMP_NUM_THREADS": "1"}
+ENVIRON = os.environ | SOURCES | {"OMP_NUM_THREADS": "1"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 LAE = ["-m", "lae_cli", "train"]
-SETTINGS = [
-    "--steps",
-    "2",
-    "--hidden",
-    "16",
-    "--batch-size",
-    "150",
-    "--validation-fraction",
-    "0.4",
-    "--checkpoint-interval",
-    "0",
-]
+SETTINGS = ["--steps=2", "--hidden=16", "--batch-size=150"]
+SETTINGS += ["--validation-fraction=0.4", "--checkpoint-interval=0"]
 
 
 def start(words: list[str], root: Path, *more: str) -> subprocess.Popen[str]:
@@ -58,11 +48,8 @@ def finish(job: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def wait_for(run: Path, enough: Callable[[str], bool]) -> None:
-    deadline = time.monotonic() + 90
     events = run / "events.jsonl"
-    while not (events.exists() and enough(events.read_text())):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: events.exists() and enough(events.read_text()), 90)
 
 
 def trainers(run: Path) -> list[int]:

@@ -7,27 +7,15 @@ import itertools
 import json
 import math
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from textual.events import MouseScrollUp
 from textual.geometry import Offset
-from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static, Tabs
 
-from helpers.dashboard_runs import (
-    NOW,
-    answer,
-    dashboard,
-    drive,
-    edit_config,
-    progress,
-    say,
-    screen_text,
-    settle,
-    write_run,
-)
+from helpers.dashboards import screen_text, settle, watching
+from helpers.run_folders import NOW, answer, edit_config, progress, say, write_run
 from lae_cli.dashboard.app import Dashboard
 from lae_cli.dashboard.base import TABS
 from lae_cli.dashboard.following.watcher import Watcher
@@ -60,10 +48,8 @@ def text_of(app: Dashboard, selector: str) -> str:
     return str(app.query_one(selector, Static).render())
 
 
-def test_opens_the_newest_run(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_opens_the_newest_run(root: Path) -> None:
+    async with watching(root) as (app, _):
         assert app.opened == root / "live"
         assert "running" in text_of(app, "#status")
         values = text_of(app, "#values")
@@ -79,40 +65,27 @@ def test_opens_the_newest_run(root: Path) -> None:
             assert words in values
         assert "0.42–0.72" in values
 
-    drive(app, story)
 
-
-def test_opens_named_runs_and_overlays_the_others(root: Path) -> None:
-    app = dashboard(root, root / "old", root / "vae")
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_opens_named_runs_and_overlays_the_others(root: Path) -> None:
+    async with watching(root, "old", "vae") as (app, pilot):
         assert app.opened == root / "old"
-        await pilot.press("2")
-        await settle(pilot, app)
+        await settle(pilot, app, "2")
         titles = screen_text(app).splitlines()[2]
         assert "A old" in titles
         assert "B vae" in titles
 
-    drive(app, story)
 
-
-def test_views_have_keys(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_views_have_keys(root: Path) -> None:
+    async with watching(root) as (app, pilot):
         for place, name in enumerate(TABS):
             await pilot.press(str(place + 1))
             await pilot.pause()
             assert app.view_name == name
             assert app.query_one(Tabs).active == name
 
-    drive(app, story)
 
-
-def test_new_events_appear(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_new_events_appear(root: Path) -> None:
+    async with watching(root) as (app, pilot):
         assert app.frame is not None
         before = len(app.frame.history)
         say(root / "live", *(progress(i, time.time() - 300) for i in range(200, 205)))
@@ -120,32 +93,24 @@ def test_new_events_appear(root: Path) -> None:
         assert app.frame is not None
         assert len(app.frame.history) == before + 5
 
-    drive(app, story)
 
-
-def test_no_chain_is_said_and_not_judged(root: Path) -> None:
-    app = dashboard(root, root / "vae")
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_no_chain_is_said_and_not_judged(root: Path) -> None:
+    async with watching(root, "vae") as (app, pilot):
         text = screen_text(app)
         assert "no chain" in text
         assert "nan" not in text.lower()
         assert "stuck" not in text
-        await pilot.press("5")
-        await settle(pilot, app)
+        await settle(pilot, app, "5")
         row = next(line for line in screen_text(app).splitlines() if "vae z=2" in line)
         assert "nan" not in row
-
-    drive(app, story)
 
 
 # Control
 
 
-def test_pause_is_sent_and_acknowledged(root: Path) -> None:
-    app, run = dashboard(root), root / "live"
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_pause_is_sent_and_acknowledged(root: Path) -> None:
+    run = root / "live"
+    async with watching(root) as (app, pilot):
         await pilot.press("p")
         await pilot.pause()
         assert sent(run) == {"name": "pause"}
@@ -156,25 +121,18 @@ def test_pause_is_sent_and_acknowledged(root: Path) -> None:
         assert app.pending is None
         assert "live: paused" in app.said
 
-    drive(app, story)
 
-
-def test_an_answer_from_before_is_no_answer(root: Path) -> None:
-    app, run = dashboard(root), root / "live"
+async def test_an_answer_from_before_is_no_answer(root: Path) -> None:
+    run = root / "live"
     answer(run, "checkpoint", "weights written")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("k")
-        await settle(pilot, app)
+    async with watching(root) as (app, pilot):
+        await settle(pilot, app, "k")
         assert app.pending is not None
 
-    drive(app, story)
 
-
-def test_stop_asks_first(root: Path) -> None:
-    app, run = dashboard(root), root / "live"
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_stop_asks_first(root: Path) -> None:
+    run = root / "live"
+    async with watching(root) as (app, pilot):
         for no in ("n", "escape", "enter"):  # the button at hand is no
             await pilot.press("x")
             await pilot.pause()
@@ -187,13 +145,10 @@ def test_stop_asks_first(root: Path) -> None:
             await pilot.pause()
             assert sent(run) == {"name": "stop", "after": after}
 
-    drive(app, story)
 
-
-def test_step_size_is_checked_before_it_is_sent(root: Path) -> None:
-    app, run = dashboard(root), root / "live"
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_step_size_is_checked_before_it_is_sent(root: Path) -> None:
+    run = root / "live"
+    async with watching(root) as (app, pilot):
         await pilot.press("z")
         await pilot.pause()
         for text in ("-1", "nan", "quick"):
@@ -206,49 +161,36 @@ def test_step_size_is_checked_before_it_is_sent(root: Path) -> None:
         await pilot.pause()
         assert sent(run) == {"name": "step_size", "value": 0.002}
 
-    drive(app, story)
 
-
-def test_read_only_sends_and_writes_nothing(
+async def test_read_only_sends_and_writes_nothing(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    app, run = dashboard(root, root / "live", readonly=True), root / "live"
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(root, "live", readonly=True) as (app, pilot):
         for key in "pkxXze":
             await pilot.press(key)
             await pilot.pause()
             assert len(app.screen_stack) == 1
-        assert sent(run) is None
+        assert sent(root / "live") is None
         assert "read-only" in text_of(app, "#status")
-
-    drive(app, story)
     assert not list((tmp_path / "here").iterdir())
 
 
-def test_a_finished_run_takes_no_commands(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_a_finished_run_takes_no_commands(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
         await pilot.press("p")
         await pilot.pause()
         assert sent(root / "old") is None
         assert "old has already ended (finished), so it takes no commands" in app.said
 
-    drive(app, story)
-
 
 # Charts
 
 
-def test_charts_change_their_axes(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("2")
-        await settle(pilot, app)
+async def test_charts_change_their_axes(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "2")
         chart = app.query_one(ChartsView).panel.chart
         whole = chart.x_range
         await pilot.press("y", "l", "s")
@@ -266,15 +208,10 @@ def test_charts_change_their_axes(root: Path) -> None:
         await pilot.press("u")
         assert chart.x_range[1] == pytest.approx(6, abs=0.2)  # epochs
 
-    drive(app, story)
 
-
-def test_read_out_under_cursor_and_mouse(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("2")
-        await settle(pilot, app)
+async def test_read_out_under_cursor_and_mouse(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "2")
         chart = app.query_one(ChartsView).panel.chart
         await pilot.press("full_stop")
         assert "iteration" in screen_text(app).splitlines()[2]
@@ -289,36 +226,24 @@ def test_read_out_under_cursor_and_mouse(root: Path) -> None:
         assert [line.label for line, _ in values] == ["train loss", "val loss"]
         assert values[1][1] == pytest.approx(102.57, abs=0.01)
 
-    drive(app, story)
 
-
-def test_a_chart_out_of_sight_holds_no_points(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("2")
-        await settle(pilot, app)
+async def test_a_chart_out_of_sight_holds_no_points(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "2")
         chart = app.query_one(ChartsView).panel.chart
         await pilot.press("plus")
         zoomed = chart.x_range
-        await pilot.press("1")
-        await settle(pilot, app)
+        await settle(pilot, app, "1")
         assert chart.drawing is None
-        await pilot.press("2")
-        await settle(pilot, app)
+        await settle(pilot, app, "2")
         assert chart.drawing is not None
         assert chart.x_range == zoomed
         assert "train loss" in screen_text(app)
 
-    drive(app, story)
 
-
-def test_mouse_wheel_zooms_a_chart(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("2")
-        await settle(pilot, app)
+async def test_mouse_wheel_zooms_a_chart(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "2")
         chart = app.query_one(ChartsView).panel.chart
         before = chart.x_range
         x, y = chart.region.offset + Offset(20, 8)
@@ -327,18 +252,13 @@ def test_mouse_wheel_zooms_a_chart(root: Path) -> None:
         await pilot.pause()
         assert before[0] < chart.x_range[0] < chart.x_range[1] < before[1]
 
-    drive(app, story)
 
-
-def test_non_finite_values_leave_charts_alone(root: Path) -> None:
+async def test_non_finite_values_leave_charts_alone(root: Path) -> None:
     began, bad = NOW - 90_000, (float("nan"), float("inf"), -float("inf"), 1e300)
-    events = [replace(progress(121 + i, began), train_loss=value) for i, value in enumerate(bad)]
+    events = [progress(121 + i, began, train_loss=value) for i, value in enumerate(bad)]
     say(root / "old", *events)
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("2")
-        await settle(pilot, app)
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "2")
         chart = app.query_one(ChartsView).panel.chart
         low, high = chart.y_range
         assert 50 < low < high < 600
@@ -347,13 +267,9 @@ def test_non_finite_values_leave_charts_alone(root: Path) -> None:
         low, high = chart.y_range
         assert math.log10(50) < low < high < math.log10(600)
 
-    drive(app, story)
 
-
-def test_every_quantity_can_be_drawn(root: Path) -> None:
-    app = dashboard(root, root / "live", root / "vae", root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_every_quantity_can_be_drawn(root: Path) -> None:
+    async with watching(root, "live", "vae", "old") as (app, pilot):
         await pilot.press("2")
         seen = set()
         for _ in range(14):
@@ -362,18 +278,13 @@ def test_every_quantity_can_be_drawn(root: Path) -> None:
             seen.add(app.query_one(ChartsView).metric.name)
         assert len(seen) == 14
 
-    drive(app, story)
-
 
 # Latents and pictures
 
 
-def test_scrubbing_through_evaluations(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("3")
-        await settle(pilot, app)
+async def test_scrubbing_through_evaluations(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "3")
         assert "epoch 6 (6 of 6)" in text_of(app, "#caption")
         await pilot.press("left_square_bracket", "left_square_bracket")
         assert "epoch 4 (4 of 6)" in text_of(app, "#caption")
@@ -385,15 +296,10 @@ def test_scrubbing_through_evaluations(root: Path) -> None:
         await pilot.press("right_curly_bracket")
         assert "epoch 6 (6 of 6)" in screen_text(app)
 
-    drive(app, story)
 
-
-def test_latents_in_other_planes_zoomed_and_panned(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("3")
-        await settle(pilot, app)
+async def test_latents_in_other_planes_zoomed_and_panned(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "3")
         plot = app.query_one(LatentsView).plot
         captions = []
         for _ in range(4):
@@ -409,30 +315,20 @@ def test_latents_in_other_planes_zoomed_and_panned(root: Path) -> None:
         await pilot.press("0")
         assert plot.bounds()[:2] == pytest.approx((left, right))
 
-    drive(app, story)
 
-
-def test_classes_have_letters_and_a_ring(root: Path) -> None:
-    app = dashboard(root, root / "vae")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("3")
-        await settle(pilot, app)
+async def test_classes_have_letters_and_a_ring(root: Path) -> None:
+    async with watching(root, "vae") as (app, pilot):
+        await settle(pilot, app, "3")
         text = screen_text(app)
         for letter in "0123456789":
             assert f"{letter} " in text_of(app, "#legend")
         assert any(0x2800 < ord(c) < 0x2900 for c in text)
         assert "ring: |z| = 1" in text
 
-    drive(app, story)
 
-
-def test_pictures_show_every_kind_and_change_size(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("4")
-        await settle(pilot, app)
+async def test_pictures_show_every_kind_and_change_size(root: Path) -> None:
+    async with watching(root, "old", size=(100, 30)) as (app, pilot):
+        await settle(pilot, app, "4")
         page = text_of(app, "#page")
         for heading in ("reconstructions below", "samples of the prior", "from one image"):
             assert heading in page
@@ -442,8 +338,6 @@ def test_pictures_show_every_kind_and_change_size(root: Path) -> None:
         await pilot.pause()
         assert len(text_of(app, "#page").splitlines()) < before
 
-    drive(app, story, size=(100, 30))
-
 
 # Runs and comparison
 
@@ -452,12 +346,9 @@ def order(app: Dashboard) -> list[str]:
     return [summary.name for summary in app.query_one(RunsView).listed()]
 
 
-def test_runs_are_sorted_and_filtered(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("5")
-        await settle(pilot, app)
+async def test_runs_are_sorted_and_filtered(root: Path) -> None:
+    async with watching(root) as (app, pilot):
+        await settle(pilot, app, "5")
         assert order(app) == ["live", "vae", "old"]  # by age
         await pilot.press("o")
         assert order(app) == ["live", "old", "vae"]  # by name
@@ -465,21 +356,15 @@ def test_runs_are_sorted_and_filtered(root: Path) -> None:
         assert order(app) == ["vae", "old", "live"]
         await pilot.press("slash", *"stopped")
         assert order(app) == ["vae"]
-        await pilot.press("enter", "enter")
-        await settle(pilot, app)
+        await settle(pilot, app, "enter", "enter")
         assert app.opened == root / "vae"
         await pilot.press("5", "escape")
         assert len(order(app)) == 3
 
-    drive(app, story)
 
-
-def test_runs_without_a_figure_come_last_either_way(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("5")
-        await settle(pilot, app)
+async def test_runs_without_a_figure_come_last_either_way(root: Path) -> None:
+    async with watching(root) as (app, pilot):
+        await settle(pilot, app, "5")
         await pilot.press(*"o" * 9)  # on to acceptance, which the vae does not have
         assert "by accept, ascending" in screen_text(app)
         assert order(app)[-1] == "vae"
@@ -487,41 +372,28 @@ def test_runs_without_a_figure_come_last_either_way(root: Path) -> None:
         assert "by accept, descending" in screen_text(app)
         assert order(app)[-1] == "vae"
 
-    drive(app, story)
 
-
-def test_marked_runs_are_compared(root: Path) -> None:
-    app = dashboard(root, root / "live")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("5")
-        await settle(pilot, app)
-        await pilot.press("down", "down", "space")
-        await settle(pilot, app)
+async def test_marked_runs_are_compared(root: Path) -> None:
+    async with watching(root, "live") as (app, pilot):
+        await settle(pilot, app, "5")
+        await settle(pilot, app, "down", "down", "space")
         assert app.marked == (root / "old",)
-        await pilot.press("6")
-        await settle(pilot, app)
+        await settle(pilot, app, "6")
         table = app.query_one("#compare").query_one(DataTable)
         rows = {str(table.get_row_at(i)[0]): table.get_row_at(i) for i in range(table.row_count)}
-        assert [str(cell) for cell in rows["steps"][1:]] == ["10", "2"]
+        assert [str(cell) for cell in rows["steps"][1:]] == ["1", "2"]
         assert "hidden" not in rows
         await pilot.press("a")
         await pilot.pause()
         assert table.row_count > 30
-        await pilot.press("5", "space")
-        await settle(pilot, app)
+        await settle(pilot, app, "5", "space")
         assert app.marked == ()
 
-    drive(app, story)
 
-
-def test_a_draw_sees_one_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_draw_sees_one_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The watcher may look again while a view is drawn."""
-    app = dashboard(root, root / "live", root / "old", root / "vae")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("6")
-        await settle(pilot, app)
+    async with watching(root, "live", "old", "vae") as (app, pilot):
+        await settle(pilot, app, "6")
         app.watcher.stop()
         app.watcher.join()
         three = app.frames
@@ -535,28 +407,20 @@ def test_a_draw_sees_one_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
             exported = compare.export()
             assert all(len(row) == len(exported.header) for row in exported.rows)
 
-    drive(app, story)
 
-
-def test_next_run_and_the_one_before(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_next_run_and_the_one_before(root: Path) -> None:
+    async with watching(root) as (app, pilot):
         await pilot.press("n")
         assert app.opened == root / "vae"
         await pilot.press("b", "b")
         assert app.opened == root / "old"
 
-    drive(app, story)
-
 
 # Replay
 
 
-def test_replay_runs_holds_and_ends(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_replay_runs_holds_and_ends(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
         await pilot.press("R")
         await pilot.pause()
         assert app.replaying is not None
@@ -577,35 +441,26 @@ def test_replay_runs_holds_and_ends(root: Path) -> None:
         await pilot.press("R")
         assert app.replaying is None
 
-    drive(app, story)
 
-
-def test_a_live_run_has_no_replay(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_a_live_run_has_no_replay(root: Path) -> None:
+    async with watching(root) as (app, pilot):
         await pilot.press("R")
         await pilot.pause()
         assert app.replaying is None
         assert "a replay is for runs that have ended" in app.said
 
-    drive(app, story)
-
 
 # Export, help, commands
 
 
-def test_every_view_exports(root: Path, tmp_path: Path) -> None:
-    app = dashboard(root, root / "old", root / "vae")
+async def test_every_view_exports(root: Path, tmp_path: Path) -> None:
     out = {
         view: {ending: tmp_path / f"{view}.{ending}" for ending in ("csv", "json", "svg")}
         for view in range(1, 7)
     }
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(root, "old", "vae", size=(80, 24)) as (app, pilot):
         for view, files in out.items():
-            await pilot.press(str(view))
-            await settle(pilot, app)
+            await settle(pilot, app, str(view))
             for file in files.values():
                 await pilot.press("e")
                 await pilot.pause()
@@ -614,7 +469,6 @@ def test_every_view_exports(root: Path, tmp_path: Path) -> None:
                 await pilot.pause()
                 assert len(app.screen_stack) == 1
 
-    drive(app, story, size=(80, 24))
     for files in out.values():
         rows = list(csv.reader(files["csv"].open()))
         objects = json.loads(files["json"].read_text())
@@ -623,12 +477,9 @@ def test_every_view_exports(root: Path, tmp_path: Path) -> None:
         assert files["svg"].read_text().startswith("<svg")
 
 
-def test_latents_are_exported_as_they_are_drawn(root: Path) -> None:
-    app = dashboard(root, root / "old")
-
-    async def story(pilot: Pilot[None]) -> None:
-        await pilot.press("3")
-        await settle(pilot, app)
+async def test_latents_are_exported_as_they_are_drawn(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "3")
         drawn = app.query_one(LatentsView).export()
         app.evaluation = 0  # not drawn yet
         exported = app.query_one(LatentsView).export()
@@ -641,14 +492,10 @@ def test_latents_are_exported_as_they_are_drawn(root: Path) -> None:
         assert exported.name == "old-latents-epoch-1"
         assert exported.rows != drawn.rows
 
-    drive(app, story)
 
-
-def test_export_refuses_what_it_cannot_write(root: Path, tmp_path: Path) -> None:
-    app = dashboard(root, root / "old")
+async def test_export_refuses_what_it_cannot_write(root: Path, tmp_path: Path) -> None:
     (tmp_path / "taken.csv").write_text("mine")
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(root, "old") as (app, pilot):
         await pilot.press("e")
         await pilot.pause()
         for name in ("taken.csv", "a.xlsx", "no/such/folder.csv", ""):
@@ -658,14 +505,11 @@ def test_export_refuses_what_it_cannot_write(root: Path, tmp_path: Path) -> None
             assert isinstance(app.screen, Ask)
         await pilot.press("escape")
 
-    drive(app, story)
     assert (tmp_path / "taken.csv").read_text() == "mine"
 
 
-def test_help_and_palette_know_every_key(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_help_and_palette_know_every_key(root: Path) -> None:
+    async with watching(root) as (app, pilot):
         await pilot.press("question_mark")
         await pilot.pause()
         assert isinstance(app.screen, Help)
@@ -679,25 +523,17 @@ def test_help_and_palette_know_every_key(root: Path) -> None:
             if len(key) == 1:
                 assert f" {key}" in page, key
 
-    drive(app, story)
 
-
-def test_themes_change_while_it_runs(root: Path) -> None:
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_themes_change_while_it_runs(root: Path) -> None:
+    async with watching(root) as (app, pilot):
         for theme in ("textual-light", "ansi-dark", "nord"):
             app.theme = theme
             await pilot.pause()
         assert "running" in screen_text(app)
 
-    drive(app, story)
 
-
-def test_small_and_smaller(root: Path) -> None:
-    app = dashboard(root, root / "old", root / "vae")
-
-    async def story(pilot: Pilot[None]) -> None:
+async def test_small_and_smaller(root: Path) -> None:
+    async with watching(root, "old", "vae") as (app, pilot):
         for size in ((40, 10), (12, 4), (1, 1), (80, 24)):
             await pilot.resize_terminal(*size)
             for key in "123456":
@@ -705,19 +541,12 @@ def test_small_and_smaller(root: Path) -> None:
                 await pilot.pause()
         assert "old" in screen_text(app)
 
-    drive(app, story)
 
-
-def test_settings_of_another_version_are_shown(root: Path) -> None:
+async def test_settings_of_another_version_are_shown(root: Path) -> None:
     edit_config(root / "old", brand_new={"a": [1]}, steps="many", mh="perhaps", target_accept=7)
-    app = dashboard(root, root / "old", root / "vae")
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(root, "old", "vae") as (app, pilot):
         for key in "123456":
-            await pilot.press(key)
-            await settle(pilot, app)
+            await settle(pilot, app, key)
         table = app.query_one("#compare").query_one(DataTable)
         names = [str(table.get_row_at(i)[0]) for i in range(table.row_count)]
         assert "brand_new" in names
-
-    drive(app, story)

@@ -12,22 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from textual.pilot import Pilot
 
-from helpers.dashboard_runs import (
-    NOW,
-    dashboard,
-    drive,
-    evaluated,
-    progress,
-    say,
-    screen_text,
-    settle,
-    started,
-    write_run,
-)
+from helpers.dashboards import screen_text, settle, watching
+from helpers.run_folders import NOW, evaluated, progress, say, started, write_run
 from lae_fast import runs
-from lae_fast.config import TrainConfig
 from lae_fast.runs.events import Message
 
 pytestmark = pytest.mark.usefixtures("quick_watcher")
@@ -80,9 +68,8 @@ def fifo(root: Path) -> Path:
 
 def wild_numbers(root: Path) -> Path:
     run = write_run(root, "wild", status=None)
-    first = started("wild", "lae", NOW, 10**30)
-    big = replace(
-        progress(500, NOW),
+    big = progress(
+        500,
         iteration=10**400,
         epoch=-5,
         train_loss=float("-inf"),
@@ -92,7 +79,8 @@ def wild_numbers(root: Path) -> Path:
         elapsed=-1e300,
         memory_bytes=-(2**70),
     )
-    say(run, replace(first, iterations_per_epoch=0), big, replace(big, time=-1e300))
+    first = started(most=10**30, iterations_per_epoch=0)
+    say(run, first, big, replace(big, time=-1e300))
     return run
 
 
@@ -100,7 +88,7 @@ def bad_snapshots(root: Path) -> Path:
     run = write_run(root, "snapshots", epochs=2)
     (root / "outside.npz").write_bytes(b"secret")
     for place, name in enumerate(("../outside.npz", "/etc/passwd", "\x00", "a" * 5000, ".")):
-        say(run, evaluated(3 + place, TrainConfig(latent_dim=2), NOW, name))
+        say(run, evaluated(3 + place, snapshot=name))
     odd = run / "snapshots" / "odd.npz"
     np.savez(
         odd,
@@ -109,13 +97,13 @@ def bad_snapshots(root: Path) -> Path:
         originals=np.zeros((2, 4, 3, 3), np.float32),
         reconstructions=np.zeros(0),
     )
-    say(run, evaluated(9, TrainConfig(latent_dim=2), NOW, "snapshots/odd.npz"))
+    say(run, evaluated(9, snapshot="snapshots/odd.npz"))
     return run
 
 
 def hostile_words(root: Path) -> Path:
     run = write_run(root, "words", dataset=HOSTILE, status="finished")
-    say(run, replace(started(HOSTILE, HOSTILE, NOW, 5), device=HOSTILE, engine=HOSTILE))
+    say(run, started(run=HOSTILE, model=HOSTILE, device=HOSTILE, engine=HOSTILE))
     say(run, Message(time=NOW, level=HOSTILE, text=HOSTILE))
     name = root / HOSTILE.replace("/", "_")
     shutil.copytree(run, name)
@@ -151,21 +139,16 @@ def clean(text: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", BAD)
-def test_no_view_stumbles(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+async def test_no_view_stumbles(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     run = make(tmp_path)
     good = write_run(tmp_path, "good", epochs=1)
-    app = dashboard(tmp_path, run, good)
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(tmp_path, run, good, size=(80, 24)) as (app, pilot):
         for key in "123456":
-            await pilot.press(key)
-            await settle(pilot, app)
+            await settle(pilot, app, key)
             await pilot.press("left_square_bracket", "y", "plus", "a")
             clean(screen_text(app))
         await pilot.press("R", "e", "escape")
         assert app.frame is not None
-
-    drive(app, story, size=(80, 24))
 
 
 @pytest.mark.parametrize(
@@ -174,39 +157,31 @@ def test_no_view_stumbles(tmp_path: Path, make: Callable[[Path], Path]) -> None:
         (empty, "this folder is not a run"),
         (newer, "newer version of lae"),
         (not_files, "not a run"),
-        (garbage, "good"),
+        (garbage, "garbage  finished"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
-    app = dashboard(tmp_path, make(tmp_path))
+async def test_what_is_wrong_is_said(
+    tmp_path: Path, make: Callable[[Path], Path], words: str
+) -> None:
     write_run(tmp_path, "good", epochs=1)
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(tmp_path, make(tmp_path)) as (app, pilot):
         seen = screen_text(app)
-        await pilot.press("5")
-        await settle(pilot, app)
+        await settle(pilot, app, "5")
         assert words in seen + screen_text(app)
 
-    drive(app, story)
 
-
-def test_hostile_names_are_shown_literally(tmp_path: Path) -> None:
+async def test_hostile_names_are_shown_literally(tmp_path: Path) -> None:
     run = hostile_words(tmp_path)
-    app = dashboard(tmp_path, run)
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(tmp_path, run) as (app, pilot):
         assert "[bold]b[" in screen_text(app)
-        await pilot.press("5")
-        await settle(pilot, app)
+        await settle(pilot, app, "5")
         assert "[bold]b[" in screen_text(app)
         await pilot.press("p")
         await pilot.pause()
         clean(screen_text(app))
 
-    drive(app, story)
 
-
-def test_somebody_elses_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_somebody_elses_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run(tmp_path, "theirs")
     opened, access = os.open, os.access
 
@@ -219,38 +194,27 @@ def test_somebody_elses_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         "os.access", lambda path, mode: not str(path).startswith(str(run)) and access(path, mode)
     )
-    app = dashboard(tmp_path, run)
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(tmp_path, run, size=(160, 30)) as (app, _):
         assert "belongs to somebody else" in screen_text(app)
 
-    drive(app, story, size=(160, 30))
 
-
-def test_a_run_deleted_while_it_is_watched(tmp_path: Path) -> None:
+async def test_a_run_deleted_while_it_is_watched(tmp_path: Path) -> None:
     run = write_run(tmp_path, "gone", status=None, began=time.time() - 60)
-    app = dashboard(tmp_path)
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(tmp_path, size=(160, 30)) as (app, pilot):
         assert "running" in screen_text(app)
         shutil.rmtree(run)
         for key in "123456":
-            await pilot.press(key)
-            await settle(pilot, app)
+            await settle(pilot, app, key)
             await settle(pilot, app)
         assert "the run folder is gone" in screen_text(app)
         await pilot.press("p")
         await pilot.pause()
         assert not run.exists()
 
-    drive(app, story, size=(160, 30))
 
-
-def test_a_folder_without_runs_and_one_that_vanishes(tmp_path: Path) -> None:
+async def test_a_folder_without_runs_and_one_that_vanishes(tmp_path: Path) -> None:
     root = tmp_path / "runs"
-    app = dashboard(root)
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(root) as (app, pilot):
         assert "no runs here yet" in screen_text(app)
         write_run(root, "first", epochs=1)
         for _ in range(50):
@@ -262,24 +226,18 @@ def test_a_folder_without_runs_and_one_that_vanishes(tmp_path: Path) -> None:
         await settle(pilot, app)
         assert "the run folder is gone" in screen_text(app)
 
-    drive(app, story)
 
-
-def test_a_command_to_a_folder_that_cannot_be_written(
+async def test_a_command_to_a_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_run(tmp_path, "live", status=None, began=time.time() - 60)
-    app = dashboard(tmp_path)
 
     def refuse(*_: object, **__: object) -> None:
         raise runs.RunError("cannot write: Read-only file system")
 
     monkeypatch.setattr(runs, "send_command", refuse)
-
-    async def story(pilot: Pilot[None]) -> None:
+    async with watching(tmp_path) as (app, pilot):
         await pilot.press("p")
         await pilot.pause()
         assert "cannot write: Read-only file system" in app.said
         assert app.pending is None
-
-    drive(app, story)

@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.dashboard_runs import NOW, PER_EPOCH, evaluated, progress, say, started, write_run
+from helpers.run_folders import NOW, PER_EPOCH, evaluated, progress, say, started, write_run
 from lae_cli.dashboard.charts import exports
 from lae_cli.dashboard.charts.series import Series, drawable, envelope, nearest, smooth
 from lae_cli.dashboard.charts.ticks import WIDEST, Ticks
@@ -26,7 +26,6 @@ from lae_cli.dashboard.following.columns import MOST, RECENT, Columns
 from lae_cli.dashboard.following.frame import Follower, Frame
 from lae_cli.dashboard.following.replay import SPEEDS, Replay
 from lae_cli.terminal.vocabulary import RUN_COLOURS, run_colour, run_colours
-from lae_fast.config import TrainConfig
 from lae_fast.runs.events import Heartbeat
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
@@ -204,7 +203,7 @@ def test_a_healthy_run_has_no_flags(tmp_path: Path) -> None:
 )
 def test_flags_of_bad_figures(tmp_path: Path, values: dict[str, float], word: str) -> None:
     run = write_run(tmp_path, "bad", status=None, began=time.time() - 125)
-    more = [replace(progress(i, time.time() - i), **values) for i in range(121, 145)]
+    more = [progress(i, time.time() - i, **values) for i in range(121, 145)]
     say(run, *more)
     assert word in words(run)
 
@@ -213,10 +212,7 @@ def test_divergence_is_noticed_and_an_early_hump_is_not(tmp_path: Path) -> None:
     began = time.time() - 400
     run = write_run(tmp_path, "up", status=None, began=began)
     assert "diverging" not in words(run)
-    say(
-        run,
-        *(replace(progress(i, began), train_loss=95 + 5.0 * (i - 120)) for i in range(121, 221)),
-    )
+    say(run, *(progress(i, began, train_loss=95 + 5.0 * (i - 120)) for i in range(121, 221)))
     assert "diverging" in words(run)
 
 
@@ -248,7 +244,7 @@ def test_a_dead_trainer_is_called_crashed(tmp_path: Path) -> None:
 
 def test_chains_that_do_not_mix(tmp_path: Path) -> None:
     run = write_run(tmp_path, "slow", status=None, began=time.time() - 121)
-    say(run, replace(evaluated(7, TrainConfig(), time.time() - 140, None), split_rhat=1.7))
+    say(run, evaluated(7, time.time() - 140, split_rhat=1.7))
     assert "slow mixing" in words(run)
 
 
@@ -258,7 +254,7 @@ def test_chains_that_do_not_mix(tmp_path: Path) -> None:
 def test_a_long_log_shows_its_newest_figures_first(tmp_path: Path) -> None:
     run = tmp_path / "long"
     run.mkdir()
-    say(run, started("long", "lae", NOW, 1000), *(progress(i, NOW) for i in range(1, 12_000)))
+    say(run, started(most=1000), *(progress(i) for i in range(1, 12_000)))
     follower = Follower(run)
     follower.poll()
     frame = follower.frame()
@@ -274,7 +270,7 @@ def test_a_log_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
     while not follower.complete:
         follower.poll()
     (run / "events.jsonl").unlink()
-    say(run, started("again", "lae", NOW + 9, 3), progress(1, NOW + 10))
+    say(run, started(NOW + 9), progress(1, NOW + 10))
     for _ in range(3):
         follower.poll()
     assert len(follower.frame().history) == 1

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from helpers.dashboard_runs import NOW, dashboard, settle, write_run
+from helpers.dashboards import dashboard, settle
+from helpers.run_folders import NOW, write_run
 from lae_cli.dashboard.base import TABS
 
 SIZES = {"80x24": (80, 24), "160x50": (160, 50)}
@@ -41,12 +42,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def shown(
     compare: Compare, root: Path, view: str, size: str, *names: str, keys: str = "", **options: Any
 ) -> bool:
-    app = dashboard(root, *(root / name for name in names), **options)
+    app = dashboard(root, *names, **options)
 
     async def before(pilot: Pilot[None]) -> None:
         await settle(pilot, app)
-        await pilot.press(str(TABS.index(view) + 1), *keys.split())
-        await settle(pilot, app)
+        await settle(pilot, app, str(TABS.index(view) + 1), *keys.split())
         app.clear_notifications()
         await pilot.wait_for_scheduled_animations()
         await pilot.pause()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.command_line import ROOT
-from helpers.dashboard_runs import write_run
+from helpers.command_line import SOURCES, wait_until
+from helpers.run_folders import write_run
 from lae_fast import runs
 
 TMUX = shutil.which("tmux")
@@ -26,8 +26,7 @@ class Tmux:
 
     def __init__(self, socket: Path, columns: int, lines: int, **environ: str) -> None:
         self._words = [str(TMUX), "-S", str(socket), "-f", "/dev/null"]
-        known = {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}", "OMP_NUM_THREADS": "1", "PS1": "$ "}
-        settings = os.environ | known | environ
+        settings = os.environ | SOURCES | {"OMP_NUM_THREADS": "1", "PS1": "$ "} | environ
         self("new-session", "-d", "-x", str(columns), "-y", str(lines), "sh", environ=settings)
 
     def __call__(self, *words: str, environ: dict[str, str] | None = None) -> str:
@@ -92,11 +91,8 @@ def test_train_watch_pause_leave_come_back_stop(tmux: Tmux, tmp_path: Path) -> N
     tmux.wait("back in the shell")
     tmux.type(f"{LAE} runs stop mine {where}", "Enter")
     tmux.wait("mine: stopping now")
-    deadline = time.monotonic() + 60
-    while (summary := runs.summarise(root / "mine")).active:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert summary.status == "stopped"
+    wait_until(lambda: not runs.summarise(root / "mine").active)
+    assert runs.summarise(root / "mine").status == "stopped"
 
 
 def opened(tmux: Tmux, root: Path, *flags: str) -> str:

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.command_line import ROOT, python
-from helpers.dashboard_runs import write_run
+from helpers.command_line import SOURCES, python, wait_until
+from helpers.run_folders import write_run
 from lae_fast import runs
 
 CHROMIUM = next(
@@ -38,6 +38,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether anything listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
+
+
 @pytest.fixture
 def live(tmp_path: Path) -> Path:
     return write_run(tmp_path / "runs", "live", status=None, began=time.time() - 60)
@@ -49,20 +55,14 @@ def page(live: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     port = free_port()
     words = [sys.executable, "-m", "lae_cli", "dash", "--web", "--port", str(port)]
     flags = getattr(request, "param", [])
-    environ = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
     server = subprocess.Popen(
         [*words, "--run-root", str(live.parent), *flags],
-        env=environ,
+        env=os.environ | SOURCES,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        wait_until(lambda: answers(port))
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
@@ -84,10 +84,8 @@ def test_other_sites_and_other_machines_are_refused(page: str) -> None:
     assert status_of(page, Host=f"evil.example:{port}") == 403
     for path in ("", "/ws", "/download/x"):
         assert status_of(page + path, Origin="http://evil.example") == 403
-    with socket.socket() as probe:
-        address = socket.gethostbyname(socket.gethostname())
-        if not address.startswith("127."):
-            assert probe.connect_ex((address, int(port))) != 0
+    address = socket.gethostbyname(socket.gethostname())
+    assert address.startswith("127.") or not answers(int(port), address)
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
-from helpers.command_line import ROOT, python
+from helpers.command_line import ROOT, SOURCES, python, wait_until
 from lae_cli.processes import background
 from lae_cli.processes.background import Background, EarlyEndError
 from lae_fast import runs
@@ -27,7 +26,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
         return [words[0], *FAKE, *words[3:]]
 
     monkeypatch.setattr(background, "command", command)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'cli'}")
+    monkeypatch.setenv("PYTHONPATH", SOURCES["PYTHONPATH"])
 
 
 def start(root: Path, **given: object) -> Background:
@@ -41,9 +40,7 @@ def test_the_run_folder_is_found_and_takes_the_log(tmp_path: Path) -> None:
     run = training.wait_for_run()
     assert run.parent == tmp_path / "runs"
     assert run.name.startswith("digits-lae-")
-    deadline = time.monotonic() + 60
-    while training.exit_code is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: training.exit_code is not None)
     assert training.exit_code == 0
     assert runs.summarise(run).status == "finished"
     assert "finished" in (run / background.LOG).read_text()

@@ -64,22 +64,11 @@ _TRAIN = Curve("train_loss", vocabulary.TRAIN_LOSS)
 _VAL = Curve("val_loss", vocabulary.VAL_LOSS, vocabulary.VAL_COLOUR, evaluated=True)
 
 LOSS = Metric("loss", vocabulary.LOSS_UNIT, (_TRAIN, _VAL), vocabulary.loss)
-ACCEPTANCE = Metric(
-    vocabulary.ACCEPTANCE,
-    "",
-    (Curve("accept_rate", vocabulary.ACCEPTANCE, "#4fc3b0"),),
-    vocabulary.rate,
-    y_range=(0.0, 1.0),
-    banded=True,
-)
-WOULD_BE = Metric(
-    f"{vocabulary.WOULD_BE} acceptance",
-    "",
-    (Curve("accept_prob", vocabulary.WOULD_BE, "#4fc3b0"),),
-    vocabulary.rate,
-    y_range=(0.0, 1.0),
-    banded=True,
-)
+
+
+def _acceptance(column: str, name: str, curve: str) -> Metric:
+    curves = (Curve(column, curve, "#4fc3b0"),)
+    return Metric(name, "", curves, vocabulary.rate, y_range=(0.0, 1.0), banded=True)
 
 
 def _single(
@@ -95,6 +84,8 @@ def _single(
     return Metric(name, unit, (Curve(column, name, colour, evaluated),), number, log_y)
 
 
+ACCEPTANCE = _acceptance("accept_rate", vocabulary.ACCEPTANCE, vocabulary.ACCEPTANCE)
+WOULD_BE = _acceptance("accept_prob", f"{vocabulary.WOULD_BE} acceptance", vocabulary.WOULD_BE)
 STEP_SIZE = _single("step_size", vocabulary.STEP_SIZE, log_y=True, number=vocabulary.scientific)
 GRAD_NORM = _single("grad_norm", vocabulary.GRAD_NORM, log_y=True)
 IMAGE_RATE = _single("images_per_second", vocabulary.IMAGE_RATE, number=vocabulary.per_second)

@@ -6,10 +6,13 @@ import copy
 import mmap
 import operator
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lae_fast.runs.events import Evaluated, Progress
 
 Floats = NDArray[np.float64]
 
@@ -22,38 +25,14 @@ RECENT = 2048
 PAST = 2048
 """About as many rows are left of the others."""
 
-PROGRESS = (
-    "time",
-    "elapsed",
-    "epoch",
-    "iteration",
-    "train_loss",
-    "accept_rate",
-    "accept_prob",
-    "step_size",
-    "grad_norm",
-    "images_per_second",
-    "steps_per_second",
-    "memory_bytes",
-)
+PROGRESS = tuple(field.name for field in fields(Progress) if field.name != "seconds_left")
+"""What is kept of a `Progress`: all but an estimate that only the newest event needs."""
 LOUD = ("train_loss", "grad_norm", "accept_rate")
 """Of `PROGRESS`, those whose peaks tell most of what went wrong when."""
-EVALUATED = (
-    "time",
-    "elapsed",
-    "epoch",
-    "iteration",
-    "train_loss",
-    "val_loss",
-    "val_reconstruction",
-    "val_prior",
-    "accept_rate",
-    "accept_prob",
-    "step_size",
-    "ess_per_step",
-    "split_rhat",
-    "best",
+EVALUATED = tuple(
+    field.name for field in fields(Evaluated) if field.name not in ("latent_std", "snapshot")
 )
+"""What is kept of an `Evaluated`: all its numbers."""
 
 
 class Columns:

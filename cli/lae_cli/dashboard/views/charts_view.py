@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -11,12 +11,10 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import OptionList
 
+from lae_cli.dashboard.base import Base, board_of
 from lae_cli.dashboard.charts.chart import ChartPanel
 from lae_cli.dashboard.charts.metrics import METRICS, X_AXES, Metric
 from lae_cli.dashboard.charts.series import WINDOWS
-
-if TYPE_CHECKING:
-    from lae_cli.dashboard.base import Base
 
 
 class ChartsView(Horizontal):
@@ -41,7 +39,6 @@ class ChartsView(Horizontal):
         self.panel = ChartPanel()
         self.metric: Metric = METRICS[0]
         self.x_axis = X_AXES[0]
-        self._board: Base | None = None
 
     def compose(self) -> ComposeResult:
         """The list and the chart."""
@@ -54,13 +51,11 @@ class ChartsView(Horizontal):
 
     def show(self, board: Base) -> None:
         """Draw the chosen quantity, if there is more of it."""
-        self._board = board
         self.panel.show(self.metric, board.all_shown, self.x_axis)
 
     def _again(self) -> None:
         self.panel.forget()
-        if self._board is not None:
-            self.show(self._board)
+        board_of(self).draw()
 
     @on(OptionList.OptionHighlighted)
     def _choose(self, event: OptionList.OptionHighlighted) -> None:

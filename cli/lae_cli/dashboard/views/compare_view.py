@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,14 +13,12 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
+from lae_cli.dashboard.base import Base, board_of
 from lae_cli.dashboard.charts.exports import Rows
 from lae_cli.dashboard.following.frame import Frame
 from lae_cli.terminal import vocabulary
 from lae_cli.terminal.console import plain
 from lae_fast.config import TrainConfig
-
-if TYPE_CHECKING:
-    from lae_cli.dashboard.base import Base
 
 _RESULTS: tuple[tuple[str, Callable[[Frame], str]], ...] = (
     ("status", lambda f: f.status),
@@ -68,7 +66,6 @@ class CompareView(Vertical):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.every = False
-        self._board: Base | None = None
         self._drawn: object = None
 
     def compose(self) -> ComposeResult:
@@ -87,7 +84,7 @@ class CompareView(Vertical):
 
     def show(self, board: Base) -> None:
         """Fill the table anew when something in it has changed."""
-        self._board, frames = board, board.all_shown
+        frames = board.all_shown
         rows, names = self.rows(frames), [frame.name for frame in frames]
         if (rows, names) == self._drawn:
             return
@@ -113,10 +110,9 @@ class CompareView(Vertical):
     def action_every(self) -> None:
         """Every setting, or only those that differ."""
         self.every = not self.every
-        if self._board is not None:
-            self.show(self._board)
+        board_of(self).draw()
 
     def export(self) -> Rows:
         """The table as it is shown."""
-        frames = self._board.all_shown if self._board else ()
+        frames = board_of(self).all_shown
         return Rows("comparison", ["", *(frame.name for frame in frames)], self.rows(frames))

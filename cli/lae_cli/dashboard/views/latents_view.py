@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from rich.segment import Segment
@@ -18,6 +18,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
 
+from lae_cli.dashboard.base import Base, board_of
 from lae_cli.dashboard.charts.exports import Rows
 from lae_cli.dashboard.following import snapshots
 from lae_cli.dashboard.following.snapshots import Plane
@@ -25,9 +26,6 @@ from lae_cli.terminal import scatter, vocabulary
 from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.scatter import Bounds, Labels, Projector
 from lae_cli.terminal.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from lae_cli.dashboard.base import Base
 
 ZOOM = 1.25
 _ANGLES = np.linspace(0, 2 * math.pi, 720, endpoint=False)
@@ -167,7 +165,6 @@ class LatentsView(Vertical):
         super().__init__(id=id)
         self.axes = 0
         self.plot = LatentPlot()
-        self._board: Base | None = None
         self._projector = Projector()
         self._drawn: tuple[object, ...] = ()
         self._shown: tuple[str, Snapshot] | None = None
@@ -185,7 +182,7 @@ class LatentsView(Vertical):
 
     def show(self, board: Base) -> None:
         """Draw the chosen evaluation."""
-        self._board, frame = board, board.shown
+        frame = board.shown
         pick = snapshots.chosen(frame, board.evaluation) if frame else None
         if frame is None or pick is None:
             self._say("the latents appear after the first evaluation")
@@ -233,8 +230,7 @@ class LatentsView(Vertical):
         """Look along other axes."""
         self.axes += step
         self._projector = Projector()
-        if self._board is not None:
-            self.show(self._board)
+        board_of(self).draw()
 
 
 def _legend(snapshot: Snapshot) -> Text:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
-import numpy as np
-from rich.color import Color
-from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,20 +12,19 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
+from lae_cli.dashboard.base import Base, board_of
 from lae_cli.dashboard.following import snapshots
 from lae_cli.dashboard.following.frame import Frame
 from lae_cli.terminal import images
 from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.images import Pixels
+from lae_cli.terminal.pictures import RAMP, half_blocks
 from lae_cli.terminal.snapshot import Snapshot
 from lae_fast.runs.events import Evaluated
 
-if TYPE_CHECKING:
-    from lae_cli.dashboard.base import Base
-
 SIZES = (8, 12, 16, 20, 28, 40, 56)
 """Pixels, up and down, that an image may have on the screen."""
-_SHADES, _ASCII = " ░▒▓█", " .:-=+*#%@"
+_SHADES = " ░▒▓█"
 
 
 class PicturesView(VerticalScroll):
@@ -43,7 +39,6 @@ class PicturesView(VerticalScroll):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.step: int | None = None
-        self._board: Base | None = None
         self._drawn: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -56,14 +51,12 @@ class PicturesView(VerticalScroll):
 
     def on_resize(self) -> None:
         """More or fewer images fit."""
-        if self._board is not None:
-            self.call_after_refresh(self.show, self._board)
+        self.call_after_refresh(board_of(self).draw)
 
     def action_size(self, step: int) -> None:
         """Draw the images larger or smaller."""
         self.step = min(len(SIZES) - 1, max(0, self._step() + step))
-        if self._board is not None:
-            self.show(self._board)
+        board_of(self).draw()
 
     def _step(self) -> int:
         """The size asked for, or one at which a pair of strips fits."""
@@ -74,7 +67,7 @@ class PicturesView(VerticalScroll):
 
     def show(self, board: Base) -> None:
         """Draw the chosen evaluation's pictures."""
-        self._board, frame = board, board.shown
+        frame = board.shown
         pick = snapshots.chosen(frame, board.evaluation) if frame else None
         width, size = self.size.width - 4, SIZES[self._step()]
         key = (frame.path if frame else None, pick[1].time if pick else None, width, size)
@@ -102,17 +95,17 @@ def _page(
 
 
 def _sections(snapshot: Snapshot) -> Iterator[tuple[str, list[Pixels]]]:
-    """What there is to show, and a word where a trainer did not draw it."""
-    missing = "  (not drawn by this trainer)"
-    rows = [snapshot.originals, snapshot.reconstructions] if len(snapshot.originals) else []
-    yield "images above, their reconstructions below" + ("" if rows else missing), rows
-    rows = [snapshot.prior_samples] if len(snapshot.prior_samples) else []
-    yield "samples of the prior" + ("" if rows else missing), rows
-    rows = [snapshot.interpolation] if len(snapshot.interpolation) else []
-    yield "from one image to another" + ("" if rows else missing), rows
-    rows = list(snapshot.traversal)
-    note = ", one row per latent" if rows else missing
-    yield f"one latent varied{note}", rows
+    """Headings with the rows of images below them; a heading says so if there are none."""
+    pairs = [snapshot.originals, snapshot.reconstructions]
+    kinds: tuple[tuple[str, Sequence[Pixels]], ...] = (
+        ("images above, their reconstructions below", pairs),
+        ("samples of the prior", [snapshot.prior_samples]),
+        ("from one image to another", [snapshot.interpolation]),
+        ("one latent varied, one row per latent", snapshot.traversal),
+    )
+    for heading, rows in kinds:
+        drawn = [row for row in rows if len(row)]
+        yield heading if drawn else f"{heading}  (not drawn by this trainer)", drawn
 
 
 def _draw(text: Text, pixels: Pixels, glyphs: Glyphs) -> None:
@@ -121,13 +114,9 @@ def _draw(text: Text, pixels: Pixels, glyphs: Glyphs) -> None:
         text.append("too narrow for an image\n", style="dim")
         return
     if not (glyphs.unicode and glyphs.colour):
-        ramp = _SHADES if glyphs.unicode else _ASCII
+        ramp = _SHADES if glyphs.unicode else RAMP
         text.append("\n".join(images.shades(pixels, ramp)) + "\n\n")
         return
-    if pixels.shape[0] % 2:
-        pixels = np.pad(pixels, ((0, 1), (0, 0), (0, 0)))
-    for top, bottom in zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True):
-        for upper, lower in zip(top, bottom, strict=True):
-            style = Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))
-            text.append(images.HALF_BLOCK, style)
+    for cells in half_blocks(pixels):
+        text.append_tokens((cell.text, cell.style) for cell in cells)
         text.append("\n")

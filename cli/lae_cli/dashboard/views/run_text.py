@@ -52,8 +52,7 @@ def status_line(frame: Frame, glyphs: Glyphs, extra: str = "") -> Text:
     mark = "● " if glyphs.unicode else "* "
     text.append(mark, style=vocabulary.run_colour(frame.path.name))
     text.append(frame.name, style="bold").append("  ")
-    status = frame.status
-    text.append(plain(status, f"bold {vocabulary.STATUS_COLOURS.get(status, '')}"))
+    text.append(plain(frame.status, f"bold {vocabulary.status_colour(frame.status)}"))
     for finding in frame.findings():
         colour = vocabulary.BAD if finding.essential else vocabulary.WARN
         text.append("  ").append(f" {finding.name} ", style=f"bold reverse {colour}")

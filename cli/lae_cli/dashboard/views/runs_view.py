@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -18,16 +18,13 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
+from lae_cli.dashboard.base import Base, board_of
 from lae_cli.dashboard.charts.exports import Rows
 from lae_cli.dashboard.following.watcher import Watcher
 from lae_cli.terminal import vocabulary
 from lae_cli.terminal.console import plain
-from lae_cli.terminal.glyphs import Glyphs
 from lae_fast.config import has_chain
 from lae_fast.runs import Summary
-
-if TYPE_CHECKING:
-    from lae_cli.dashboard.base import Base
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Column:
 
 
 def _status(summary: Summary) -> Text:
-    return plain(summary.status, vocabulary.STATUS_COLOURS.get(summary.status, ""))
+    return plain(summary.status, vocabulary.status_colour(summary.status))
 
 
 def _data(summary: Summary) -> str:
@@ -115,7 +112,6 @@ class RunsView(Vertical):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.column, self.descending = len(COLUMNS) - 1, False
-        self._board: Base | None = None
         self._order: list[Path] = []
         self._cells: dict[Path, list[str | Text]] = {}
 
@@ -142,14 +138,13 @@ class RunsView(Vertical):
 
     def listed(self) -> list[Summary]:
         """The runs that the filter lets through, in order."""
-        summaries = self._board.watcher.summaries if self._board else ()
+        summaries = board_of(self).watcher.summaries
         words = self.query_one(Input).value.lower().split()
         found = [s for s in summaries if all(word in _haystack(s) for word in words)]
         return _sorted(found, COLUMNS[self.column], self.descending)
 
     def show(self, board: Base) -> None:
         """Bring the table up to date, cell by cell where the order is the same."""
-        self._board = board
         summaries = self.listed()
         cells = {s.path: _row(s, board) for s in summaries}
         order = [s.path for s in summaries]
@@ -201,7 +196,7 @@ class RunsView(Vertical):
 
     @on(Input.Changed)
     def _filtered(self) -> None:
-        self._again()
+        board_of(self).draw()
 
     @on(Input.Submitted)
     def _filter_done(self) -> None:
@@ -219,7 +214,7 @@ class RunsView(Vertical):
     def action_reverse(self) -> None:
         """Turn the order around."""
         self.descending = not self.descending
-        self._again()
+        board_of(self).draw()
 
     def action_filter(self) -> None:
         """Type to filter."""
@@ -236,15 +231,11 @@ class RunsView(Vertical):
         again = column == self.column
         self.descending = not self.descending if again else False
         self.column = column
-        self._again()
-
-    def _again(self) -> None:
-        if self._board is not None:
-            self.show(self._board)
+        board_of(self).draw()
 
     def export(self) -> Rows:
         """The table as it is shown."""
-        rows = [[str(cell) for cell in _row(s, self._board)[1:]] for s in self.listed()]
+        rows = [[str(cell) for cell in _row(s, board_of(self))[1:]] for s in self.listed()]
         return Rows("runs", [column.heading for column in COLUMNS], rows)
 
 
@@ -263,11 +254,10 @@ def _comparable(value: Any) -> bool:
     return value is not None and value == value
 
 
-def _row(summary: Summary, board: Base | None) -> list[str | Text]:
-    glyphs = board.glyphs if board else Glyphs()
-    marked = board is not None and summary.path in board.marked
-    is_open = board is not None and summary.path == board.opened
-    sign = ("●" if glyphs.unicode else "*") if marked else (">" if is_open else " ")
+def _row(summary: Summary, board: Base) -> list[str | Text]:
+    sign = ">" if summary.path == board.opened else " "
+    if summary.path in board.marked:
+        sign = "●" if board.glyphs.unicode else "*"
     cells: list[str | Text] = [Text(sign, style=vocabulary.run_colour(summary.path.name))]
     for column in COLUMNS:
         cell = column.cell(summary)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from textual.pilot import Pilot
 
-from lae_cli.dashboard.app import Dashboard
-from lae_cli.dashboard.base import Start
 from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.runs.events import (
@@ -51,26 +46,25 @@ def write_run(
     run = root / name
     run.mkdir(parents=True)
     runs.write_config(run, config)
-    with runs.RunWriter(run) as log:
-        log.append(started(name, model, began, epochs if status else 2 * epochs, host, pid))
-        for event in _events(run, config, epochs, began):
-            log.append(event)
-        if status is not None:
-            end = finished(began, epochs, status, seed)
-            chain = model == "lae"
-            log.append(end if chain else replace(end, accept_rate=math.nan, step_size=math.nan))
+    most = epochs if status else 2 * epochs
+    say(run, started(began, most, run=name, model=model, host=host, pid=pid))
+    say(run, *_events(run, config, epochs, began))
+    if status is not None:
+        chainless = {} if model == "lae" else {"accept_rate": math.nan, "step_size": math.nan}
+        say(run, finished(began, epochs, seed=seed, status=status, **chainless))
     return run
 
 
-def started(
-    name: str, model: str, began: float, most: int, host: str = "elsewhere", pid: int = 1
-) -> RunStarted:
-    return RunStarted(
+# Events of one story. ``change`` replaces fields.
+
+
+def started(began: float = NOW, most: int = 3, **change: Any) -> RunStarted:
+    event = RunStarted(
         time=began,
-        run=name,
-        model=model,
-        pid=pid,
-        host=host,
+        run="r",
+        model="lae",
+        pid=1,
+        host="elsewhere",
         device="cpu (2 threads)",
         engine="explicit MLP backward",
         train_images=54000,
@@ -79,13 +73,14 @@ def started(
         parameters=669_712,
         max_epochs=most,
     )
+    return replace(event, **change)
 
 
-def finished(began: float, epochs: int, status: str = "finished", seed: int = 0) -> RunFinished:
+def finished(began: float = NOW, epochs: int = 3, *, seed: int = 0, **change: Any) -> RunFinished:
     count = epochs * PER_EPOCH
-    return RunFinished(
+    event = RunFinished(
         time=began + count + 1,
-        status=status,
+        status="finished",
         epochs=epochs,
         iterations=count,
         train_loss=_loss(count, seed),
@@ -96,12 +91,15 @@ def finished(began: float, epochs: int, status: str = "finished", seed: int = 0)
         images_per_second=8123.0,
         elapsed=count + 1.0,
     )
+    return replace(event, **change)
 
 
-def progress(iteration: int, began: float, *, chain: bool = True, seed: int = 0) -> Progress:
+def progress(
+    iteration: int, began: float = NOW, *, chain: bool = True, seed: int = 0, **change: Any
+) -> Progress:
     wobble = math.sin(iteration * 1.7 + seed)
     accept = 0.574 + 0.4 * math.exp(-iteration / 30) * math.cos(iteration / 7) + 0.03 * wobble
-    return Progress(
+    event = Progress(
         time=began + iteration,
         epoch=(iteration - 1) // PER_EPOCH + 1,
         iteration=iteration,
@@ -116,12 +114,16 @@ def progress(iteration: int, began: float, *, chain: bool = True, seed: int = 0)
         elapsed=float(iteration),
         memory_bytes=512 << 20,
     )
+    return replace(event, **change)
 
 
-def evaluated(epoch: int, config: TrainConfig, began: float, snapshot: str | None) -> Evaluated:
+def evaluated(
+    epoch: int, began: float = NOW, config: TrainConfig | None = None, **change: Any
+) -> Evaluated:
+    config = config or TrainConfig()
     iteration = epoch * PER_EPOCH
     now = progress(iteration, began, chain=config.model == "lae", seed=config.seed)
-    return Evaluated(
+    event = Evaluated(
         time=now.time + 0.5,
         epoch=epoch,
         iteration=iteration,
@@ -137,8 +139,8 @@ def evaluated(epoch: int, config: TrainConfig, began: float, snapshot: str | Non
         elapsed=now.elapsed,
         ess_per_step=0.02 * epoch if config.model == "lae" else None,
         split_rhat=1 + 0.3 / epoch if config.model == "lae" else None,
-        snapshot=snapshot,
     )
+    return replace(event, **change)
 
 
 def _events(run: Path, config: TrainConfig, epochs: int, began: float) -> list[Event]:
@@ -152,7 +154,7 @@ def _events(run: Path, config: TrainConfig, epochs: int, began: float) -> list[E
         ]
         name = f"snapshots/{epoch:06}.npz"
         write_snapshot(run / name, epoch, config.latent_dim, config.seed)
-        events.append(evaluated(epoch, config, began, name))
+        events.append(evaluated(epoch, began, config, snapshot=name))
     return events
 
 
@@ -203,60 +205,3 @@ def edit_config(run: Path, **values: Any) -> None:
     """Other settings in a run's config.json, whether or not they make sense."""
     file = run / runs.CONFIG_FILE
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
-
-
-class ToldDashboard(Dashboard):
-    """A dashboard that remembers what it has told its user."""
-
-    def __init__(self, start: Start) -> None:
-        super().__init__(start)
-        self.said: list[str] = []
-
-    def notify(self, message: str, **options: Any) -> None:
-        self.said.append(message)
-        super().notify(message, **options)
-
-
-def dashboard(root: Path, *paths: Path, **options: Any) -> ToldDashboard:
-    return ToldDashboard(replace(Start(root), paths=paths, **options))
-
-
-async def settle(pilot: Pilot[None], app: Dashboard) -> None:
-    """Wait until the runs on the screen have been read to their ends, and draw them.
-
-    Twice, since the first news may be of a look that began before this was called.
-    """
-    for _ in range(2):
-        before = app.frames
-        app.follow()  # wakes the watcher
-        for _ in range(3000):
-            await pilot.pause(0.01)
-            wanted = {path for path in (app.opened, *app.marked) if path is not None}
-            frames = [app.frames.get(path) for path in wanted]
-            if app.frames is not before and all(f and f.share_read == 1 for f in frames):
-                break
-        else:
-            raise AssertionError("the watcher has nothing to say")
-    app.draw()
-    await pilot.pause()
-
-
-def drive(
-    app: Dashboard,
-    story: Callable[[Pilot[None]], Awaitable[None]],
-    size: tuple[int, int] = (100, 30),
-) -> None:
-    """Run the application without a terminal, and a story of keys in it."""
-
-    async def run() -> None:
-        async with app.run_test(size=size) as pilot:
-            await settle(pilot, app)
-            await story(pilot)
-
-    asyncio.run(run())
-
-
-def screen_text(app: Dashboard) -> str:
-    """What the screen says, line by line."""
-    lines = app.screen._compositor.render_strips()
-    return "\n".join(strip.text for strip in lines)
