@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "../host_device.h"
+
 // One build serves every x86-64: the loader picks AVX-512, AVX2 or the baseline at run time.
 // Functions with LAE_CLONES exist once per instruction set. They cannot be templates, and what they
 // call is compiled for the baseline unless it is inlined: LAE_INLINE.
@@ -22,6 +24,12 @@
 #define LAE_INLINE inline __attribute__((always_inline))
 
 namespace lae::cpu {
+
+// What the operators' bodies ask of the backend that runs their kernels.
+struct OnCpu {
+  static int32_t device_type() { return aoti_torch_device_type_cpu(); }
+  static constexpr bool kHostReads = true;  // the values of tensors
+};
 
 constexpr int64_t kChunk = 4096;      // elements per partial sum
 constexpr int64_t kSerialChunks = 8;  // with fewer, threads cost more than they save
@@ -43,7 +51,7 @@ void for_each_chunk(int64_t n, const Body& body, int64_t size = kChunk) {
       body(chunk, begin, begin + size < n ? begin + size : n);
     }
   };
-  const int64_t chunks = (n + size - 1) / size;
+  const int64_t chunks = ceil_div(n, size);
   if (n < kSerialChunks * size) range(0, chunks);
   else torch::stable::parallel_for(0, chunks, kSerialChunks / 2, range);
 }
@@ -54,7 +62,7 @@ Sums sum_chunks(int64_t n, const Partial& partial, int64_t size = kChunk) {
   Sums few[kSerialChunks];
   std::vector<Sums> many;
   Sums* parts = few;
-  const int64_t chunks = (n + size - 1) / size;
+  const int64_t chunks = ceil_div(n, size);
   if (chunks > kSerialChunks) {
     many.resize(chunks);
     parts = many.data();

@@ -19,27 +19,31 @@ constexpr int kOneBlockThreads = 1024;
 constexpr int64_t kOneBlockLimit = 16384;
 constexpr int64_t kMaxBlocks = 1024;
 
-// Of kernels whose blocks take a row at a time; a row is some hundred elements.
+// For kernels whose blocks take a row at a time; a row is some hundred elements.
 constexpr int kRowThreads = 128;
-inline int row_blocks(int64_t rows) {
-  return static_cast<int>(rows < 1 ? 1 : rows < 65535 ? rows : 65535);
+inline int row_blocks(int64_t rows) { return static_cast<int>(clamp(rows, 1, 65535)); }
+
+// `threads`, rounded up to whole warps, of which there is at least one.
+inline int whole_warps(int64_t threads, int most) {
+  return static_cast<int>(clamp(ceil_div(threads, 32) * 32, 32, most));
 }
 
-// Each thread takes groups of four elements, the four that one Philox block serves.
+// Blocks of kThreads that have this many threads together, or kMaxBlocks.
+inline int blocks_of(int64_t threads) {
+  return static_cast<int>(clamp(ceil_div(threads, kThreads), 1, kMaxBlocks));
+}
+
+// For kernels whose threads take groups of four elements, the four that one Philox block serves.
 struct Grid {
-  int blocks;
+  int blocks = 1;
   int threads;
 
   explicit Grid(int64_t n) {
-    const int64_t groups = (n + 3) / 4;
+    const int64_t groups = ceil_div(n, 4);
     if (n <= kOneBlockLimit) {
-      blocks = 1;
-      threads = groups >= kOneBlockThreads ? kOneBlockThreads
-                                           : static_cast<int>((groups + 31) / 32 * 32);
-      if (threads == 0) threads = 32;
+      threads = whole_warps(groups, kOneBlockThreads);
     } else {
-      const int64_t wanted = (groups + kThreads - 1) / kThreads;
-      blocks = static_cast<int>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
+      blocks = blocks_of(groups);
       threads = kThreads;
     }
   }

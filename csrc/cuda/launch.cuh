@@ -38,6 +38,12 @@ const char* enqueue(dim3 grid, int threads, cudaStream_t stream, const Arguments
 
 namespace lae::cuda {
 
+// What the operators' bodies ask of the backend that runs their kernels.
+struct OnCuda {
+  static int32_t device_type() { return cuda::device_type(); }
+  static constexpr bool kHostReads = false;  // the host would have to wait for the device
+};
+
 // The device and the stream of a call, for the time of the call.
 class Launch {
  public:
