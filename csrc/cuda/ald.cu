@@ -45,6 +45,7 @@ __global__ void __launch_bounds__(kOneBlockThreads)
 template <class T>
 __device__ RowProposal row_share(const StepArgs<T>& a, int64_t row, int lane, int width) {
   RowProposal sums;
+  const bool prior_on_x = a.prior_on_x();
   const int64_t first = row * a.d;
   double squares = 0;
   for (int64_t k = lane; k < a.d; k += width) {
@@ -52,16 +53,15 @@ __device__ RowProposal row_share(const StepArgs<T>& a, int64_t row, int lane, in
     const T proposed = a.proposal[i];
     add_ratio_terms(a.x[i], a.grad[i], proposed, a.whole_grad(i), a.law.weight(k),
                     sums.ratio.work, sums.ratio.grad_change, sums.ratio.poison);
-    squares += static_cast<double>(proposed) * static_cast<double>(proposed);
+    if (prior_on_x) squares += static_cast<double>(proposed) * static_cast<double>(proposed);
   }
-  if (a.latents != nullptr) {
-    squares = 0;
+  if (a.prior != 0 && !prior_on_x) {
     for (int64_t k = lane; k < a.latents_per_row; k += width) {
       const double z = static_cast<double>(a.latents[row * a.latents_per_row + k]);
       squares += z * z;
     }
   }
-  if (a.prior != 0) sums.potential = 0.5 * a.prior * squares;
+  sums.potential = 0.5 * a.prior * squares;
   for (int64_t k = lane; k < a.values_per_row; k += width) {
     sums.potential += a.values[row * a.values_per_row + k];
   }
