@@ -1,10 +1,11 @@
 // How many blocks and threads a kernel has, and sums over a block.
 //
-// Up to kOneBlockLimit elements one block does everything in one launch. Above, a first launch
-// writes each block's sums to a workspace and a second reads them: EVERY block adds them up again
-// in the same order, which costs less than another launch and gives every block the same bits.
+// Sums over several blocks take two launches: the first writes one partial sum per block to a
+// workspace, and the second adds them in a fixed order. For one long row, every block of the second
+// launch adds all of them: that costs less than a third launch, and gives every block the same bits
+// and so the same decision. Up to kOneBlockLimit elements, one block does everything in one launch.
 // There are no floating-point atomics, so results do not depend on scheduling. The grid depends on
-// the number of elements alone, so they do not depend on the GPU either.
+// the tensors' shapes alone, so results do not depend on the GPU either.
 #pragma once
 
 #include <cstdint>
