@@ -212,7 +212,7 @@ inline void check_step_rows(const Call& call, const Tensor& grad, const Tensor& 
   if (potential_proposal.dim() != 1 || !divides_among(potential_proposal, rows) ||
       potential_proposal.numel() < rows) {
     fail(call.op, ": potential_proposal has shape ", shape_text(potential_proposal),
-         "; it must be [", rows, "], or a multiple of that: as many terms for every row.");
+         "; it must be [", rows, "], or a multiple of that: the same number of terms per row.");
   }
   call.check_vector("accepted", accepted, ScalarType::Bool, rows, "one decision per row");
   call.check_vector("info", info, ScalarType::Double, 5,
@@ -224,7 +224,7 @@ inline void check_step_rows(const Call& call, const Tensor& grad, const Tensor& 
     call.check_type_like_first("latents", *latents);
     if (!divides_among(*latents, rows)) {
       fail(call.op, ": latents has shape ", shape_text(*latents),
-           "; it must have as many elements for each of ", rows, " rows.");
+           "; its elements must divide evenly among ", rows, " rows.");
     }
   }
   if (next_proposal.has_value()) call.check_like_first("next_proposal", *next_proposal);

@@ -30,7 +30,7 @@ inline void check_copy_rows(const std::vector<Tensor>& into, const std::vector<T
   constexpr const char* op = "copy_rows_";
   if (into.size() != source.size()) {
     fail(op, ": into has ", into.size(), " tensors but source has ", source.size(),
-         "; they must be as many.");
+         "; both must have the same number.");
   }
   for (size_t t = 0; t < into.size(); ++t) {
     const Call call(op, "into", into[t], backend);

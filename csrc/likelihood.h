@@ -1,5 +1,5 @@
-// The negative log-likelihood of one pixel with its derivatives; and the operators' arguments, which
-// both backends check and prepare alike, and their registration.
+// The negative log-likelihood of one pixel with its derivatives; and the operators' arguments,
+// which both backends check and prepare alike, and their registration.
 //
 // exp and log1p are polynomials without branches, so that compilers vectorise them; relative errors
 // are a few ulp on the ranges used here. A NaN in the decoder's output gives a NaN value.
@@ -101,7 +101,6 @@ struct BernoulliPixel {
     return {at.softplus - x * output, at.sigmoid - x, T(0)};
   }
   LAE_HD double value(double sum, double) const { return sum; }
-  LAE_HD double by_scale(double sum, double) const { return sum; }
 };
 
 // -log N(x; output, scale^2), the constants added once per image.

@@ -78,7 +78,7 @@ inline void check_norm_relu_backward(const Call& call, const Tensor& normed, con
   call.check_like_first("grad_u", grad_u);
   if (!weight.has_value() || !grad_input.has_value()) {
     if (weight.has_value() || added.has_value() || grad_input.has_value()) {
-      fail(call.op, ": weight and grad_input go together, and added with them.");
+      fail(call.op, ": pass weight and grad_input together, and added only with both.");
     }
     return;
   }

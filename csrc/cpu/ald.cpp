@@ -1,5 +1,4 @@
-// Threads share the rows or, where these are long, the elements of each. One row is one chain on a
-// whole matrix.
+// CPU threads share the rows. Where rows are long, they share the elements of one row at a time.
 #include "../ald.h"
 
 #include <algorithm>
@@ -12,7 +11,7 @@ namespace lae::cpu {
 namespace {
 
 constexpr int64_t kShortLanes = 8;  // accumulators of a sum over few elements
-constexpr int64_t kLongRow = 256;   // elements from which a sum runs in kLanes accumulators
+constexpr int64_t kLongRow = 256;   // sums over this many elements or more run in kLanes
 alignas(64) constexpr double kOnes[kLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 // Every element's step size and noise scale. The tables repeat the step sizes, one per dimension or
@@ -76,8 +75,7 @@ LAE_INLINE void propose_loop(const Draw<T>& draw, int64_t begin, int64_t end) {
   }
 }
 
-// The sums over elements [begin, end) of a row. kPrior: the gradient of a prior on x itself is yet
-// to be added.
+// The sums over elements [begin, end) of a row. With kPrior, adds the gradient of a prior on x.
 template <bool kPrior, int64_t lanes, class T>
 LAE_INLINE RatioSums ratio_loop(const StepArgs<T>& args, int64_t row, int64_t begin,
                                 int64_t end) {
@@ -157,7 +155,7 @@ LAE_INLINE void decide_row(const StepArgs<T>& args, int64_t row, const RatioSums
   add(total, row_sums(decision, args.potential[row]));
 }
 
-// Moves elements [begin, end), which lie in one row that is accepted.
+// Moves elements [begin, end) of one row, which is accepted.
 template <class T>
 LAE_INLINE void move_elements(const StepArgs<T>& args, int64_t begin, int64_t end) {
 #pragma GCC ivdep
@@ -174,9 +172,9 @@ LAE_INLINE void move_elements(const StepArgs<T>& args, int64_t begin, int64_t en
   }
 }
 
-// Moves the accepted of elements [begin, end), traces all and proposes from them, a tile at a time
-// while it is in the cache; `begin` is a multiple of four. The next proposals may overwrite the
-// pending ones.
+// Moves those of elements [begin, end) whose row is accepted, then traces all of them and draws
+// their next proposals, one tile at a time while it is in the cache. `begin` is a multiple of four.
+// The next proposals may overwrite the pending ones.
 template <class T>
 LAE_INLINE void move_loop(const Step<T>& step, int64_t begin, int64_t end) {
   const StepArgs<T>& args = step.args;

@@ -69,7 +69,7 @@ LAE_INLINE void backward_loop(const BackwardArgs<T>& a, int64_t begin, int64_t e
   }
 }
 
-// Not part of the loop above, which every layer runs and which this would slow; few need it.
+// Kept out of the loop above, which it would slow: every layer runs that one, and few need this.
 template <class T>
 void input_rows(const BackwardArgs<T>& a, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
@@ -98,7 +98,7 @@ LAE_CLONES void backward_rows(const BackwardArgs<double>& a, int64_t b, int64_t 
   backward_loop(a, b, e);
 }
 
-constexpr int64_t kRowsDeep = 32;  // rows added in the tensors' own precision, then in double
+constexpr int64_t kRowsDeep = 32;  // rows summed in the tensors' own precision, before double
 
 // Adds rows [begin, end) of `grad`, times those of `factor` where there is one, to `totals`.
 template <class T>

@@ -35,7 +35,7 @@ constexpr int64_t kChunk = 4096;      // elements per partial sum
 constexpr int64_t kSerialChunks = 8;  // with fewer, threads cost more than they save
 constexpr int64_t kLanes = 16;        // accumulators of a sum
 
-// A multiple of four rows that hold about kChunk elements.
+// Rows that hold about kChunk elements, in a multiple of four.
 inline int64_t rows_per_chunk(int64_t d) {
   const int64_t rows = kChunk / (d > 0 ? d : 1) / 4 * 4;
   return rows > 4 ? rows : 4;

@@ -1,5 +1,5 @@
-// All blocks share the elements of a single row, which is one chain on a whole matrix; of many rows
-// each has a team of threads in one block.
+// All blocks share the elements of a single row, which is one chain on a whole matrix. Of many
+// rows, each has a team of threads within one block.
 #include "../ald.h"
 
 #include "../normal.h"
@@ -94,8 +94,8 @@ __device__ Point<T> move_element(const StepArgs<T>& a, int64_t i, bool accepted)
   return now;
 }
 
-// One row. Every block adds up the same sums and so takes the same decision; each thread proposes
-// from the elements that it moved itself.
+// One row. Every block adds the same partial sums and so takes the same decision; each thread
+// proposes from the elements that it moved itself.
 
 // What the first of two launches leaves for the second, followed by one RowProposal per block. The
 // second launch overwrites the originals while its other blocks still run.
@@ -207,8 +207,8 @@ __device__ RowSums decide_rows(const StepArgs<T>& a, RngKey rng, Team team) {
                        threadIdx.x / width;
   const int64_t passes = ceil_div(a.rows, rows_per_pass);
   RowSums sums;
-  // Every thread takes every pass, because whole teams meet in the sums; a row that is not there
-  // is not read, for its memory is another's.
+  // Every thread takes every pass, because a team's sum needs all its threads. A row past the end
+  // is not read: its memory belongs to another tensor.
   for (int64_t pass = 0; pass < passes; ++pass) {
     const int64_t row = mine + pass * rows_per_pass;
     const bool real = row < a.rows;
@@ -250,8 +250,8 @@ __global__ void __launch_bounds__(kOneLaunchThreads, 1)
   }
 }
 
-// The first of two launches leaves the counter for the second, which advances it while its other
-// blocks still run, and one RowSums per block.
+// The first of two launches leaves the counter and one RowSums per block for the second, of which
+// one block advances the original counter while the others still run.
 static_assert(sizeof(RngKey) == 2 * sizeof(double));
 static_assert(sizeof(RowSums) == 3 * sizeof(double));
 
@@ -278,7 +278,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-constexpr int64_t kLongRow = 256;  // elements from which a row has a block of its own
+constexpr int64_t kLongRow = 256;  // a row of this many elements or more has a block of its own
 
 int threads_per_row(int64_t d) {
   int width = 1;
@@ -308,7 +308,7 @@ void step_rows(const Call& call, const StepArgs<T>& args) {
   if (args.rows == 1) {
     step_one_row(call, args);
   } else if (args.d >= kLongRow) {
-    // In one launch a block takes the rows in turn, so that threads are as many as a row feeds.
+    // In one launch, one block takes the rows in turn: it has the threads that one row can use.
     const bool one = args.rows * args.d <= kOneBlockLimit;
     step_rows(call, args, BlockTeam{}, one ? (args.d + 1) / 2 : args.rows * kThreads);
   } else {

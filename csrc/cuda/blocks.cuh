@@ -20,7 +20,7 @@ constexpr int kOneBlockThreads = 1024;
 constexpr int64_t kOneBlockLimit = 16384;
 constexpr int64_t kMaxBlocks = 1024;
 
-// For kernels whose blocks take a row at a time; a row is some hundred elements.
+// For kernels whose blocks take one row at a time; a row is some hundred elements.
 constexpr int kRowThreads = 128;
 inline int row_blocks(int64_t rows) { return static_cast<int>(clamp(rows, 1, 65535)); }
 

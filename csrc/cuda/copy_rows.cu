@@ -13,7 +13,7 @@ struct Pairs {
   RowPair all[kMaxPairs];
 };
 
-// blockIdx.y chooses the pair; a block takes a row at a time.
+// blockIdx.y chooses the pair; a block takes one row at a time.
 __global__ void __launch_bounds__(kRowThreads)
     copy_rows_kernel(const __grid_constant__ Pairs pairs, RowChoice rows) {
   const RowPair& pair = pairs.all[blockIdx.y];

@@ -44,7 +44,7 @@ struct OnCuda {
   static constexpr bool kHostReads = false;  // the host would have to wait for the device
 };
 
-// The device and the stream of a call, for the time of the call.
+// Selects the device of a call and launches on its current stream, for as long as this exists.
 class Launch {
  public:
   explicit Launch(const Call& call)
@@ -53,7 +53,7 @@ class Launch {
   template <auto kernel, class... Arguments>
   void run(dim3 grid, int threads, const Arguments&... arguments) const {
     const char* const error = enqueue<kernel>(grid, threads, stream_, arguments...);
-    if (error != nullptr) fail(op_, ": CUDA could not launch: ", error, ".");
+    if (error != nullptr) fail(op_, ": CUDA could not launch the kernel: ", error, ".");
   }
 
  private:

@@ -5,8 +5,8 @@
 namespace lae::cuda {
 namespace {
 
-// A block takes an image at a time. One thread works out in double what the scale gives: if all did
-// it, that would cost more than the pixels on cards with few units for doubles.
+// A block takes one image at a time. One thread computes in double what depends on the scale: if
+// all threads did, that would cost more than the pixels on cards with few units for double.
 template <template <class> class Pixel, class T>
 __global__ void __launch_bounds__(kRowThreads) images_kernel(Images<T> a) {
   LAE_SHARED(double, storage, [(sizeof(Pixel<T>) + sizeof(double) - 1) / sizeof(double)]);
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kRowThreads) images_kernel(Images<T> a) {
     if (threadIdx.x == 0) {
       const double pixels = static_cast<double>(a.d);
       a.values[i] = pixel.value(sums.first, pixels);
-      if (Pixel<T>::kScaled) a.by_scale[i] = pixel.by_scale(sums.second, pixels);
+      if constexpr (Pixel<T>::kScaled) a.by_scale[i] = pixel.by_scale(sums.second, pixels);
     }
   }
 }

@@ -5,8 +5,8 @@
 namespace lae::cuda {
 namespace {
 
-// A block takes a row at a time; a thread reads back only what it wrote itself. Sums are in the
-// tensors' own precision, as PyTorch's: cards for desktops have few units for double.
+// A block takes one row at a time, and a thread reads back only what it wrote itself. Sums are in
+// the tensors' own precision, as in PyTorch: desktop cards have few units for double.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads) norm_relu_kernel(ForwardArgs<T> a) {
   const T width = static_cast<T>(a.d);
@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(kRowThreads) norm_relu_kernel(ForwardArgs<T> a
   }
 }
 
-// A row of the input's gradient, `grad_u weight + added`, a warp per element: inputs are few.
+// One row of the input's gradient, `grad_u weight + added`, with one warp per element: inputs are
+// few.
 template <class T>
 __device__ void input_row(const BackwardArgs<T>& a, int64_t i) {
   const T* const grad_u = a.grad_u + i * a.d;
@@ -83,7 +84,7 @@ constexpr int64_t kMaxParts = 64;
 // How the rows are cut into parts. Where there are several, their sums go to `partials`,
 // (sums, parts, d), and a second launch adds them in order.
 struct Parts {
-  int64_t rows;  // per part
+  int64_t rows;      // per part
   double* partials;  // or null
 };
 

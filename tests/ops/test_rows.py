@@ -192,7 +192,7 @@ def test_wrong_optional_arguments_are_named(device: str) -> None:
         (
             "latents",
             torch.zeros(7, device=device),
-            r"latents has shape \[7\]; it must have as many",
+            r"latents has shape \[7\]; its elements must divide evenly among 3 rows",
         ),
         ("latents", torch.zeros(3, dtype=torch.int32, device=device), "latents has dtype int32"),
         ("next_proposal", torch.zeros(2, 4, device=device), "next_proposal has shape"),
