@@ -1,5 +1,6 @@
 // One step of Langevin dynamics, for chains that are the rows of an n x d matrix: the scalar
-// mathematics and the operators' arguments, which both backends share.
+// mathematics; and the operators' arguments, which both backends check and prepare alike, and their
+// registration.
 //
 //   x'    = x - eta g + sqrt(2 eta tau) eps
 //   log a = (V - V') / tau + <x' - x, g + g'> / (2 tau) - eta (||g'||^2 - ||g||^2) / (4 tau)
@@ -30,6 +31,70 @@ LAE_HD Proposal<T> make_proposal(double step_size, double temperature) {
   return {static_cast<T>(step_size), static_cast<T>(sqrt(2.0 * step_size * temperature))};
 }
 
+// Step sizes: one per dimension, or one for all.
+template <class T>
+struct Law {
+  const double* step_sizes;
+  int64_t count, d;
+  double temperature;
+
+  // What `of` returns for every element where there is one step size; worked out once per thread.
+  LAE_HD Proposal<T> shared() const {
+    return count == 1 ? make_proposal<T>(step_sizes[0], temperature) : Proposal<T>{};
+  }
+  LAE_HD Proposal<T> of(int64_t i, Proposal<T> shared) const {
+    return count == 1 ? shared : make_proposal<T>(step_sizes[i % d], temperature);
+  }
+  // The step sizes are weights in the ratio's sums, or multiply them afterwards where one holds for
+  // all.
+  LAE_HD double weight(int64_t k) const { return count == 1 ? 1.0 : step_sizes[k]; }
+  LAE_HD double factor() const { return count == 1 ? step_sizes[0] : 1.0; }
+};
+
+template <class T>
+struct ProposeArgs {
+  const T* x;
+  const T* grad;
+  T* proposal;
+  Law<T> law;
+  int64_t n;            // elements
+  int64_t first_block;  // of the noise of the first four elements
+};
+
+template <class T>
+struct StepArgs {
+  T* x;
+  T* grad;
+  double* potential;
+  const T* proposal;
+  T* next_proposal;
+  T* x_trace;     // where the states after the step are also written, or null
+  T* grad_trace;  // or null
+  const T* grad_proposal;
+  const double* values;  // their sums are the potentials of the proposals, before the prior
+  const T* latents;      // what the prior is on, or null: the proposals themselves
+  int64_t* rng;
+  bool* accepted;
+  double* info;
+  Law<T> law;
+  int64_t rows, d, values_per_row, latents_per_row;
+  double prior;
+  bool mh;
+  int64_t first_row;
+
+  LAE_HD bool prior_on_x() const { return prior != 0 && latents == nullptr; }
+
+  // Of the proposal: a prior on x itself is added here, one on latents is the caller's to add.
+  LAE_HD T whole_grad(int64_t i) const {
+    return prior_on_x() ? grad_proposal[i] + static_cast<T>(prior) * proposal[i]
+                        : grad_proposal[i];
+  }
+
+  LAE_HD ProposeArgs<T> next() const {
+    return {x, grad, next_proposal, law, rows * d, first_row / 4 * d};
+  }
+};
+
 template <class T>
 LAE_HD T propose_element(T x, T grad, T eps, Proposal<T> law) {
   return x - law.step_size * grad + law.noise_scale * eps;
@@ -48,8 +113,7 @@ LAE_HD void add(RatioSums& total, const RatioSums& part) {
   total.poison += part.poison;
 }
 
-// `weight` is the step size of the element's dimension. Where one step size holds for all, it is 1
-// here and `log_ratio_of` multiplies the sum.
+// `weight` is `Law::weight` of the element's dimension.
 template <class T>
 LAE_HD void add_ratio_terms(T x, T grad, T proposal, T grad_proposal, double weight,
                             double& work, double& grad_change, double& poison) {
@@ -64,28 +128,21 @@ LAE_HD void add_ratio_terms(T x, T grad, T proposal, T grad_proposal, double wei
 LAE_HD bool is_finite(double x) { return x - x == 0.0; }
 
 struct Decision {
-  double log_ratio;  // never NaN
+  double log_ratio;  // -infinity where V', g' or x' is not finite, and in place of any NaN
   bool accepted;
 };
 
-// -infinity where V', g' or x' is not finite, and in place of any NaN.
-LAE_HD double log_ratio_of(RatioSums sums, double potential, double potential_proposal,
-                           double step_size, double temperature) {
-  if (!is_finite(potential_proposal) || sums.poison != 0.0) return -INFINITY;
-  const double r = (potential - potential_proposal) / temperature +
-                   sums.work / (2.0 * temperature) -
-                   step_size * sums.grad_change / (4.0 * temperature);
-  return r == r ? r : -INFINITY;
-}
-
-LAE_HD Decision decide(RatioSums sums, double potential, double potential_proposal,
-                       double step_size, double temperature, bool mh, double uniform) {
-  const double r = log_ratio_of(sums, potential, potential_proposal, step_size, temperature);
+// Decides a row by the sums over its elements.
+template <class T>
+LAE_HD Decision decide(const StepArgs<T>& a, const RatioSums& sums, double potential,
+                       double potential_proposal, double uniform) {
+  const double tau = a.law.temperature;
+  const double ratio = (potential - potential_proposal) / tau + sums.work / (2.0 * tau) -
+                       a.law.factor() * sums.grad_change / (4.0 * tau);
   const bool finite = is_finite(potential_proposal) && sums.poison == 0.0;
-  return {r, mh ? log(uniform) < (r < 0.0 ? r : 0.0) : finite};
+  const double log_ratio = finite && ratio == ratio ? ratio : -INFINITY;
+  return {log_ratio, a.mh ? log(uniform) < (log_ratio < 0.0 ? log_ratio : 0.0) : finite};
 }
-
-LAE_HD double accept_prob(double log_ratio) { return log_ratio < 0.0 ? exp(log_ratio) : 1.0; }
 
 // Sums over rows.
 struct RowSums {
@@ -98,6 +155,12 @@ LAE_HD void add(RowSums& total, const RowSums& part) {
   total.prob += part.prob;
   total.accepted += part.accepted;
   total.potential += part.potential;
+}
+
+// What a decided row adds; `potential` is that of its state after the step.
+LAE_HD RowSums row_sums(const Decision& decision, double potential) {
+  return {decision.log_ratio < 0.0 ? exp(decision.log_ratio) : 1.0,
+          decision.accepted ? 1.0 : 0.0, potential};
 }
 
 LAE_HD void write_info(double* info, RowSums sums, int64_t rows) {
@@ -126,8 +189,8 @@ inline void check_propose_rows(const Call& call, const Tensor& grad, const Tenso
   call.check_positive("temperature", temperature);
 }
 
-// Whether an argument has as many elements for every row.
-inline bool shared_by_rows(const Tensor& t, int64_t rows) {
+// Whether a tensor has the same number of elements for every row.
+inline bool divides_among(const Tensor& t, int64_t rows) {
   return rows == 0 ? t.numel() == 0 : t.numel() % rows == 0;
 }
 
@@ -146,10 +209,10 @@ inline void check_step_rows(const Call& call, const Tensor& grad, const Tensor& 
   call.check_like_first("proposal", proposal);
   call.check_like_first("grad_proposal", grad_proposal);
   call.check_type("potential_proposal", potential_proposal, ScalarType::Double);
-  if (potential_proposal.dim() != 1 || !shared_by_rows(potential_proposal, rows) ||
+  if (potential_proposal.dim() != 1 || !divides_among(potential_proposal, rows) ||
       potential_proposal.numel() < rows) {
     fail(call.op, ": potential_proposal has shape ", shape_text(potential_proposal),
-         "; it must be [", rows, "], or a multiple of that: as many terms for every row.");
+         "; it must be [", rows, "], or a multiple of that: the same number of terms per row.");
   }
   call.check_vector("accepted", accepted, ScalarType::Bool, rows, "one decision per row");
   call.check_vector("info", info, ScalarType::Double, 5,
@@ -159,9 +222,9 @@ inline void check_step_rows(const Call& call, const Tensor& grad, const Tensor& 
   }
   if (latents.has_value()) {
     call.check_type_like_first("latents", *latents);
-    if (!shared_by_rows(*latents, rows)) {
+    if (!divides_among(*latents, rows)) {
       fail(call.op, ": latents has shape ", shape_text(*latents),
-           "; it must have as many elements for each of ", rows, " rows.");
+           "; its elements must divide evenly among ", rows, " rows.");
     }
   }
   if (next_proposal.has_value()) call.check_like_first("next_proposal", *next_proposal);
@@ -169,41 +232,87 @@ inline void check_step_rows(const Call& call, const Tensor& grad, const Tensor& 
   if (grad_trace.has_value()) call.check_like_first("grad_trace", *grad_trace);
 }
 
-// The contiguous arguments of `ald_step_rows_`.
-struct StepTensors {
-  StepTensors(Tensor& x, Tensor& grad, Tensor& potential, Tensor& proposal,
-              const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor& rng,
-              Tensor& accepted, Tensor& info, const Tensor& step_sizes,
-              std::optional<Tensor>& latents, std::optional<Tensor>& next_proposal,
-              std::optional<Tensor>& x_trace, std::optional<Tensor>& grad_trace)
-      : rows(x.size(0)), d(x.size(1)), x(x), grad(grad), potential(potential), rng(rng),
-        accepted(accepted), info(info),
-        next_proposal(next_proposal.has_value() ? *next_proposal : proposal),
-        proposal(next_proposal.has_value() ? readable(proposal) : this->next_proposal.work()),
-        grad_proposal(readable(grad_proposal)), values(readable(potential_proposal)),
-        step_sizes(readable(step_sizes)) {
-    if (latents.has_value()) this->latents = readable(*latents);
-    if (x_trace.has_value()) this->x_trace.emplace(*x_trace);
-    if (grad_trace.has_value()) this->grad_trace.emplace(*grad_trace);
+inline void check_step_sizes(const Call& call, const Tensor& step_sizes) {
+  for (int64_t i = 0; i < step_sizes.numel(); ++i) {
+    call.check_positive("step_sizes", read<double>(step_sizes)[i]);
   }
+}
 
-  int64_t per_row(const Tensor& t) const { return rows > 0 ? t.numel() / rows : 0; }
-  int64_t values_per_row() const { return per_row(values); }
-  int64_t latents_per_row() const { return latents ? per_row(*latents) : 0; }
+// `Kernels::propose` and `step` run on contiguous memory.
+template <class Kernels>
+Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
+                        const Tensor& step_sizes, double temperature, int64_t first_row) {
+  const Call call("ald_propose_rows", "x", x, Kernels::device_type());
+  check_propose_rows(call, grad, rng, step_sizes, temperature, first_row);
+  const Tensor x_in = readable(x), grad_in = readable(grad), etas = readable(step_sizes);
+  if constexpr (Kernels::kHostReads) check_step_sizes(call, etas);
+  Tensor proposal = empty_like_first(call);
+  const int64_t d = x.size(1);
+  call.with_dtype([&](auto zero) {
+    using T = decltype(zero);
+    const Law<T> law{read<double>(etas), etas.numel(), d, temperature};
+    const ProposeArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal),
+                              law,           x.numel(),        first_row / 4 * d};
+    Kernels::propose(call, args, read<int64_t>(rng), rng.stride(0));
+  });
+  return proposal;
+}
 
-  void commit() {
-    for (Updated* updated : {&x, &grad, &potential, &rng, &accepted, &info, &next_proposal}) {
-      updated->commit();
-    }
-    if (x_trace) x_trace->commit();
-    if (grad_trace) grad_trace->commit();
-  }
+template <class Kernels>
+void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
+                    const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor rng,
+                    Tensor accepted, Tensor info, const Tensor& step_sizes, double temperature,
+                    bool mh, int64_t first_row, double prior, std::optional<Tensor> latents,
+                    std::optional<Tensor> next_proposal, std::optional<Tensor> x_trace,
+                    std::optional<Tensor> grad_trace) {
+  const Call call("ald_step_rows_", "x", x, Kernels::device_type());
+  check_step_rows(call, grad, potential, proposal, grad_proposal, potential_proposal, rng,
+                  accepted, info, step_sizes, temperature, first_row, prior, latents,
+                  next_proposal, x_trace, grad_trace);
+  const Tensor etas = readable(step_sizes);
+  if constexpr (Kernels::kHostReads) check_step_sizes(call, etas);
 
-  int64_t rows, d;
-  Updated x, grad, potential, rng, accepted, info, next_proposal;
-  Tensor proposal, grad_proposal, values, step_sizes;
-  std::optional<Tensor> latents;
-  std::optional<Updated> x_trace, grad_trace;
-};
+  Updated x_out(x), grad_out(grad), potential_out(potential), rng_out(rng),
+      accepted_out(accepted), info_out(info);
+  Updated next_out(next_proposal ? *next_proposal : proposal);
+  OptionalUpdated x_trace_out = updated(x_trace), grad_trace_out = updated(grad_trace);
+  const Tensor pending = next_proposal ? readable(proposal) : next_out.work();
+  const Tensor grad_in = readable(grad_proposal), values = readable(potential_proposal);
+  const std::optional<Tensor> latents_in = readable(latents);
+  const int64_t rows = x.size(0), d = x.size(1);
+  const auto per_row = [&](const Tensor& t) { return rows > 0 ? t.numel() / rows : 0; };
+  call.with_dtype([&](auto zero) {
+    using T = decltype(zero);
+    Kernels::step(call, StepArgs<T>{.x = write<T>(x_out),
+                                    .grad = write<T>(grad_out),
+                                    .potential = write<double>(potential_out),
+                                    .proposal = read<T>(pending),
+                                    .next_proposal = write<T>(next_out),
+                                    .x_trace = write_or_null<T>(x_trace_out),
+                                    .grad_trace = write_or_null<T>(grad_trace_out),
+                                    .grad_proposal = read<T>(grad_in),
+                                    .values = read<double>(values),
+                                    .latents = read_or_null<T>(latents_in),
+                                    .rng = write<int64_t>(rng_out),
+                                    .accepted = write<bool>(accepted_out),
+                                    .info = write<double>(info_out),
+                                    .law = {read<double>(etas), etas.numel(), d, temperature},
+                                    .rows = rows,
+                                    .d = d,
+                                    .values_per_row = per_row(values),
+                                    .latents_per_row = latents ? per_row(*latents) : 0,
+                                    .prior = prior,
+                                    .mh = mh,
+                                    .first_row = first_row});
+  });
+  commit_all(x_out, grad_out, potential_out, rng_out, accepted_out, info_out, next_out,
+             x_trace_out, grad_trace_out);
+}
+
+template <class Kernels, class Library>
+void register_ald(Library& m) {
+  m.impl("ald_propose_rows", TORCH_BOX(&ald_propose_rows<Kernels>));
+  m.impl("ald_step_rows_", TORCH_BOX(&ald_step_rows_<Kernels>));
+}
 
 }  // namespace lae

@@ -65,8 +65,7 @@ inline std::string device_text(const Tensor& t) {
   return text.str();
 }
 
-// A call of an operator: its name, and one tensor whose device, dtype and shape the others are
-// compared with.
+// A call of an operator: its name, and the tensor that the others must match.
 struct Call {
   const char* op;
   const char* name;  // what the schema calls `first`
@@ -153,7 +152,7 @@ struct Call {
     }
   }
 
-  // `columns` is -1 where any number will do, which `any` names.
+  // `columns` is -1 where any number will do; `any` then names it in the message.
   void check_matrix_like_first(const char* what, const Tensor& t, int64_t rows, int64_t columns,
                                const char* any) const {
     check_type_like_first(what, t);

@@ -1,5 +1,5 @@
-// The negative log-likelihood of one pixel with its derivatives, and the operators' arguments; both
-// backends share them.
+// The negative log-likelihood of one pixel with its derivatives; and the operators' arguments,
+// which both backends check and prepare alike, and their registration.
 //
 // exp and log1p are polynomials without branches, so that compilers vectorise them; relative errors
 // are a few ulp on the ranges used here. A NaN in the decoder's output gives a NaN value.
@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <tuple>
 
 #include "normal.h"
 #include "tensors.h"
@@ -100,7 +101,6 @@ struct BernoulliPixel {
     return {at.softplus - x * output, at.sigmoid - x, T(0)};
   }
   LAE_HD double value(double sum, double) const { return sum; }
-  LAE_HD double by_scale(double sum, double) const { return sum; }
 };
 
 // -log N(x; output, scale^2), the constants added once per image.
@@ -151,12 +151,92 @@ struct DiscretizedLogisticPixel {
   LAE_HD double by_scale(double sum, double) const { return sum; }
 };
 
+template <class T>
+struct Images {
+  T* output;  // becomes the gradient
+  const T* bias;
+  const T* x;
+  const T* log_scale;  // null where the density has no scale
+  double* values;
+  double* by_scale;  // likewise
+  int64_t n, d;
+
+  template <template <class> class Pixel>
+  LAE_HD Pixel<T> pixel() const {
+    return Pixel<T>(log_scale == nullptr ? 0.0 : static_cast<double>(*log_scale));
+  }
+};
+
 inline void check_likelihood(const Call& call, const Tensor& bias, const Tensor& x,
                              const Tensor* log_scale) {
   call.check_is_matrix();
   call.check_vector_like_first("bias", bias, call.first.size(1), "one per pixel");
   call.check_like_first("x", x);
   if (log_scale != nullptr) call.check_scalar_like_first("log_scale", *log_scale);
+}
+
+// Returns the value of each image; a density without a scale has neither `log_scale` nor
+// `by_scale`. `Kernels::run<Pixel>` works on contiguous memory.
+template <class Kernels, template <class> class Pixel>
+Tensor likelihood_grad(const Call& call, Tensor& output, const Tensor& bias, const Tensor& x,
+                       const Tensor* log_scale, Tensor* by_scale) {
+  check_likelihood(call, bias, x, log_scale);
+  const int64_t n = output.size(0), d = output.size(1);
+  Tensor values = empty_doubles(call, n);
+  if (by_scale != nullptr) *by_scale = empty_doubles(call, n);
+  Updated gradient(output);
+  const Tensor bias_in = readable(bias), x_in = readable(x);
+  call.with_dtype([&](auto zero) {
+    using T = decltype(zero);
+    Kernels::template run<Pixel>(
+        call, Images<T>{.output = write<T>(gradient),
+                        .bias = read<T>(bias_in),
+                        .x = read<T>(x_in),
+                        .log_scale = log_scale == nullptr ? nullptr : read<T>(*log_scale),
+                        .values = write<double>(values),
+                        .by_scale = by_scale == nullptr ? nullptr : write<double>(*by_scale),
+                        .n = n,
+                        .d = d});
+  });
+  gradient.commit();
+  return values;
+}
+
+template <class Kernels, template <class> class Pixel>
+std::tuple<Tensor, Tensor> scaled_likelihood_grad(const char* op, Tensor& output,
+                                                  const Tensor& bias, const Tensor& x,
+                                                  const Tensor& log_scale) {
+  const Call call(op, "output", output, Kernels::device_type());
+  Tensor by_scale;
+  Tensor values = likelihood_grad<Kernels, Pixel>(call, output, bias, x, &log_scale, &by_scale);
+  return {values, by_scale};
+}
+
+template <class Kernels>
+Tensor bernoulli_grad_(Tensor output, const Tensor& bias, const Tensor& x) {
+  const Call call("bernoulli_grad_", "output", output, Kernels::device_type());
+  return likelihood_grad<Kernels, BernoulliPixel>(call, output, bias, x, nullptr, nullptr);
+}
+
+template <class Kernels>
+std::tuple<Tensor, Tensor> gaussian_grad_(Tensor output, const Tensor& bias, const Tensor& x,
+                                          const Tensor& log_scale) {
+  return scaled_likelihood_grad<Kernels, GaussianPixel>("gaussian_grad_", output, bias, x,
+                                                        log_scale);
+}
+
+template <class Kernels>
+std::tuple<Tensor, Tensor> discretized_logistic_grad_(Tensor output, const Tensor& bias,
+                                                      const Tensor& x, const Tensor& log_scale) {
+  return scaled_likelihood_grad<Kernels, DiscretizedLogisticPixel>("discretized_logistic_grad_",
+                                                                   output, bias, x, log_scale);
+}
+
+template <class Kernels, class Library>
+void register_likelihoods(Library& m) {
+  m.impl("bernoulli_grad_", TORCH_BOX(&bernoulli_grad_<Kernels>));
+  m.impl("gaussian_grad_", TORCH_BOX(&gaussian_grad_<Kernels>));
+  m.impl("discretized_logistic_grad_", TORCH_BOX(&discretized_logistic_grad_<Kernels>));
 }
 
 }  // namespace lae

@@ -7,11 +7,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define LAE_HD __host__ __device__ __forceinline__
-#else
-#define LAE_HD inline __attribute__((always_inline))
-#endif
+#include "host_device.h"
 
 namespace lae {
 
@@ -23,7 +19,13 @@ struct Words4 {
 struct RngKey {
   uint64_t seed;
   uint64_t step;
+
+  LAE_HD RngKey next() const { return {seed, step + 1}; }
 };
+
+LAE_HD RngKey load_rng(const int64_t* rng, int64_t stride) {
+  return {static_cast<uint64_t>(rng[0]), static_cast<uint64_t>(rng[stride])};
+}
 
 enum Stream : uint32_t { kNoise = 0, kAccept = 1 };
 

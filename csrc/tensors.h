@@ -40,6 +40,10 @@ inline Tensor readable(const Tensor& t) {
   return t.is_contiguous() ? t : torch::stable::contiguous(t);
 }
 
+inline std::optional<Tensor> readable(const std::optional<Tensor>& t) {
+  return t ? std::optional(readable(*t)) : std::nullopt;
+}
+
 // A contiguous tensor to update in place; `commit` writes it back where a copy was needed.
 class Updated {
  public:
@@ -54,6 +58,22 @@ class Updated {
   Tensor work_;
 };
 
+using OptionalUpdated = std::optional<Updated>;
+
+inline OptionalUpdated updated(std::optional<Tensor>& target) {
+  return target ? OptionalUpdated(*target) : std::nullopt;
+}
+
+inline void commit(Updated& t) { t.commit(); }
+inline void commit(OptionalUpdated& t) {
+  if (t) t->commit();
+}
+
+template <class... All>
+void commit_all(All&... all) {
+  (commit(all), ...);
+}
+
 template <class T>
 const T* read(const Tensor& t) {
   return static_cast<const T*>(t.const_data_ptr());
@@ -64,6 +84,11 @@ T* write(const Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
 
+template <class T>
+T* write(const Updated& t) {
+  return write<T>(t.work());
+}
+
 // Of an optional argument, or null.
 template <class T>
 const T* read_or_null(const std::optional<Tensor>& t) {
@@ -71,8 +96,8 @@ const T* read_or_null(const std::optional<Tensor>& t) {
 }
 
 template <class T>
-T* write_or_null(const std::optional<Updated>& t) {
-  return t ? write<T>(t->work()) : nullptr;
+T* write_or_null(const OptionalUpdated& t) {
+  return t ? write<T>(*t) : nullptr;
 }
 
 }  // namespace lae

@@ -8,32 +8,6 @@
 namespace lae::cpu {
 namespace {
 
-template <class T>
-struct ForwardArgs {
-  T* u;  // becomes the normalised values
-  const T* bias;
-  const T* gain;
-  const T* shift;
-  T* y;
-  T* rstd;
-  int64_t d;
-  double eps;
-};
-
-template <class T>
-struct BackwardArgs {
-  T* grad;  // masked in place
-  const T* normed;
-  const T* y;
-  const T* rstd;
-  const T* gain;
-  T* grad_u;
-  const T* weight;  // (d, inputs), or null: the gradient of the input is not wanted
-  const T* added;   // or null
-  T* grad_input;
-  int64_t d, inputs;
-};
-
 constexpr int64_t kNormLanes = 32;
 
 // Adds term(j) over 0 <= j < d in lanes, so that the loop is vector arithmetic.
@@ -95,7 +69,7 @@ LAE_INLINE void backward_loop(const BackwardArgs<T>& a, int64_t begin, int64_t e
   }
 }
 
-// Not part of the loop above, which every layer runs and which this would slow; few need it.
+// Kept out of the loop above, which it would slow: every layer runs that one, and few need this.
 template <class T>
 void input_rows(const BackwardArgs<T>& a, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
@@ -124,138 +98,85 @@ LAE_CLONES void backward_rows(const BackwardArgs<double>& a, int64_t b, int64_t 
   backward_loop(a, b, e);
 }
 
-constexpr int64_t kRowsDeep = 32;  // rows added in the tensors' own precision, then in double
-
-template <class T>
-struct RowsIn {
-  const T* grad;
-  const T* factor;  // or null
-  int64_t d;
-};
+constexpr int64_t kRowsDeep = 32;  // rows summed in the tensors' own precision, before double
 
 // Adds rows [begin, end) of `grad`, times those of `factor` where there is one, to `totals`.
 template <class T>
-LAE_INLINE void add_rows_loop(const RowsIn<T>& a, int64_t begin, int64_t end, T* __restrict sums,
-                              double* __restrict totals) {
+LAE_INLINE void add_rows_loop(const ColumnSum<T>& a, int64_t d, int64_t begin, int64_t end,
+                              T* __restrict sums, double* __restrict totals) {
   for (int64_t base = begin; base < end; base += kRowsDeep) {
-    for (int64_t j = 0; j < a.d; ++j) sums[j] = 0;
+    for (int64_t j = 0; j < d; ++j) sums[j] = 0;
     for (int64_t i = base; i < end && i < base + kRowsDeep; ++i) {
-      const T* __restrict grad = a.grad + i * a.d;
+      const T* __restrict grad = a.grad + i * d;
       if (a.factor != nullptr) {
-        const T* __restrict factor = a.factor + i * a.d;
-        for (int64_t j = 0; j < a.d; ++j) sums[j] += grad[j] * factor[j];
+        const T* __restrict factor = a.factor + i * d;
+        for (int64_t j = 0; j < d; ++j) sums[j] += grad[j] * factor[j];
       } else {
-        for (int64_t j = 0; j < a.d; ++j) sums[j] += grad[j];
+        for (int64_t j = 0; j < d; ++j) sums[j] += grad[j];
       }
     }
-    for (int64_t j = 0; j < a.d; ++j) totals[j] += static_cast<double>(sums[j]);
+    for (int64_t j = 0; j < d; ++j) totals[j] += static_cast<double>(sums[j]);
   }
 }
 
-LAE_CLONES void add_rows(const RowsIn<float>& a, int64_t begin, int64_t end, float* sums,
-                         double* totals) {
-  add_rows_loop(a, begin, end, sums, totals);
+LAE_CLONES void add_rows(const ColumnSum<float>& a, int64_t d, int64_t begin, int64_t end,
+                         float* sums, double* totals) {
+  add_rows_loop(a, d, begin, end, sums, totals);
 }
-LAE_CLONES void add_rows(const RowsIn<double>& a, int64_t begin, int64_t end, double* sums,
-                         double* totals) {
-  add_rows_loop(a, begin, end, sums, totals);
-}
-
-// into += weight * (grad * factor).sum(0)
-struct ColumnSums {
-  const Tensor& into;
-  const Tensor& grad;
-  const Tensor* factor;  // or null
-};
-
-// Chunks of rows are summed apart, and their sums added in order, so that results do not depend on
-// the number of threads.
-template <class T, size_t count>
-void add_column_sums(const ColumnSums (&targets)[count], double weight) {
-  const int64_t n = targets[0].grad.size(0), d = targets[0].grad.size(1);
-  const int64_t size = (rows_per_chunk(d) + kRowsDeep - 1) / kRowsDeep * kRowsDeep;
-  const int64_t chunks = (n + size - 1) / size;
-  std::vector<double> totals(chunks * count * d);
-  const auto chunk_sums = [&](int64_t chunk, int64_t begin, int64_t end) {
-    std::vector<T> sums(d);
-    for (size_t k = 0; k < count; ++k) {
-      const RowsIn<T> rows{read<T>(targets[k].grad),
-                           targets[k].factor ? read<T>(*targets[k].factor) : nullptr, d};
-      add_rows(rows, begin, end, sums.data(), totals.data() + (chunk * count + k) * d);
-    }
-  };
-  for_each_chunk(n, chunk_sums, size);
-  for (size_t k = 0; k < count; ++k) {
-    T* const into = write<T>(targets[k].into);
-    for (int64_t j = 0; j < d; ++j) {
-      double total = 0;
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) total += totals[(chunk * count + k) * d + j];
-      into[j] += static_cast<T>(weight * total);
-    }
-  }
+LAE_CLONES void add_rows(const ColumnSum<double>& a, int64_t d, int64_t begin, int64_t end,
+                         double* sums, double* totals) {
+  add_rows_loop(a, d, begin, end, sums, totals);
 }
 
-void norm_relu_(Tensor u, const Tensor& bias, const Tensor& gain, const Tensor& shift, Tensor y,
-                Tensor rstd, double eps) {
-  const Call call("norm_relu_", "u", u, aoti_torch_device_type_cpu());
-  check_norm_relu(call, bias, gain, shift, y, rstd, eps);
-  Updated u_work(u), y_work(y), rstd_work(rstd);
-  const Tensor bias_in = readable(bias), gain_in = readable(gain), shift_in = readable(shift);
-  call.with_dtype([&](auto zero) {
-    using T = decltype(zero);
-    const ForwardArgs<T> args{write<T>(u_work.work()), read<T>(bias_in), read<T>(gain_in),
-                              read<T>(shift_in), write<T>(y_work.work()),
-                              write<T>(rstd_work.work()), u.size(1), eps};
+struct NormReluKernels : OnCpu {
+  template <class T>
+  static void forward(const Call&, const ForwardArgs<T>& args) {
     const auto rows = [&](int64_t, int64_t begin, int64_t end) { forward_rows(args, begin, end); };
-    for_each_chunk(u.size(0), rows, rows_per_chunk(u.size(1)));
-  });
-  for (Updated* updated : {&u_work, &y_work, &rstd_work}) updated->commit();
-}
+    for_each_chunk(args.n, rows, rows_per_chunk(args.d));
+  }
 
-void norm_relu_backward_(Tensor grad, const Tensor& normed, const Tensor& y, const Tensor& rstd,
-                         const Tensor& gain, Tensor grad_u, std::optional<Tensor> weight,
-                         std::optional<Tensor> added, std::optional<Tensor> grad_input) {
-  const Call call("norm_relu_backward_", "grad", grad, aoti_torch_device_type_cpu());
-  check_norm_relu_backward(call, normed, y, rstd, gain, grad_u, weight, added, grad_input);
-  Updated grad_work(grad), grad_u_work(grad_u);
-  InputGrad input(weight, added, grad_input);
-  const Tensor normed_in = readable(normed), y_in = readable(y), rstd_in = readable(rstd),
-               gain_in = readable(gain);
-  call.with_dtype([&](auto zero) {
-    using T = decltype(zero);
-    const BackwardArgs<T> args{write<T>(grad_work.work()), read<T>(normed_in), read<T>(y_in),
-                               read<T>(rstd_in), read<T>(gain_in),
-                               write<T>(grad_u_work.work()), read_or_null<T>(input.weight),
-                               read_or_null<T>(input.added), write_or_null<T>(input.grad),
-                               grad.size(1), input.inputs()};
+  template <class T>
+  static void backward(const Call&, const BackwardArgs<T>& args) {
     const auto rows = [&](int64_t, int64_t begin, int64_t end) {
       backward_rows(args, begin, end);
       if (args.weight != nullptr) input_rows(args, begin, end);
     };
-    for_each_chunk(grad.size(0), rows, rows_per_chunk(grad.size(1)));
-  });
-  for (Updated* updated : {&grad_work, &grad_u_work}) updated->commit();
-  input.commit();
-}
+    for_each_chunk(args.n, rows, rows_per_chunk(args.d));
+  }
 
-void add_norm_grads_(Tensor gain_grad, Tensor shift_grad, Tensor bias_grad, const Tensor& grad,
-                     const Tensor& normed, const Tensor& grad_u, double weight) {
-  const Call call("add_norm_grads_", "grad", grad, aoti_torch_device_type_cpu());
-  check_norm_grads(call, gain_grad, shift_grad, bias_grad, normed, grad_u);
-  Updated gain(gain_grad), shift(shift_grad), bias(bias_grad);
-  const Tensor grad_in = readable(grad), normed_in = readable(normed), u_in = readable(grad_u);
-  const ColumnSums targets[] = {{gain.work(), grad_in, &normed_in},
-                                {shift.work(), grad_in, nullptr},
-                                {bias.work(), u_in, nullptr}};
-  call.with_dtype([&](auto zero) { add_column_sums<decltype(zero)>(targets, weight); });
-  for (Updated* updated : {&gain, &shift, &bias}) updated->commit();
-}
+  // Chunks of rows are summed apart, and their sums added in order, so that results do not depend
+  // on the number of threads.
+  template <class T>
+  static void add_column_sums(const Call&, const ColumnSums<T>& sums) {
+    const int64_t d = sums.d;
+    const int64_t size = ceil_div(rows_per_chunk(d), kRowsDeep) * kRowsDeep;
+    const int64_t chunks = ceil_div(sums.n, size);
+    std::vector<double> totals(chunks * kColumnSums * d);
+    const auto sum_chunk = [&](int64_t chunk, int64_t begin, int64_t end) {
+      std::vector<T> few(d);
+      for (int k = 0; k < kColumnSums; ++k) {
+        add_rows(sums.all[k], d, begin, end, few.data(),
+                 totals.data() + (chunk * kColumnSums + k) * d);
+      }
+    };
+    for_each_chunk(sums.n, sum_chunk, size);
+    const double weight = sums.weight;
+    for (int k = 0; k < kColumnSums; ++k) {
+      T* const into = sums.all[k].into;
+      for (int64_t j = 0; j < d; ++j) {
+        double total = 0;
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+          total += totals[(chunk * kColumnSums + k) * d + j];
+        }
+        into[j] += static_cast<T>(weight * total);
+      }
+    }
+  }
+};
 
 }  // namespace
 }  // namespace lae::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(lae_fast, CPU, m) {
-  m.impl("norm_relu_", TORCH_BOX(&lae::cpu::norm_relu_));
-  m.impl("norm_relu_backward_", TORCH_BOX(&lae::cpu::norm_relu_backward_));
-  m.impl("add_norm_grads_", TORCH_BOX(&lae::cpu::add_norm_grads_));
+  lae::register_norm_relu<lae::cpu::NormReluKernels>(m);
 }

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "../host_device.h"
+
 // One build serves every x86-64: the loader picks AVX-512, AVX2 or the baseline at run time.
 // Functions with LAE_CLONES exist once per instruction set. They cannot be templates, and what they
 // call is compiled for the baseline unless it is inlined: LAE_INLINE.
@@ -23,11 +25,17 @@
 
 namespace lae::cpu {
 
+// What the operators' bodies ask of the backend that runs their kernels.
+struct OnCpu {
+  static int32_t device_type() { return aoti_torch_device_type_cpu(); }
+  static constexpr bool kHostReads = true;  // the values of tensors
+};
+
 constexpr int64_t kChunk = 4096;      // elements per partial sum
 constexpr int64_t kSerialChunks = 8;  // with fewer, threads cost more than they save
 constexpr int64_t kLanes = 16;        // accumulators of a sum
 
-// A multiple of four rows that hold about kChunk elements.
+// Rows that hold about kChunk elements, in a multiple of four.
 inline int64_t rows_per_chunk(int64_t d) {
   const int64_t rows = kChunk / (d > 0 ? d : 1) / 4 * 4;
   return rows > 4 ? rows : 4;
@@ -43,7 +51,7 @@ void for_each_chunk(int64_t n, const Body& body, int64_t size = kChunk) {
       body(chunk, begin, begin + size < n ? begin + size : n);
     }
   };
-  const int64_t chunks = (n + size - 1) / size;
+  const int64_t chunks = ceil_div(n, size);
   if (n < kSerialChunks * size) range(0, chunks);
   else torch::stable::parallel_for(0, chunks, kSerialChunks / 2, range);
 }
@@ -54,7 +62,7 @@ Sums sum_chunks(int64_t n, const Partial& partial, int64_t size = kChunk) {
   Sums few[kSerialChunks];
   std::vector<Sums> many;
   Sums* parts = few;
-  const int64_t chunks = (n + size - 1) / size;
+  const int64_t chunks = ceil_div(n, size);
   if (chunks > kSerialChunks) {
     many.resize(chunks);
     parts = many.data();

@@ -1,5 +1,5 @@
-// All blocks share the elements of a single row, which is one chain on a whole matrix; of many rows
-// each has a team of threads in one block.
+// All blocks share the elements of a single row, which is one chain on a whole matrix. Of many
+// rows, each has a team of threads within one block.
 #include "../ald.h"
 
 #include "../normal.h"
@@ -7,26 +7,6 @@
 
 namespace lae::cuda {
 namespace {
-
-// Step sizes: one per dimension, or one for all.
-template <class T>
-struct Law {
-  const double* step_sizes;
-  int64_t count, d;
-  double temperature;
-
-  // What `of` returns for every element where there is one step size; worked out once per thread.
-  __device__ Proposal<T> shared() const {
-    return count == 1 ? make_proposal<T>(step_sizes[0], temperature) : Proposal<T>{};
-  }
-  __device__ Proposal<T> of(int64_t i, Proposal<T> shared) const {
-    return count == 1 ? shared : make_proposal<T>(step_sizes[i % d], temperature);
-  }
-  // The step sizes are weights in the ratio's sums, or multiply them afterwards where one holds for
-  // all; see `add_ratio_terms`.
-  __device__ double weight(int64_t k) const { return count == 1 ? 1.0 : step_sizes[k]; }
-  __device__ double factor() const { return count == 1 ? step_sizes[0] : 1.0; }
-};
 
 // Calls body(i, eps) for this thread's share of n elements, with the noise of each. Four elements
 // share a Philox block, and a thread takes all four.
@@ -46,20 +26,6 @@ __device__ void for_each_noise(int64_t n, int64_t first_block, RngKey rng, const
   }
 }
 
-template <class T>
-struct ProposeArgs {
-  const T* x;
-  const T* grad;
-  T* proposal;
-  Law<T> law;
-  int64_t n;            // elements
-  int64_t first_block;  // of the noise of the first four elements
-};
-
-__device__ __forceinline__ RngKey load_rng(const int64_t* rng, int64_t stride) {
-  return {static_cast<uint64_t>(rng[0]), static_cast<uint64_t>(rng[stride])};
-}
-
 // This thread's share of the proposals.
 template <class T>
 __device__ void propose_share(const ProposeArgs<T>& a, RngKey rng) {
@@ -75,56 +41,27 @@ __global__ void __launch_bounds__(kOneBlockThreads)
   propose_share(args, load_rng(rng, rng_stride));
 }
 
-template <class T>
-struct StepArgs {
-  T* x;
-  T* grad;
-  double* potential;
-  const T* proposal;
-  T* next_proposal;
-  T* x_trace;     // or null
-  T* grad_trace;  // or null
-  const T* grad_proposal;
-  const double* values;
-  const T* latents;  // or null
-  int64_t* rng;
-  bool* accepted;
-  double* info;
-  Law<T> law;
-  int64_t rows, d, values_per_row, latents_per_row;
-  double prior;
-  bool mh;
-  int64_t first_row;
-
-  // The proposal's whole gradient: the prior on x itself is added here, one on latents is not.
-  __device__ T proposed_grad(int64_t i) const {
-    return latents == nullptr && prior != 0 ? grad_proposal[i] + static_cast<T>(prior) * proposal[i]
-                                            : grad_proposal[i];
-  }
-  __device__ int64_t first_block() const { return first_row / 4 * d; }
-};
-
 // The share of one of the `width` threads of a row in its sums.
 template <class T>
 __device__ RowProposal row_share(const StepArgs<T>& a, int64_t row, int lane, int width) {
   RowProposal sums;
+  const bool prior_on_x = a.prior_on_x();
   const int64_t first = row * a.d;
   double squares = 0;
   for (int64_t k = lane; k < a.d; k += width) {
     const int64_t i = first + k;
     const T proposed = a.proposal[i];
-    add_ratio_terms(a.x[i], a.grad[i], proposed, a.proposed_grad(i), a.law.weight(k),
+    add_ratio_terms(a.x[i], a.grad[i], proposed, a.whole_grad(i), a.law.weight(k),
                     sums.ratio.work, sums.ratio.grad_change, sums.ratio.poison);
-    squares += static_cast<double>(proposed) * static_cast<double>(proposed);
+    if (prior_on_x) squares += static_cast<double>(proposed) * static_cast<double>(proposed);
   }
-  if (a.latents != nullptr) {
-    squares = 0;
+  if (a.prior != 0 && !prior_on_x) {
     for (int64_t k = lane; k < a.latents_per_row; k += width) {
       const double z = static_cast<double>(a.latents[row * a.latents_per_row + k]);
       squares += z * z;
     }
   }
-  if (a.prior != 0) sums.potential = 0.5 * a.prior * squares;
+  sums.potential = 0.5 * a.prior * squares;
   for (int64_t k = lane; k < a.values_per_row; k += width) {
     sums.potential += a.values[row * a.values_per_row + k];
   }
@@ -135,13 +72,7 @@ template <class T>
 __device__ Decision decide_row(const StepArgs<T>& a, int64_t row, const RowProposal& proposed,
                                double potential, RngKey rng) {
   const double uniform = accept_uniform(rng, static_cast<uint64_t>(a.first_row + row));
-  return decide(proposed.ratio, potential, proposed.potential, a.law.factor(),
-                a.law.temperature, a.mh, uniform);
-}
-
-// What a decided row adds to the statistics.
-__device__ __forceinline__ RowSums row_sums(const Decision& decision, double potential) {
-  return {accept_prob(decision.log_ratio), decision.accepted ? 1.0 : 0.0, potential};
+  return decide(a, proposed.ratio, potential, proposed.potential, uniform);
 }
 
 template <class T>
@@ -152,7 +83,7 @@ struct Point {
 // Moves an element if its row is accepted, and traces it.
 template <class T>
 __device__ Point<T> move_element(const StepArgs<T>& a, int64_t i, bool accepted) {
-  const Point<T> now = accepted ? Point<T>{a.proposal[i], a.proposed_grad(i)}
+  const Point<T> now = accepted ? Point<T>{a.proposal[i], a.whole_grad(i)}
                                 : Point<T>{a.x[i], a.grad[i]};
   if (accepted) {
     a.x[i] = now.x;
@@ -163,8 +94,8 @@ __device__ Point<T> move_element(const StepArgs<T>& a, int64_t i, bool accepted)
   return now;
 }
 
-// One row. Every block adds up the same sums and so takes the same decision; each thread proposes
-// from the elements that it moved itself.
+// One row. Every block adds the same partial sums and so takes the same decision; each thread
+// proposes from the elements that it moved itself.
 
 // What the first of two launches leaves for the second, followed by one RowProposal per block. The
 // second launch overwrites the originals while its other blocks still run.
@@ -185,9 +116,9 @@ template <class T>
 __device__ void move_one_row(const StepArgs<T>& a, const RowProposal& proposed,
                              const RowSnapshot& before) {
   const Decision decision = decide_row(a, 0, proposed, before.potential, before.rng);
-  const RngKey next{before.rng.seed, before.rng.step + 1};
+  const RngKey next = before.rng.next();
   const Proposal<T> shared = a.law.shared();
-  for_each_noise<T>(a.d, a.first_block(), next, [&](int64_t i, T eps) {
+  for_each_noise<T>(a.d, a.next().first_block, next, [&](int64_t i, T eps) {
     const Point<T> now = move_element(a, i, decision.accepted);
     a.next_proposal[i] = propose_element(now.x, now.grad, eps, a.law.of(i, shared));
   });
@@ -274,10 +205,10 @@ __device__ RowSums decide_rows(const StepArgs<T>& a, RngKey rng, Team team) {
   const int64_t rows_per_pass = static_cast<int64_t>(gridDim.x) * (blockDim.x / width);
   const int64_t mine = static_cast<int64_t>(blockIdx.x) * (blockDim.x / width) +
                        threadIdx.x / width;
-  const int64_t passes = (a.rows + rows_per_pass - 1) / rows_per_pass;
+  const int64_t passes = ceil_div(a.rows, rows_per_pass);
   RowSums sums;
-  // Every thread takes every pass, because whole teams meet in the sums; a row that is not there
-  // is not read, for its memory is another's.
+  // Every thread takes every pass, because a team's sum needs all its threads. A row past the end
+  // is not read: its memory belongs to another tensor.
   for (int64_t pass = 0; pass < passes; ++pass) {
     const int64_t row = mine + pass * rows_per_pass;
     const bool real = row < a.rows;
@@ -301,13 +232,6 @@ __device__ RowSums decide_rows(const StepArgs<T>& a, RngKey rng, Team team) {
   return sums;
 }
 
-template <class T>
-__device__ void propose_next(const StepArgs<T>& a, RngKey next) {
-  propose_share(ProposeArgs<T>{a.x, a.grad, a.next_proposal, a.law, a.rows * a.d,
-                                        a.first_block()},
-                     next);
-}
-
 // One block does everything. With 1,024 threads a thread would have too few registers. No second
 // block is launched, so this one may take all registers of a multiprocessor.
 constexpr int kOneLaunchThreads = 512;
@@ -318,15 +242,16 @@ __global__ void __launch_bounds__(kOneLaunchThreads, 1)
   const RngKey rng = load_rng(a.rng, 1);
   // After the barriers of this sum every thread sees every row moved, and the counter was read.
   const RowSums sums = block_sum(decide_rows(a, rng, team));
-  propose_next(a, {rng.seed, rng.step + 1});
+  const RngKey next = rng.next();
+  propose_share(a.next(), next);
   if (threadIdx.x == 0) {
-    a.rng[1] = static_cast<int64_t>(rng.step + 1);
+    a.rng[1] = static_cast<int64_t>(next.step);
     write_info(a.info, sums, a.rows);
   }
 }
 
-// The first of two launches leaves the counter for the second, which advances it while its other
-// blocks still run, and one RowSums per block.
+// The first of two launches leaves the counter and one RowSums per block for the second, of which
+// one block advances the original counter while the others still run.
 static_assert(sizeof(RngKey) == 2 * sizeof(double));
 static_assert(sizeof(RowSums) == 3 * sizeof(double));
 
@@ -343,8 +268,8 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     rows_next_kernel(StepArgs<T> a, int deciders, const RngKey* before,
                      const RowSums* partials) {
-  const RngKey next{before->seed, before->step + 1};
-  propose_next(a, next);
+  const RngKey next = before->next();
+  propose_share(a.next(), next);
   if (blockIdx.x != 0) return;
   const RowSums sums = sum_partials(partials, deciders);
   if (threadIdx.x == 0) {
@@ -353,7 +278,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-constexpr int64_t kLongRow = 256;  // elements from which a row has a block of its own
+constexpr int64_t kLongRow = 256;  // a row of this many elements or more has a block of its own
 
 int threads_per_row(int64_t d) {
   int width = 1;
@@ -361,21 +286,14 @@ int threads_per_row(int64_t d) {
   return width;
 }
 
-int64_t clamp(int64_t value, int64_t low, int64_t high) {
-  return value < low ? low : value > high ? high : value;
-}
-
 template <class T, class Team>
 void step_rows(const Call& call, const StepArgs<T>& args, Team team, int64_t threads) {
   const Launch launch(call);
   if (args.rows * args.d <= kOneBlockLimit) {
-    const int64_t whole_warps = (threads + 31) / 32 * 32;
-    launch.run<rows_step_kernel<T, Team>>(
-        1, static_cast<int>(clamp(whole_warps, 32, kOneLaunchThreads)), args, team);
+    launch.run<rows_step_kernel<T, Team>>(1, whole_warps(threads, kOneLaunchThreads), args, team);
     return;
   }
-  const int64_t wanted = (threads + kThreads - 1) / kThreads;
-  const int deciders = static_cast<int>(clamp(wanted, 1, kMaxBlocks));
+  const int deciders = blocks_of(threads);
   const Tensor space =
       workspace(call, (sizeof(RngKey) + deciders * sizeof(RowSums)) / sizeof(double));
   auto* const before = reinterpret_cast<RngKey*>(write<double>(space));
@@ -390,7 +308,7 @@ void step_rows(const Call& call, const StepArgs<T>& args) {
   if (args.rows == 1) {
     step_one_row(call, args);
   } else if (args.d >= kLongRow) {
-    // In one launch a block takes the rows in turn, so that threads are as many as a row feeds.
+    // In one launch, one block takes the rows in turn: it has the threads that one row can use.
     const bool one = args.rows * args.d <= kOneBlockLimit;
     step_rows(call, args, BlockTeam{}, one ? (args.d + 1) / 2 : args.rows * kThreads);
   } else {
@@ -399,57 +317,23 @@ void step_rows(const Call& call, const StepArgs<T>& args) {
   }
 }
 
-Tensor ald_propose_rows(const Tensor& x, const Tensor& grad, const Tensor& rng,
-                        const Tensor& step_sizes, double temperature, int64_t first_row) {
-  const Call call("ald_propose_rows", "x", x, device_type());
-  check_propose_rows(call, grad, rng, step_sizes, temperature, first_row);
-  const Tensor x_in = readable(x), grad_in = readable(grad), etas = readable(step_sizes);
-  Tensor proposal = empty_like_first(call);
-  const Launch launch(call);
-  const Grid grid(x.numel());
-  call.with_dtype([&](auto zero) {
-    using T = decltype(zero);
-    const Law<T> law{read<double>(etas), etas.numel(), x.size(1), temperature};
-    const ProposeArgs<T> args{read<T>(x_in), read<T>(grad_in), write<T>(proposal), law, x.numel(),
-                              first_row / 4 * x.size(1)};
-    launch.run<propose_kernel<T>>(grid.blocks, grid.threads, args, read<int64_t>(rng),
-                                  rng.stride(0));
-  });
-  return proposal;
-}
+struct AldKernels : OnCuda {
+  template <class T>
+  static void propose(const Call& call, const ProposeArgs<T>& args, const int64_t* rng,
+                      int64_t rng_stride) {
+    const Grid grid(args.n);
+    Launch(call).run<propose_kernel<T>>(grid.blocks, grid.threads, args, rng, rng_stride);
+  }
 
-void ald_step_rows_(Tensor x, Tensor grad, Tensor potential, Tensor proposal,
-                    const Tensor& grad_proposal, const Tensor& potential_proposal, Tensor rng,
-                    Tensor accepted, Tensor info, const Tensor& step_sizes, double temperature,
-                    bool mh, int64_t first_row, double prior, std::optional<Tensor> latents,
-                    std::optional<Tensor> next_proposal, std::optional<Tensor> x_trace,
-                    std::optional<Tensor> grad_trace) {
-  const Call call("ald_step_rows_", "x", x, device_type());
-  check_step_rows(call, grad, potential, proposal, grad_proposal, potential_proposal, rng,
-                  accepted, info, step_sizes, temperature, first_row, prior, latents,
-                  next_proposal, x_trace, grad_trace);
-  StepTensors step(x, grad, potential, proposal, grad_proposal, potential_proposal, rng, accepted,
-                   info, step_sizes, latents, next_proposal, x_trace, grad_trace);
-  const double* const etas = read<double>(step.step_sizes);
-  call.with_dtype([&](auto zero) {
-    using T = decltype(zero);
-    step_rows(call, StepArgs<T>{
-        write<T>(step.x.work()), write<T>(step.grad.work()), write<double>(step.potential.work()),
-        read<T>(step.proposal), write<T>(step.next_proposal.work()),
-        write_or_null<T>(step.x_trace), write_or_null<T>(step.grad_trace),
-        read<T>(step.grad_proposal), read<double>(step.values), read_or_null<T>(step.latents),
-        write<int64_t>(step.rng.work()), write<bool>(step.accepted.work()),
-        write<double>(step.info.work()),
-        Law<T>{etas, step.step_sizes.numel(), step.d, temperature}, step.rows, step.d,
-        step.values_per_row(), step.latents_per_row(), prior, mh, first_row});
-  });
-  step.commit();
-}
+  template <class T>
+  static void step(const Call& call, const StepArgs<T>& args) {
+    step_rows(call, args);
+  }
+};
 
 }  // namespace
 }  // namespace lae::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(lae_fast, LAE_DEVICE, m) {
-  m.impl("ald_propose_rows", TORCH_BOX(&lae::cuda::ald_propose_rows));
-  m.impl("ald_step_rows_", TORCH_BOX(&lae::cuda::ald_step_rows_));
+  lae::register_ald<lae::cuda::AldKernels>(m);
 }

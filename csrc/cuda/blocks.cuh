@@ -1,10 +1,11 @@
 // How many blocks and threads a kernel has, and sums over a block.
 //
-// Up to kOneBlockLimit elements one block does everything in one launch. Above, a first launch
-// writes each block's sums to a workspace and a second reads them: EVERY block adds them up again
-// in the same order, which costs less than another launch and gives every block the same bits.
+// Sums over several blocks take two launches: the first writes one partial sum per block to a
+// workspace, and the second adds them in a fixed order. For one long row, every block of the second
+// launch adds all of them: that costs less than a third launch, and gives every block the same bits
+// and so the same decision. Up to kOneBlockLimit elements, one block does everything in one launch.
 // There are no floating-point atomics, so results do not depend on scheduling. The grid depends on
-// the number of elements alone, so they do not depend on the GPU either.
+// the tensors' shapes alone, so results do not depend on the GPU either.
 #pragma once
 
 #include <cstdint>
@@ -19,27 +20,31 @@ constexpr int kOneBlockThreads = 1024;
 constexpr int64_t kOneBlockLimit = 16384;
 constexpr int64_t kMaxBlocks = 1024;
 
-// Of kernels whose blocks take a row at a time; a row is some hundred elements.
+// For kernels whose blocks take one row at a time; a row is some hundred elements.
 constexpr int kRowThreads = 128;
-inline int row_blocks(int64_t rows) {
-  return static_cast<int>(rows < 1 ? 1 : rows < 65535 ? rows : 65535);
+inline int row_blocks(int64_t rows) { return static_cast<int>(clamp(rows, 1, 65535)); }
+
+// `threads`, rounded up to whole warps, of which there is at least one.
+inline int whole_warps(int64_t threads, int most) {
+  return static_cast<int>(clamp(ceil_div(threads, 32) * 32, 32, most));
 }
 
-// Each thread takes groups of four elements, the four that one Philox block serves.
+// Blocks of kThreads that have this many threads together, or kMaxBlocks.
+inline int blocks_of(int64_t threads) {
+  return static_cast<int>(clamp(ceil_div(threads, kThreads), 1, kMaxBlocks));
+}
+
+// For kernels whose threads take groups of four elements, the four that one Philox block serves.
 struct Grid {
-  int blocks;
+  int blocks = 1;
   int threads;
 
   explicit Grid(int64_t n) {
-    const int64_t groups = (n + 3) / 4;
+    const int64_t groups = ceil_div(n, 4);
     if (n <= kOneBlockLimit) {
-      blocks = 1;
-      threads = groups >= kOneBlockThreads ? kOneBlockThreads
-                                           : static_cast<int>((groups + 31) / 32 * 32);
-      if (threads == 0) threads = 32;
+      threads = whole_warps(groups, kOneBlockThreads);
     } else {
-      const int64_t wanted = (groups + kThreads - 1) / kThreads;
-      blocks = static_cast<int>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
+      blocks = blocks_of(groups);
       threads = kThreads;
     }
   }

@@ -1,5 +1,5 @@
-// Asks the driver which of the compiled images a device would run. For `lae_fast.ops`, through
-// ctypes: no tensor takes part, so that nothing is traced or dispatched.
+// Asks the driver which of the compiled images a device would run. `lae_fast.ops` calls this
+// through ctypes and not as an operator, because it takes no tensor to dispatch on.
 #include <cuda_runtime.h>
 
 namespace lae::cuda {

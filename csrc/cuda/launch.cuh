@@ -38,7 +38,13 @@ const char* enqueue(dim3 grid, int threads, cudaStream_t stream, const Arguments
 
 namespace lae::cuda {
 
-// The device and the stream of a call, for the time of the call.
+// What the operators' bodies ask of the backend that runs their kernels.
+struct OnCuda {
+  static int32_t device_type() { return cuda::device_type(); }
+  static constexpr bool kHostReads = false;  // the host would have to wait for the device
+};
+
+// Selects the device of a call and launches on its current stream, for as long as this exists.
 class Launch {
  public:
   explicit Launch(const Call& call)
@@ -47,7 +53,7 @@ class Launch {
   template <auto kernel, class... Arguments>
   void run(dim3 grid, int threads, const Arguments&... arguments) const {
     const char* const error = enqueue<kernel>(grid, threads, stream_, arguments...);
-    if (error != nullptr) fail(op_, ": CUDA could not launch: ", error, ".");
+    if (error != nullptr) fail(op_, ": CUDA could not launch the kernel: ", error, ".");
   }
 
  private:

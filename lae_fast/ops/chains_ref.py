@@ -206,12 +206,15 @@ def ald_step_rows_(
     if prior:
         z = proposal if latents is None else _shares(latents, len(x))
         potential_proposal = potential_proposal + prior / 2 * z.double().square().sum(1)
-        grad_proposal = grad_proposal + prior * proposal if latents is None else grad_proposal
+        if latents is None:
+            grad_proposal = grad_proposal + prior * proposal
     evaluated = (x, grad, potential, proposal, grad_proposal, potential_proposal)
-    ratio = log_ratios(*evaluated, step_sizes, temperature)
-    finite = _finite(proposal, grad_proposal, potential_proposal)
-    log_u = uniforms(len(x), rng, first_row).log()
-    accepted.copy_(log_u < ratio.clamp(max=0) if mh else finite)
+    log_accept = log_ratios(*evaluated, step_sizes, temperature).clamp(max=0)
+    if mh:
+        log_u = uniforms(len(x), rng, first_row).log()
+        accepted.copy_(log_u < log_accept)
+    else:
+        accepted.copy_(_finite(proposal, grad_proposal, potential_proposal))
     row = accepted.unsqueeze(1)
     x.copy_(torch.where(row, proposal, x))
     grad.copy_(torch.where(row, grad_proposal, grad))
@@ -223,7 +226,7 @@ def ald_step_rows_(
         if trace is not None:
             trace.copy_(value)
     rows = max(1, len(x))
-    info[0] = ratio.clamp(max=0).exp().sum() / rows
+    info[0] = log_accept.exp().sum() / rows
     info[1] = accepted.double().sum() / rows
     info[2] += info[0]
     info[3] += info[1]

@@ -48,6 +48,7 @@ def _load_cuda_kernels() -> tuple[ctypes.CDLL | None, str]:
 _CUDA_LIBRARY, _NO_CUDA_KERNELS = _load_cuda_kernels()
 _IMPLEMENTATIONS = torch.library.Library("lae_fast", "IMPL")  # type: ignore[no-untyped-call]
 _REFERENCES: dict[str, Operator] = {}
+"""By operator: those not registered for CUDA tensors, because the kernels are."""
 
 
 def operator(name: str, reference: Operator, fake: Operator | None = None) -> Operator:
@@ -65,9 +66,10 @@ def operator(name: str, reference: Operator, fake: Operator | None = None) -> Op
             f"lae_fast._C is of an older version and lacks {name}; rebuild it with `{_BUILD}`"
         ) from None
     torch.library.register_fake(f"lae_fast::{name}", fake or _returns_nothing)
-    _REFERENCES[name] = reference
     if _NO_CUDA_KERNELS:
-        _run_reference_on_cuda(name, _NO_CUDA_KERNELS)
+        _run_on_cuda(name, reference, _NO_CUDA_KERNELS)
+    else:
+        _REFERENCES[name] = reference
     return operator
 
 
@@ -75,8 +77,8 @@ def _returns_nothing(*args: Any, **kwargs: Any) -> None:
     return None
 
 
-def _run_reference_on_cuda(name: str, obstacle: str) -> None:
-    reference = _REFERENCES[name]
+def _run_on_cuda(name: str, reference: Operator, obstacle: str) -> None:
+    """Let CUDA tensors run the reference of an operator; its first call warns of the obstacle."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
         _warn_once(obstacle)
@@ -94,15 +96,20 @@ def _warn_once(obstacle: str) -> None:
     )
 
 
-@functools.cache
 def prepare_gpu(device: int) -> None:
-    """Let CUDA tensors run the references if this GPU can run none of the kernels.
+    """Make the operators work on this GPU: where no built kernel fits it, by their references.
 
-    The driver is asked, which makes a CUDA context on the GPU.
+    The references then serve every GPU of the process: PyTorch chooses an operator's implementation
+    by the kind of device. Asking the driver what fits makes a CUDA context on the GPU.
+
+    Args:
+        device: the GPU's index.
     """
-    if _CUDA_LIBRARY is not None and not has_cuda_kernels(device):
-        for name in _REFERENCES:
-            _run_reference_on_cuda(name, _obstacle(device))
+    if has_cuda_kernels(device):
+        return
+    for name, reference in _REFERENCES.items():
+        _run_on_cuda(name, reference, _obstacle(device))
+    _REFERENCES.clear()
 
 
 def build_info() -> _C.BuildInfo:

@@ -9,6 +9,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lae_fast import ops
+from lae_fast.ops import chains_ref
+
 DTYPES = (torch.float32, torch.float64)
 LAYOUTS = ("contiguous", "transposed", "sliced", "offset")
 # Around what the kernels treat differently: a block of four, a tile, a chunk, threads, GPU blocks.
@@ -129,3 +132,25 @@ def make_extras(rows: Rows, terms: int, on_latents: bool, layout: str) -> tuple[
 def largest(values: Tensor) -> float:
     """Largest absolute value; 0 of nothing."""
     return float(values.abs().max()) if values.numel() else 0.0
+
+
+def check_step(rows: Rows, temperature: float = 1.0, mh: bool = True) -> Tensor:
+    """Compare a step with the reference; return the decisions."""
+    plain, before = rows.clone(), rows.clone()
+    ops.step_rows_(*rows.tensors(), temperature, mh)
+    chains_ref.ald_step_rows_(*plain.tensors(), temperature, mh)
+    # Deciding, selecting, counting and what is only read are exact.
+    for name in set(Rows.__dataclass_fields__) - {"proposal", "info"}:
+        assert torch.equal(getattr(rows, name), getattr(plain, name)), name
+    torch.testing.assert_close(rows.info, plain.info, rtol=1e-11, atol=1e-11)
+    moved = rows.accepted
+    sources = {"x": "proposal", "grad": "grad_proposal", "potential": "potential_proposal"}
+    for name, source in sources.items():
+        now = getattr(rows, name)
+        assert torch.equal(now[moved], getattr(before, source)[moved]), name
+        assert torch.equal(now[~moved], getattr(before, name)[~moved]), name
+    # The next proposals are `propose_rows` of the new states, to the last bits.
+    proposal = ops.propose_rows(*rows.drift(), temperature)
+    eps = torch.finfo(rows.x.dtype).eps
+    assert largest(rows.proposal - proposal) <= 2 * eps * largest(proposal)
+    return moved

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from helpers.ops_cases import DTYPES, SIZES, Rows, largest, make_rows
+from helpers.ops_cases import DTYPES, SIZES, Rows, check_step, make_rows
 from lae_fast import ops
 from lae_fast.ops import chains_ref
 
@@ -19,29 +19,6 @@ def one_row(size: int, dtype: torch.dtype, device: str, layout: str = "contiguou
     )
 
 
-def check(rows: Rows, temperature: float = 1.0, mh: bool = True) -> bool:
-    """Compare a step with the reference; return whether the row moved."""
-    plain, before = rows.clone(), rows.clone()
-    ops.step_rows_(*rows.tensors(), temperature, mh)
-    chains_ref.ald_step_rows_(*plain.tensors(), temperature, mh)
-    # Selection, counting and what is only read are exact.
-    for name in ("x", "grad", "potential", "grad_proposal", "potential_proposal", "rng"):
-        assert torch.equal(getattr(rows, name), getattr(plain, name)), name
-    torch.testing.assert_close(rows.info, plain.info, rtol=1e-11, atol=1e-11)
-    accepted = bool(rows.accepted)
-    chosen = (before.proposal, before.grad_proposal, before.potential_proposal)
-    kept = (before.x, before.grad, before.potential)
-    for now, then in zip(
-        (rows.x, rows.grad, rows.potential), chosen if accepted else kept, strict=True
-    ):
-        assert torch.equal(now, then)
-    # The next proposal is `propose_rows` of the new state, to the last bits.
-    proposal = ops.propose_rows(*rows.drift(), temperature)
-    eps = torch.finfo(rows.x.dtype).eps
-    assert largest(rows.proposal - proposal) <= 2 * eps * largest(proposal)
-    return accepted
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", SIZES)
 def test_agrees_around_every_block_and_chunk(device: str, size: int, dtype: torch.dtype) -> None:
@@ -49,7 +26,7 @@ def test_agrees_around_every_block_and_chunk(device: str, size: int, dtype: torc
     for change in (-1e4, 1e4):
         rows = one_row(size, dtype, device)
         rows.potential_proposal += change
-        decisions.add(check(rows))
+        decisions.add(bool(check_step(rows)))
     assert decisions == {True, False}
 
 
@@ -66,7 +43,7 @@ def test_the_decision_is_exact_next_to_its_threshold(
     for margin in (-1e-6, 1e-6):
         near = rows.clone()
         near.potential_proposal += margin
-        assert check(near) == (margin < 0)
+        assert bool(check_step(near)) == (margin < 0)
 
 
 def test_one_step_size_is_as_many_equal_ones(device: str) -> None:
@@ -95,7 +72,7 @@ def test_many_steps_agree_with_the_reference(device: str) -> None:
     for _ in range(60):
         rows.potential_proposal.copy_(rows.proposal.square().sum(1) / 2)
         rows.grad_proposal.copy_(rows.proposal)
-        check(rows)
+        check_step(rows)
     assert int(rows.rng[1]) == 60
     assert 5 < float(rows.info[3]) < 60
 
@@ -107,7 +84,7 @@ def test_strided_state_is_updated_in_place_and_its_neighbours_are_not(
     rows = one_row(size, torch.float32, device, layout="sliced")
     rows.potential_proposal.fill_(-1e6)
     storage = rows.x.untyped_storage().data_ptr()
-    assert check(rows)
+    assert check_step(rows)
     assert rows.x.untyped_storage().data_ptr() == storage
     gaps = rows.x.as_strided((1, size), (2 * size, 2), 1)
     assert bool(gaps.isnan().all())

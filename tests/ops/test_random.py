@@ -89,13 +89,14 @@ def test_noise_depends_on_the_element_and_not_on_the_shape(device: str) -> None:
     assert torch.equal(noise((7,), rng, torch.float32), flat[:7])
 
 
-def test_results_do_not_depend_on_the_number_of_threads() -> None:
+@pytest.mark.parametrize("shape", [(1, 1_000_003), (20_001, 8)], ids=str)
+def test_results_do_not_depend_on_the_number_of_threads(shape: tuple[int, int]) -> None:
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            rows = make_rows((1, 1_000_003), torch.float32, seed=1, one_step_size=True)
+            rows = make_rows(shape, torch.float32, seed=1, one_step_size=True)
             proposal = ops.propose_rows(*rows.drift())
             ops.step_rows_(*rows.tensors())
             results.append((proposal, *rows.tensors()))

@@ -15,6 +15,7 @@ from helpers.ops_cases import (
     DTYPES,
     Extras,
     Rows,
+    check_step,
     dtypes,
     largest,
     layouts,
@@ -61,32 +62,6 @@ def check_propose(rows: Rows, temperature: float) -> None:
     assert largest(proposal - exact) <= 2 * largest(plain - exact) + 2 * eps * largest(exact)
     for now, then in zip(rows.tensors(), before.tensors(), strict=True):
         assert torch.equal(now, then)
-
-
-def check_step(rows: Rows, temperature: float, mh: bool) -> Tensor:
-    """Compare with the reference; return the decisions."""
-    plain, before = rows.clone(), rows.clone()
-    ops.step_rows_(*rows.tensors(), temperature, mh)
-    chains_ref.ald_step_rows_(*plain.tensors(), temperature, mh)
-    exact = set(Rows.__dataclass_fields__) - {"proposal", "info"}
-    for name in exact:
-        assert torch.equal(getattr(rows, name), getattr(plain, name)), name
-    torch.testing.assert_close(rows.info, plain.info, rtol=1e-11, atol=1e-11)
-    moved = rows.accepted
-    for name in ("x", "grad", "potential"):
-        new = (
-            "potential_proposal"
-            if name == "potential"
-            else {"x": "proposal"}.get(name, "grad_proposal")
-        )
-        now = getattr(rows, name)
-        assert torch.equal(now[moved], getattr(before, new)[moved])
-        assert torch.equal(now[~moved], getattr(before, name)[~moved])
-    # The next proposals are `propose_rows` of the new state, to the last bit.
-    proposal = ops.propose_rows(*rows.drift(), temperature)
-    eps = torch.finfo(rows.x.dtype).eps
-    assert largest(rows.proposal - proposal) <= 2 * eps * largest(proposal)
-    return moved
 
 
 arguments = st.fixed_dictionaries(
@@ -192,7 +167,7 @@ def test_wrong_optional_arguments_are_named(device: str) -> None:
         (
             "latents",
             torch.zeros(7, device=device),
-            r"latents has shape \[7\]; it must have as many",
+            r"latents has shape \[7\]; its elements must divide evenly among 3 rows",
         ),
         ("latents", torch.zeros(3, dtype=torch.int32, device=device), "latents has dtype int32"),
         ("next_proposal", torch.zeros(2, 4, device=device), "next_proposal has shape"),
@@ -380,18 +355,3 @@ def test_x_must_be_a_matrix_of_floats_and_settings_positive(op: str) -> None:
     bad.x = rows.x[0]
     with pytest.raises(RuntimeError, match=r"x has shape \[4\]; it must be \(rows, dimensions\)"):
         call(op, bad)
-
-
-def test_threads_do_not_change_the_bits() -> None:
-    threads = torch.get_num_threads()
-    results = []
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            rows = make_rows((20_001, 8), torch.float32, seed=11)
-            ops.step_rows_(*rows.tensors())
-            results.append(rows)
-    finally:
-        torch.set_num_threads(threads)
-    for a, b in zip(results[0].tensors(), results[1].tensors(), strict=True):
-        assert torch.equal(a, b)

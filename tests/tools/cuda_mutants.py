@@ -64,8 +64,8 @@ MUTANTS = (
     Mutant(
         "the counter is read while a block advances it",
         "ald.cu",
-        "const RngKey next{before->seed, before->step + 1};",
-        "const RngKey live = load_rng(a.rng, 1), next{live.seed, live.step + 1};",
+        "const RngKey next = before->next();",
+        "const RngKey next = load_rng(a.rng, 1).next();",
         "thread",
     ),
     Mutant(
@@ -157,8 +157,8 @@ MUTANTS = (
     Mutant(
         "noise of the step before",
         "ald.cu",
-        "  propose_next(a, {rng.seed, rng.step + 1});",
-        "  propose_next(a, rng);",
+        "  const RngKey next = rng.next();\n  propose_share(a.next(), next);",
+        "  const RngKey next = rng.next();\n  propose_share(a.next(), rng);",
     ),
 )
 
