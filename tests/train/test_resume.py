@@ -328,7 +328,7 @@ class TestDivergence:
         assert isinstance(events[-1], RunFinished)
         assert events[-1].status == "finished"
         assert events[-1].iterations == 16
-        assert events[-1].step_size == pytest.approx(2.5e-4)
+        assert events[-1].step_size == pytest.approx(0.1 / 4)
 
     def test_three_restarts_are_enough(
         self, tmp_path: Path, images: str, fails_at: set[int]
