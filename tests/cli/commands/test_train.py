@@ -17,6 +17,7 @@ import pytest
 from helpers import fake_trainer
 from helpers.command_line import ROOT, SOURCES, run, screen
 from helpers.run_folders import progress
+from lae_cli.processes import torchrun
 from lae_fast.config import TrainConfig
 
 
@@ -48,6 +49,48 @@ def test_only_given_flags_rank_above_file_and_environment(
     config = trainer["config"]
     assert (config.epochs, config.steps, config.hidden) == (2, 4, 64)
     assert (config.mh, config.prior, config.whiten) == (False, False, True)
+
+
+def test_a_preset_ranks_below_the_environment_and_flags(
+    trainer: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    monkeypatch.setenv("LAE_EPOCHS", "3")
+    code, _, _ = run(capsys, "train", "--preset", "report", "--steps", "4")
+    assert code == 0
+    config = trainer["config"]
+    assert (config.epochs, config.steps) == (3, 4)
+    assert (config.mh, config.prior, config.start, config.ema) == (False, False, "point", 0.0)
+
+
+def test_a_preset_reaches_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    """Of ranks, and that in the background of the dashboard."""
+    words: list[list[str]] = []
+
+    def launch(line: list[str], nproc: int) -> int:
+        words.append(line)
+        return 0
+
+    def popen(line: list[str], **_: Any) -> None:
+        words.append(line)
+        raise OSError("that is far enough")
+
+    root = ["--run-root", str(tmp_path)]
+    monkeypatch.setattr(torchrun, "launch", launch)
+    run(capsys, "train", "--preset", "paper", "--nproc", "2", "--epochs", "7", *root)
+    monkeypatch.setattr("lae_cli.dashboard.launch.need_terminal", lambda: None)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    run(capsys, "train", "--preset", "paper", "--dashboard", "--epochs", "7", *root)
+    assert len(words) == 2
+    for line in words:
+        assert {"--preset=paper", "--epochs=7"} <= set(line)
+
+
+def test_a_preset_is_no_change_to_a_run(tmp_path: Path, capsys: Capsys) -> None:
+    code, _, err = run(capsys, "train", "--resume", "x", "--preset", "paper")
+    assert code == 2
+    assert "drop --preset" in err
 
 
 @pytest.mark.parametrize(
