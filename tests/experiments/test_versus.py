@@ -15,9 +15,9 @@ from lae_fast.experiments.lab import Lab, NotTrainedError
 from lae_fast.experiments.outcome import NOT_RUN, Outcome, Stat
 from lae_fast.experiments.studies import versus
 
-SIZES = versus.Sizes((1, 2), (1,), (1, 2), (0.001,), 30, 20)
-LONG = {versus.VAE: {"model": "vae"}, "LAE": {}}
-SHORT = {"IWAE": {"model": "iwae", "samples": 2}}
+SIZES = versus.Sizes((1, 2), (1, 2), (0.001,), 30, 20)
+LONG = {versus.VAE: versus.Contender({"model": "vae"}, 2), "LAE": versus.Contender({}, 2)}
+SHORT = {"IWAE": versus.Contender({"model": "iwae", "samples": 2}, 1)}
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def small_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setitem(lab.QUICK, "hidden", 16)
     monkeypatch.setitem(lab.QUICK, "batch_size", 512)
     monkeypatch.setattr(versus, "SMALL", SIZES)
-    monkeypatch.setattr(versus, "LONG", LONG)
-    monkeypatch.setattr(versus, "SHORT", SHORT)
+    monkeypatch.setattr(versus, "CONTENDERS", LONG | SHORT)
+    monkeypatch.setattr(versus, "SHORT", 1)
     monkeypatch.setattr(versus, "ROUNDS", 2)
     return Lab(True, tmp_path / "runs", "data", tmp_path / "out", seed_count=2)
 
@@ -78,7 +78,7 @@ def test_missing_models_leave_rows_out(small_lab: Lab) -> None:
 
 def test_a_run_with_fewer_epochs_goes_on(small_lab: Lab) -> None:
     """One that has more is of no use: its weights are later ones."""
-    config = versus._config(small_lab, LONG["LAE"], epochs=1)
+    config = versus._config(small_lab, {}, epochs=1)
     first = small_lab.trained_on(config)
     longer = small_lab.trained_on(dataclasses.replace(config, epochs=2))
     assert longer == first

@@ -7,6 +7,7 @@ trained on.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import statistics
@@ -41,6 +42,8 @@ ROUNDS = 40
 WARM_UP = 3
 """Rounds before them."""
 VAE = "VAE"
+SHORT = 20
+"""Models with no more epochs than this have no curve, and are measured at their end alone."""
 NOTE = (
     "-log p(x) is importance-sampled, with a Gaussian refined for every image, as in `lae eval`. "
     "Every model has the defaults of `lae train` in all that the table does not name: networks, "
@@ -62,38 +65,47 @@ class Sizes:
     """How far models are trained, and how they are measured.
 
     Attributes:
-        curve: epochs after which models are measured that are compared at equal time.
-        short: the same for the others.
-        shown: epochs of the table.
-        minutes: of training, in the table for equal time.
+        epochs: after which models are measured, each up to its last.
+        shown: those of the tables.
+        minutes: of training, in the tables for equal time.
         images, samples: held-out images, and importance samples for each.
     """
 
-    curve: tuple[int, ...]
-    short: tuple[int, ...]
+    epochs: tuple[int, ...]
     shown: tuple[int, ...]
     minutes: tuple[float, ...]
     images: int
     samples: int
 
 
-FULL = Sizes((5, 10, 20, 40, 60, 100, 200), (20,), (20, 60, 200), (3, 5, 15), 1000, 1000)
-SMALL = Sizes((10, 25, 50, 100), (25,), (25, 100), (0.1,), 200, 200)
-LONG: Mapping[str, dict[str, Any]] = {
-    VAE: {"model": "vae"},
-    "LAE, T = 1 (the default)": {},
-    "Langevin from a VAE's encoder, T = 1": {"model": "hoffman"},
-    "IWAE, K = 10": {"model": "iwae", "samples": 10},
-}
-"""Models with a whole curve."""
-SHORT: Mapping[str, dict[str, Any]] = {
-    "LAE, T = 2": {"steps": 2},
-    "LAE, T = 5": {"steps": 5},
-    "LAE, T = 10": {"steps": 10},
-    "LAE, T = 20": {"steps": 20},
-    "LAE from a point, T = 2": {"steps": 2, "start": "point"},
-    "Langevin from a VAE's encoder, T = 2": {"model": "hoffman", "steps": 2},
-    "IWAE, K = 50": {"model": "iwae", "samples": 50},
+FULL = Sizes((5, 10, 20, 40, 60, 100, 200), (20, 60, 200), (3, 5, 15), 1000, 1000)
+SMALL = Sizes((5, 10, 20, 40, 60), (20, 60), (0.1,), 200, 200)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model: what differs from the defaults, and after how many epochs it is measured last."""
+
+    settings: Mapping[str, Any]
+    last: int = SHORT
+
+    def measured_after(self, epochs: int) -> bool:
+        """Whether it is measured there: all along its curve, or at its end if it has none."""
+        return epochs == self.last or SHORT < self.last > epochs
+
+
+CONTENDERS = {
+    VAE: Contender({"model": "vae"}, 200),
+    "LAE, T = 1 (the default)": Contender({}, 200),
+    "Langevin from a VAE's encoder, T = 1": Contender({"model": "hoffman"}, 200),
+    "IWAE, K = 10": Contender({"model": "iwae", "samples": 10}, 60),
+    "LAE, T = 2": Contender({"steps": 2}, 60),
+    "Langevin from a VAE's encoder, T = 2": Contender({"model": "hoffman", "steps": 2}, 60),
+    "LAE from a point, T = 2": Contender({"steps": 2, "start": "point"}),
+    "LAE, T = 5": Contender({"steps": 5}),
+    "LAE, T = 10": Contender({"steps": 10}),
+    "LAE, T = 20": Contender({"steps": 20}),
+    "IWAE, K = 50": Contender({"model": "iwae", "samples": 50}),
 }
 Curve = dict[int, Tensor]
 """Epoch -> -log p(x) of each image, float64 ``(n,)``."""
@@ -102,22 +114,24 @@ Curve = dict[int, Tensor]
 def run(lab: Lab) -> Outcome:
     """Train, measure and time every model."""
     sizes = SMALL if lab.quick else FULL
-    models = {**LONG, **SHORT}
-    curves = {name: _curves(lab, models[name], sizes, name in LONG) for name in models}
-    configs = {name: _config(lab, models[name]) for name in models if any(curves[name])}
+    curves = _curves(lab, sizes)
+    configs = {
+        name: _config(lab, CONTENDERS[name].settings) for name in curves if any(curves[name])
+    }
     costs = seconds_per_epoch(configs, lab.device) if configs else {}
     by_epochs = {f"after {epochs} epochs": partial(_after, epochs) for epochs in sizes.shown}
     by_time = {f"after {m:g} minutes": partial(_in_time, 60 * m) for m in sizes.minutes}
+    long = {name: curve for name, curve in curves.items() if CONTENDERS[name].last > SHORT}
     tables = [
         *_tables("equal epochs", curves, costs, by_epochs),
-        *_tables("equal time", {name: curves[name] for name in LONG}, costs, by_time, TIME_NOTE),
+        *_tables("equal time", long, costs, by_time, TIME_NOTE),
     ]
     setting = (
         f"{'Digits' if lab.quick else 'Binarised MNIST'}, {sizes.images} held-out images, "
         f"{sizes.samples} importance samples per image."
     )
     title = "LAE, VAE and IWAE on equal terms"
-    return lab.outcome("versus", title, setting, tables, _pictures(lab, curves, costs))
+    return lab.outcome("versus", title, setting, tables, _pictures(lab, long, costs))
 
 
 def seconds_per_epoch(
@@ -228,7 +242,7 @@ def _pictures(
     shown = {}
     for what, scale in (("epochs", dict.fromkeys(costs, 1.0)), ("seconds", costs)):
         drawn = {}
-        for name in LONG:
+        for name in curves:
             shared = [epoch for epoch in curves[name][0] if all(epoch in c for c in curves[name])]
             stats = [stat(float(c[epoch].mean()) for c in curves[name]) for epoch in shared]
             if stats:
@@ -252,16 +266,19 @@ def _config(lab: Lab, settings: Mapping[str, Any], seed: int = 0, epochs: int = 
     return from_dict({**task, **place, **settings, "seed": seed, "epochs": epochs})
 
 
-def _curves(lab: Lab, settings: Mapping[str, Any], sizes: Sizes, long: bool) -> list[Curve]:
-    """A curve for each seed, of the epochs that were measured or can be."""
-    found = []
-    for seed in lab.seeds:
-        curve: Curve = {}
-        for epochs in sizes.curve if long else sizes.short:
-            values = _measured(lab, _config(lab, settings, seed, epochs), sizes)
-            if values is not None:
-                curve[epochs] = values
-        found.append(curve)
+def _curves(lab: Lab, sizes: Sizes) -> dict[str, list[Curve]]:
+    """A curve per model and seed, of the epochs that were measured or can be.
+
+    All models come to some epochs before any goes on, so that an interrupted study compares them.
+    """
+    found: dict[str, list[Curve]] = {name: [{} for _ in lab.seeds] for name in CONTENDERS}
+    for epochs, seed in itertools.product(sizes.epochs, lab.seeds):
+        for name, contender in CONTENDERS.items():
+            if contender.measured_after(epochs):
+                config = _config(lab, contender.settings, seed, epochs)
+                values = _measured(lab, config, sizes)
+                if values is not None:
+                    found[name][seed][epochs] = values
     return found
 
 
