@@ -12,6 +12,7 @@ import torch
 
 from helpers.small_runs import trained, untrained
 from lae_cli import exits
+from lae_cli.commands.eval import simulated_lines
 from lae_cli.main import main
 from lae_fast import runs
 from lae_fast.analysis.evaluate import ChainReport, Report, evaluate_run, own_bound
@@ -131,6 +132,32 @@ class TestVerdict:
         poor = dataclasses.replace(self.healthy(), effective=1e-4)
         findings = [f for f in judge(run, poor) if not f.ok]
         assert [f.essential for f in findings] == [False]
+
+
+class TestTwoEstimates:
+    """What `lae eval` says where importance sampling and AIS do not agree."""
+
+    @staticmethod
+    def notes(**change: float) -> str:
+        drawn = {"images": 10, "lower": 89.8, "upper": 90.0, "nll": 90.1}
+        values = {"ais": 95.0, "ais_nll": 95.2}
+        simulated = drawn | {name: change[name] for name in drawn if name in change}
+        values |= {name: change[name] for name in values if name in change}
+        return " ".join(text for _, text in simulated_lines(values | {"simulated": simulated}))
+
+    def test_none_where_they_agree(self) -> None:
+        shown = self.notes()
+        assert "89.80 by AIS backwards, 90.00 forwards" in shown
+        assert not any(word in shown for word in ("apart", "believe", "open", "misses"))
+
+    def test_the_lower_of_two_is_believed(self) -> None:
+        assert "2.0 nats apart" in self.notes(ais=97.2)
+        assert "believe importance sampling" in self.notes(ais=97.2)
+        assert "believe AIS" in self.notes(ais=93.0)
+
+    def test_what_is_off_on_simulated_images(self) -> None:
+        assert "AIS leaves 1.2 nats open" in self.notes(lower=88.8)
+        assert "importance sampling misses the truth" in self.notes(nll=91.0)
 
 
 class TestCommands:

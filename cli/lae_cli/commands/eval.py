@@ -46,7 +46,7 @@ def _lines(values: dict[str, Any]) -> list[str]:
             ("with AIS", f"{values['ais']:.2f} +- {values['ais_error']:.2f} nats per image"),
             ("", f"first {values['ais_images']} images"),
             ("", f"{values['ais_nll']:.2f} by importance sampling on the same images"),
-            *_simulated(values),
+            *simulated_lines(values),
         ]
     bound = values["negative_elbo"]
     rows += [
@@ -66,13 +66,16 @@ def _lines(values: dict[str, Any]) -> list[str]:
     return [f"{name:<12}{text}" for name, text in rows]
 
 
-def _simulated(values: dict[str, Any]) -> list[tuple[str, str]]:
+def simulated_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     """How far the estimates are off, and whether they agree."""
     drawn = values["simulated"]
     gap = drawn["upper"] - drawn["lower"]
     rows = [
-        ("simulated", f"{drawn['lower']:.2f} to {drawn['upper']:.2f} nats per image"),
-        ("", f"{drawn['images']} images drawn from the model, by AIS from both sides"),
+        ("simulated", f"{drawn['lower']:.2f} by AIS backwards, {drawn['upper']:.2f} forwards"),
+        (
+            "",
+            f"{drawn['images']} images drawn from the model; but for chance, the truth is between",
+        ),
         ("", f"{drawn['nll']:.2f} by importance sampling on the same images"),
     ]
     apart = values["ais"] - values["ais_nll"]
