@@ -269,16 +269,21 @@ def _config(lab: Lab, settings: Mapping[str, Any], seed: int = 0, epochs: int = 
 def _curves(lab: Lab, sizes: Sizes) -> dict[str, list[Curve]]:
     """A curve per model and seed, of the epochs that were measured or can be.
 
-    All models come to some epochs before any goes on, so that an interrupted study compares them.
+    All models with a curve come to some epochs before any goes on, so that an interrupted study
+    compares them. The others, of which some are slow, come last.
     """
     found: dict[str, list[Curve]] = {name: [{} for _ in lab.seeds] for name in CONTENDERS}
-    for epochs, seed in itertools.product(sizes.epochs, lab.seeds):
-        for name, contender in CONTENDERS.items():
-            if contender.measured_after(epochs):
-                config = _config(lab, contender.settings, seed, epochs)
-                values = _measured(lab, config, sizes)
-                if values is not None:
-                    found[name][seed][epochs] = values
+    wanted = [
+        (name, seed, epochs)
+        for epochs, seed in itertools.product(sizes.epochs, lab.seeds)
+        for name, contender in CONTENDERS.items()
+        if contender.measured_after(epochs)
+    ]
+    for name, seed, epochs in sorted(wanted, key=lambda it: CONTENDERS[it[0]].last <= SHORT):
+        config = _config(lab, CONTENDERS[name].settings, seed, epochs)
+        values = _measured(lab, config, sizes)
+        if values is not None:
+            found[name][seed][epochs] = values
     return found
 
 
