@@ -295,11 +295,9 @@ def test_figures_are_those_of_the_measurements(monkeypatch: pytest.MonkeyPatch) 
     import figures
     import performance_tables
 
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    comparison = (DOCS / "comparison.md").read_text(encoding="utf-8")
-    assert between(readme, "speed").split("\n") == ["", *figures.speed(), ""]
-    assert between(readme, "likelihood").split("\n") == ["", *figures.likelihood(), ""]
-    assert between(comparison, "likelihood").split("\n") == ["", *figures.likelihood(), ""]
+    for page, name, lines in figures.SECTIONS:
+        text = page.read_text(encoding="utf-8")
+        assert between(text, name).split("\n") == ["", *lines(), ""]
     measured = json.loads((performance_tables.RESULTS / "epyc-2-cores.json").read_text())
     page = (DOCS / "performance.md").read_text(encoding="utf-8")
     shown = page.split(performance_tables.BEGIN)[1].split(performance_tables.END)[0]

@@ -9,6 +9,9 @@ They stand between pairs of comment lines. Sources: benchmarks/results/epyc-2-co
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ ITERATIONS = {
     "iteration, batch 512, hidden 256, T=50, MH, cpu": "batch 512, 256 hidden units, T = 50",
     "iteration, batch 100, hidden 1024, T=2, MH, cpu": "batch 100, 1,024 hidden units, T = 2",
 }
+DEFAULT = "LAE, T = 1"
 MODELS = {
     "Langevin from an encoder z=8": "Langevin chains from a VAE's encoder",
     "VAE z=8": "VAE",
@@ -51,6 +55,55 @@ def speed() -> list[str]:
     return grid(heads, rows)
 
 
+def versus(number: int) -> list[str]:
+    """A table of `lae experiment versus`, the default first, without what was not run."""
+    head, *rows = outcome.texts(_versus().tables[number])
+    rows = [cells for cells in rows if outcome.NOT_RUN not in cells]
+    rows.sort(key=lambda cells: not cells[0].startswith(DEFAULT))
+    kept = [at for at in range(len(head)) if any(cells[at] != "-" for cells in rows)]
+    lines = [[cells[at] for at in kept] for cells in (head, *rows)]
+    return grid(lines[0], lines[1:])
+
+
+def verdict() -> list[str]:
+    """What `lae experiment versus` found of the default, in a sentence or more."""
+    found = _versus()
+    values, gains, _, in_time = found.tables
+    mine = {
+        heading: cell
+        for table in (values, gains, in_time)
+        for cells in table.rows
+        if str(cells[0]).startswith(DEFAULT)
+        for heading, cell in zip(table.columns, cells, strict=True)
+    }
+    said = []
+    for heading, cell in mine.items():
+        if heading.endswith(", by") and isinstance(cell, outcome.Stat):
+            point, error = (
+                heading.removesuffix(", by"),
+                mine[f"s.e. {heading.removesuffix(', by')}"],
+            )
+            assert isinstance(error, float)
+            side = "under" if cell.mean > 0 else "above"
+            said.append(f"{point} it is {abs(cell.mean):.2f} ± {error:.2f} nats {side} the VAE")
+    seeds = "one seed" if found.seeds == 1 else f"mean of {found.seeds} seeds"
+    over = mine["over the VAE's"]
+    assert isinstance(over, float)
+    text = (
+        f"An epoch of the default LAE takes {over:.2f} times as long as one of the VAE. Of "
+        f"importance-sampled $-\\log p(x)$ per image, {'; '.join(said)} ({seeds}, ± the standard "
+        "error of the paired difference over images)."
+    )
+    return [*textwrap.wrap(text, 110), ""]
+
+
+def _versus() -> outcome.Outcome:
+    found = outcome.load(STUDIES / "versus.json")
+    if found is None:
+        raise SystemExit("docs/results/versus.json cannot be read")
+    return found
+
+
 def row(study: str, table: int, name: str) -> dict[str, Any]:
     """Heading -> text of a row of a study's table."""
     found = outcome.load(STUDIES / f"{study}.json")
@@ -70,15 +123,26 @@ def likelihood() -> list[str]:
     return grid(["model", "-log p(x), nats per image", "acceptance rate", "epochs"], rows)
 
 
+README, COMPARISON = ROOT / "README.md", ROOT / "docs" / "comparison.md"
+SECTIONS: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
+    (README, "speed", speed),
+    (README, "equal epochs", partial(versus, 0)),
+    (README, "verdict", verdict),
+    (COMPARISON, "verdict", verdict),
+    (COMPARISON, "equal epochs", partial(versus, 0)),
+    (COMPARISON, "gain at equal epochs", partial(versus, 1)),
+    (COMPARISON, "equal time", partial(versus, 2)),
+    (COMPARISON, "gain at equal time", partial(versus, 3)),
+    (COMPARISON, "likelihood", likelihood),
+)
+"""Page, name of the markers, and what stands between them."""
+
+
 def main() -> None:
     """Rewrite what stands between the markers."""
-    for page, name, lines in (
-        (ROOT / "README.md", "speed", speed()),
-        (ROOT / "README.md", "likelihood", likelihood()),
-        (ROOT / "docs" / "comparison.md", "likelihood", likelihood()),
-    ):
+    for page, name, lines in SECTIONS:
         marks = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
-        text = between(page.read_text(encoding="utf-8"), *marks, "\n".join([*lines, ""]))
+        text = between(page.read_text(encoding="utf-8"), *marks, "\n".join([*lines(), ""]))
         page.write_text(text, encoding="utf-8")
 
 
