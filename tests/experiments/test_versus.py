@@ -15,7 +15,7 @@ from lae_fast.experiments.lab import Lab, NotTrainedError
 from lae_fast.experiments.outcome import NOT_RUN, Outcome, Stat
 from lae_fast.experiments.studies import versus
 
-SIZES = versus.Sizes((1, 2), (1, 2), (0.001,), 30, 20)
+SIZES = versus.Sizes((1, 2), (1, 2), (0.001, 1000.0), 30, 20)
 LONG = {versus.VAE: versus.Contender({"model": "vae"}, 2), "LAE": versus.Contender({}, 2)}
 SHORT = {"IWAE": versus.Contender({"model": "iwae", "samples": 2}, 1)}
 
@@ -54,6 +54,7 @@ def test_it_trains_measures_and_compares(small_lab: Lab) -> None:
     assert cells(found, 0, "IWAE")["after 2 epochs"] is None
     assert vae["over the VAE's"] == 1
     assert {row[0] for row in found.tables[2].rows} == set(LONG)
+    assert not any(NOT_RUN in row for table in found.tables for row in table.rows)
 
 
 def test_what_was_measured_is_not_measured_again(small_lab: Lab) -> None:

@@ -79,7 +79,7 @@ class Sizes:
 
 
 FULL = Sizes((5, 10, 20, 40, 60, 100, 200), (20, 60, 200), (3, 5, 15), 1000, 1000)
-SMALL = Sizes((5, 10, 20, 40, 60), (20, 60), (0.1,), 200, 200)
+SMALL = Sizes((5, 10, 20, 40, 60), (20, 60), (0.05,), 200, 200)
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,9 @@ def _tables(
     rows: list[list[Cell]] = []
     gain_rows: list[list[Cell]] = []
     for name, of_seeds in curves.items():
-        found: dict[str, Cell] = {}
-        better: dict[str, Cell] = {}
+        # "Not run" is what was not trained at all; other cells stay empty.
+        found: dict[str, Cell] = dict.fromkeys(points) if any(of_seeds) else {}
+        better: dict[str, Cell] = {f"{point}, by": None for point in found}
         for point, pick in points.items():
             pairs = [
                 (pick(theirs, costs.get(VAE, math.nan)), pick(ours, costs.get(name, math.nan)))
