@@ -221,6 +221,8 @@ class Lab:
                 return _run(config, begun)
             except CheckpointError as error:  # another version's: it stays, for that one
                 self.say(f"{begun.name}: {error}; training anew")
+            except runs.RunError as error:  # another process has just begun to train it
+                raise self._misses(config, str(error)) from error
         self.say(f"training {_label(config)}")
         return _run(config)
 

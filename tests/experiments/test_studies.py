@@ -185,6 +185,13 @@ class TestLab:
             small_lab.trained(model="vae", latent_dim=2, epochs=3)
         assert small_lab.missing == {"digits vae z=2 at 0.001 seed 0"}
 
+    def test_nor_one_that_another_process_has_just_taken(self, small_lab: Lab) -> None:
+        """Its log says that it has ended until the other has resumed it."""
+        begun = self._begun(small_lab)
+        with runs.RunWriter(begun), pytest.raises(NotTrainedError, match="another process"):
+            small_lab.trained(model="vae", latent_dim=2, epochs=3)
+        assert small_lab.missing == {"digits vae z=2 at 0.001 seed 0"}
+
     @pytest.mark.parametrize("quick", [True, False])
     def test_rows_of_the_tables_have_labels_of_their_own(self, quick: bool, tmp_path: Path) -> None:
         here = Lab(quick, tmp_path / "runs", "data", tmp_path, train=False)
