@@ -26,7 +26,7 @@ ITERATIONS = {
     "iteration, batch 512, hidden 256, T=50, MH, cpu": "batch 512, 256 hidden units, T = 50",
     "iteration, batch 100, hidden 1024, T=2, MH, cpu": "batch 100, 1,024 hidden units, T = 2",
 }
-DEFAULT = "LAE, T = 1"
+DEFAULT = "LAE, T = 1 (the default)"
 MODELS = {
     "Langevin from an encoder z=8": "Langevin chains from a VAE's encoder",
     "VAE z=8": "VAE",
@@ -59,7 +59,7 @@ def versus(number: int) -> list[str]:
     """A table of `lae experiment versus`, the default first, without what was not run."""
     head, *rows = outcome.texts(_versus().tables[number])
     rows = [cells for cells in rows if outcome.NOT_RUN not in cells]
-    rows.sort(key=lambda cells: not cells[0].startswith(DEFAULT))
+    rows.sort(key=lambda cells: cells[0] != DEFAULT)
     kept = [at for at in range(len(head)) if any(cells[at] != "-" for cells in rows)]
     lines = [[cells[at] for at in kept] for cells in (head, *rows)]
     return grid(lines[0], lines[1:])
@@ -73,7 +73,7 @@ def verdict() -> list[str]:
         heading: cell
         for table in (values, gains, in_time)
         for cells in table.rows
-        if str(cells[0]).startswith(DEFAULT)
+        if cells[0] == DEFAULT
         for heading, cell in zip(table.columns, cells, strict=True)
     }
     said = []

@@ -47,14 +47,14 @@ SHORT = 20
 NOTE = (
     "-log p(x) is importance-sampled, with a Gaussian refined for every image, as in `lae eval`. "
     "Every model has the defaults of `lae train` in all that the table does not name: networks, "
-    "batches, learning rate, KL warm-up, averaged weights. "
+    "batches, learning rate, KL warm-up, averaged weights."
 )
 GAIN_NOTE = (
     "The difference is taken image by image and seed by seed. Its standard error is that of the "
-    "mean over images, after the mean over seeds. "
+    "mean over images, after the mean over seeds."
 )
 TIME_NOTE = (
-    "A model's time is its epochs times what one of them takes: its batches times the median of "
+    " A model's time is its epochs times what one of them takes: its batches times the median of "
     f"{ROUNDS} iterations, the models taking turns, without validation. Between two measured "
     "epochs -log p(x) is interpolated, linearly in the logarithm of the epochs."
 )
@@ -78,7 +78,7 @@ class Sizes:
     samples: int
 
 
-FULL = Sizes((5, 10, 20, 40, 60, 100, 200), (20, 60, 200), (1, 5, 15), 1000, 1000)
+FULL = Sizes((5, 10, 20, 40, 60, 100, 200), (20, 40, 60, 200), (1, 5, 15), 1000, 1000)
 SMALL = Sizes((5, 10, 20, 40, 60), (20, 60), (0.05,), 200, 200)
 
 
@@ -120,7 +120,7 @@ def run(lab: Lab) -> Outcome:
     }
     costs = seconds_per_epoch(configs, lab.device) if configs else {}
     by_epochs = {f"after {epochs} epochs": partial(_after, epochs) for epochs in sizes.shown}
-    by_time = {f"after {m:g} minutes": partial(_in_time, 60 * m) for m in sizes.minutes}
+    by_time = {f"after {m:g} min": partial(_in_time, 60 * m) for m in sizes.minutes}
     long = {name: curve for name, curve in curves.items() if CONTENDERS[name].last > SHORT}
     tables = [
         *_tables("equal epochs", curves, costs, by_epochs),
@@ -128,7 +128,7 @@ def run(lab: Lab) -> Outcome:
     ]
     setting = (
         f"{'Digits' if lab.quick else 'Binarised MNIST'}, {sizes.images} held-out images, "
-        f"{sizes.samples} importance samples per image."
+        f"{sizes.samples} importance samples per image; the weights are those of the last epoch."
     )
     title = "LAE, VAE and IWAE on equal terms"
     return lab.outcome("versus", title, setting, tables, _pictures(lab, long, costs))
