@@ -68,8 +68,8 @@ def fifo(root: Path) -> Path:
 
 def wild_numbers(root: Path) -> Path:
     run = write_run(root, "wild", status=None)
-    big = progress(
-        500,
+    big = replace(
+        progress(500),
         iteration=10**400,
         epoch=-5,
         train_loss=float("-inf"),
