@@ -18,6 +18,7 @@ from typing import Any
 from performance_tables import RESULTS, amount, between, grid
 
 from lae_fast.experiments import outcome
+from lae_fast.experiments.studies.versus import DEFAULT
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "docs" / "results"
@@ -26,7 +27,6 @@ ITERATIONS = {
     "iteration, batch 512, hidden 256, T=50, MH, cpu": "batch 512, 256 hidden units, T = 50",
     "iteration, batch 100, hidden 1024, T=2, MH, cpu": "batch 100, 1,024 hidden units, T = 2",
 }
-DEFAULT = "LAE, T = 1 (the default)"
 MODELS = {
     "Langevin from an encoder z=8": "Langevin chains from a VAE's encoder",
     "VAE z=8": "VAE",
@@ -68,33 +68,29 @@ def versus(number: int) -> list[str]:
 def verdict() -> list[str]:
     """What `lae experiment versus` found of the default, in a sentence or more."""
     found = _versus()
-    values, gains, _, in_time = found.tables
-    mine = {
-        heading: cell
-        for table in (values, gains, in_time)
-        for cells in table.rows
-        if cells[0] == DEFAULT
-        for heading, cell in zip(table.columns, cells, strict=True)
-    }
+    values, gains, _, gains_in_time = (_row_of_default(table) for table in found.tables)
     said = []
-    for heading, cell in mine.items():
-        if heading.endswith(", by") and isinstance(cell, outcome.Stat):
-            point, error = (
-                heading.removesuffix(", by"),
-                mine[f"s.e. {heading.removesuffix(', by')}"],
-            )
-            assert isinstance(error, float)
-            side = "under" if cell.mean > 0 else "above"
-            said.append(f"{point} it is {abs(cell.mean):.2f} ± {error:.2f} nats {side} the VAE")
+    gains |= gains_in_time
+    for heading, gain in gains.items():
+        if heading.endswith(", by") and gain != "-":
+            point = heading.removesuffix(", by")
+            error = gains[f"s.e. {point}"]
+            by, side = gain.lstrip("-"), "above" if gain.startswith("-") else "under"
+            said.append(f"{point} it is {by} ± {error} nats {side} the VAE")
     seeds = "one seed" if found.seeds == 1 else f"mean of {found.seeds} seeds"
-    over = mine["over the VAE's"]
-    assert isinstance(over, float)
+    over = values["over the VAE's"]
     text = (
-        f"An epoch of the default LAE takes {over:.2f} times as long as one of the VAE. Of "
-        f"importance-sampled $-\\log p(x)$ per image, {'; '.join(said)} ({seeds}, ± the standard "
-        "error of the paired difference over images)."
+        f"An epoch of the default LAE takes {over} times as long as one of the "
+        f"VAE. Of importance-sampled $-\\log p(x)$ per image, {'; '.join(said)} ({seeds}, ± the "
+        "standard error of the paired difference over images)."
     )
     return [*textwrap.wrap(text, 110), ""]
+
+
+def _row_of_default(table: outcome.ResultTable) -> dict[str, str]:
+    """Heading -> text of a cell."""
+    head, *rows = outcome.texts(table)
+    return dict(zip(head, next(cells for cells in rows if cells[0] == DEFAULT), strict=True))
 
 
 def _versus() -> outcome.Outcome:

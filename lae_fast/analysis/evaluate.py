@@ -19,6 +19,7 @@ from lae_fast.models.autoencoder import Autoencoder
 from lae_fast.ops.devices import normal
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.marginal import (
+    Estimate,
     annealed_importance_sampling,
     bidirectional_bounds,
     refined_importance_sampling,
@@ -142,13 +143,8 @@ def evaluate_run(
     """
     saved = open_run(run, checkpoint, device)
     config, model = saved.config, saved.model
-    some = held_out_images(config, data_dir)
-    some = some.subset(torch.arange(min(images, len(some)))).to(device)
-    estimate = refined_importance_sampling(
-        ((partial(there.nll, x), there.encode(x)) for there, x in model.over(some, CHUNK)),
-        samples=samples,
-        seed=seed,
-    )
+    some = held_out_images(config, data_dir).first(images).to(device)
+    estimate = importance_sampled(model, some, samples=samples, seed=seed)
     ais = None
     if ais_images:
         first, x = next(model.over(some, ais_images))
@@ -172,6 +168,12 @@ def evaluate_run(
         simulated=simulate(model, some, ais_images, samples, seed=seed) if ais_images else None,
         chain=chain_report(model, some, seed=seed),
     )
+
+
+def importance_sampled(model: Model, images: ImageSet, *, samples: int, seed: int = 0) -> Estimate:
+    """-log p(x_i) of images, each with a proposal that is refined from the encoder's latents."""
+    batches = ((partial(there.nll, x), there.encode(x)) for there, x in model.over(images, CHUNK))
+    return refined_importance_sampling(batches, samples=samples, seed=seed)
 
 
 def simulate(

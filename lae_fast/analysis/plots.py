@@ -76,7 +76,12 @@ def save_curves(
     for name, (x, y, spread) in curves.items():
         axis.errorbar(x, y, yerr=spread, marker="o", markersize=3, capsize=2, label=name)
     if log_x:
+        from matplotlib.ticker import LogFormatter
+
         axis.set_xscale("log")
+        # Plain numbers, and between powers of ten, too, where there are few of these.
+        axis.xaxis.set_major_formatter(LogFormatter())
+        axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)

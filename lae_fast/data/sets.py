@@ -74,6 +74,10 @@ class ImageSet:
         """A copy of the images at ``index`` (int64 positions or a boolean mask)."""
         return ImageSet(self.images[index], self.labels[index], self.class_names)
 
+    def first(self, count: int) -> ImageSet:
+        """The first ``count`` images, or all if there are fewer."""
+        return self.subset(torch.arange(min(count, len(self))))
+
     def chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels, ``size`` at a time."""
         return zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)

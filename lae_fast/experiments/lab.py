@@ -89,27 +89,23 @@ class Lab:
             return self._open(done[0])
         if not self.train:
             return self._unfinished(config, known)
-        for path, summary in known:
-            if summary.status in ("starting", "running"):
-                raise self._misses(config, f"{path.name} is being trained by another process")
+        self._leave_to_others(config, known)
         return self._open(self._train(config, known[-1][0] if known else None))
 
-    def trained_on(self, config: TrainConfig) -> Path:
+    def trained_to(self, config: TrainConfig) -> Path:
         """The run of these settings after exactly their epochs; one that has fewer goes on.
 
         Raises:
             NotTrainedError: it is missing and must not be trained.
         """
-        shorter = []
-        for path, summary in self.runs_of(config, but=("epochs",)):
+        known = self.runs_of(config, but=("epochs",))
+        for path, summary in known:
             if summary.epochs == config.epochs and summary.status in DONE:
                 return path
-            if summary.active:
-                raise self._misses(config, f"{path.name} is being trained by another process")
-            if summary.epochs < config.epochs:
-                shorter.append((summary.epochs, path))
         if not self.train:
             raise self._misses(config, f"no run of {_label(config)} has {config.epochs} epochs")
+        self._leave_to_others(config, known)
+        shorter = [(run.epochs, path) for path, run in known if run.epochs < config.epochs]
         return self._train(config, max(shorter)[1] if shorter else None)
 
     def runs_of(
@@ -199,6 +195,12 @@ class Lab:
         """The error that a model is missing; the outcome names the model."""
         self.missing.add(_label(config))
         return NotTrainedError(why)
+
+    def _leave_to_others(self, config: TrainConfig, known: list[tuple[Path, runs.Summary]]) -> None:
+        """Raise where another process is training one of these runs."""
+        for path, summary in known:
+            if summary.status in ("starting", "running"):
+                raise self._misses(config, f"{path.name} is being trained by another process")
 
     def _unfinished(self, config: TrainConfig, known: list[tuple[Path, runs.Summary]]) -> SavedRun:
         """The first of the unfinished runs, with its best weights so far; the outcome names it."""

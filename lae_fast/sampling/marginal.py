@@ -9,7 +9,7 @@ model drew itself, AIS backwards gives an upper bound, too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -144,7 +144,7 @@ def annealed_importance_sampling(
 
     At inverse temperature ``b`` the law is ``exp(-b nll(z) - ||z||^2 / 2)``; ``b`` rises along a
     sigmoid (Wu et al. 2017) and each rise is followed by one Metropolis-adjusted Langevin step. Its
-    size at each temperature is what gave the best acceptance rate in a chain that is not used.
+    size at each temperature is that of a chain that came before, and adapted it to its acceptance.
 
     Args:
         nll: -log p(x_i | z_i).
@@ -155,14 +155,8 @@ def annealed_importance_sampling(
         dtype: of z.
         device: where to compute.
     """
-    path = _Path(nll, temperatures)
-    start = torch.empty(0, dtype=dtype, device=device)
-
-    def prior(chain: int) -> Tensor:
-        return normal(shape, torch.Generator().manual_seed(seed + chain), start)
-
-    path.adapt(prior(chains), seed + chains)
-    log_weights = torch.stack([path.rise(prior(chain), seed + chain) for chain in range(chains)])
+    like = torch.empty(0, dtype=dtype, device=device)
+    log_weights = _Path(nll, temperatures).rises(shape, like, chains, seed)
     total = torch.logsumexp(log_weights, 0)
     effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, 0)) / chains
     return Estimate(math.log(chains) - total, effective)
@@ -174,11 +168,6 @@ class Bounds:
 
     lower: Tensor
     upper: Tensor
-
-    @property
-    def gap(self) -> float:
-        """Mean over images of what lies between them."""
-        return float((self.upper - self.lower).mean())
 
 
 def bidirectional_bounds(
@@ -196,12 +185,7 @@ def bidirectional_bounds(
         temperatures, chains, seed: as in `annealed_importance_sampling`.
     """
     path = _Path(nll, temperatures)
-
-    def prior(chain: int) -> Tensor:
-        return normal(z.shape, torch.Generator().manual_seed(seed + chain), z)
-
-    path.adapt(prior(chains), seed + chains)
-    up = torch.stack([path.rise(prior(chain), seed + chain) for chain in range(chains)])
+    up = path.rises(z.shape, z, chains, seed)
     # Other seeds: where both went the same way, their errors would not be independent.
     back = range(seed + chains + 1, seed + 2 * chains + 1)
     down = torch.stack([path.fall(z, chain) for chain in back])
@@ -222,8 +206,25 @@ class _Path:
     def __init__(self, nll: Nll, temperatures: int) -> None:
         self.nll = nll
         grid = torch.sigmoid(torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64))
-        self.betas: list[float] = ((grid - grid[0]) / (grid[-1] - grid[0])).tolist()
+        betas: list[float] = ((grid - grid[0]) / (grid[-1] - grid[0])).tolist()
+        self.rungs = list(pairwise(betas))
         self.step_sizes: list[float] = []
+
+    def rises(self, shape: Sequence[int], like: Tensor, chains: int, seed: int) -> Tensor:
+        """`rise` from as many draws of the prior as there are chains, ``(chains, n)``.
+
+        Args:
+            shape: of the latents, ``(n, d_z)``.
+            like: says which dtype and device.
+            chains: how many, after one that finds the step sizes.
+            seed: of the first chain; each has the next.
+        """
+
+        def prior(chain: int) -> Tensor:
+            return normal(shape, torch.Generator().manual_seed(chain), like)
+
+        self.adapt(prior(seed + chains), seed + chains)
+        return torch.stack([self.rise(prior(k), k) for k in range(seed, seed + chains)])
 
     def adapt(self, z: Tensor, seed: int) -> None:
         """Find a step size for each temperature, on the way up from draws of the prior.
@@ -232,9 +233,8 @@ class _Path:
         chain went leaves its law unchanged no more.
         """
         step_size = DualAveraging(0.05, cap=1.0)
-        rng = ald.make_rng(seed, z.device)
-        points = _Points(self.nll, z)
-        for beta in self.betas[1:]:
+        rng, points = ald.make_rng(seed, z.device), _Points(self.nll, z)
+        for _, beta in self.rungs:
             self.step_sizes.append(step_size.step_size)
             step_size.update(points.move(beta, step_size.step_size, rng))
 
@@ -242,7 +242,7 @@ class _Path:
         """Log weights of chains from draws of the prior, float64 ``(n,)``: on average p(x_i)."""
         rng, points = ald.make_rng(seed, z.device), _Points(self.nll, z)
         log_weights = torch.zeros_like(points.values)
-        for (before, after), step_size in zip(pairwise(self.betas), self.step_sizes, strict=True):
+        for (before, after), step_size in zip(self.rungs, self.step_sizes, strict=True):
             log_weights -= (after - before) * points.values
             points.move(after, step_size, rng)
         return log_weights
@@ -254,9 +254,9 @@ class _Path:
         """
         rng, points = ald.make_rng(seed, z.device), _Points(self.nll, z)
         log_weights = torch.zeros_like(points.values)
-        for (before, after), step_size in [
-            *zip(pairwise(self.betas), self.step_sizes, strict=True)
-        ][::-1]:
+        for (before, after), step_size in zip(
+            reversed(self.rungs), reversed(self.step_sizes), strict=True
+        ):
             points.move(after, step_size, rng)
             log_weights -= (after - before) * points.values
         return log_weights

@@ -80,15 +80,15 @@ def test_missing_models_leave_rows_out(small_lab: Lab) -> None:
 def test_a_run_with_fewer_epochs_goes_on(small_lab: Lab) -> None:
     """One that has more is of no use: its weights are later ones."""
     config = versus._config(small_lab, {}, epochs=1)
-    first = small_lab.trained_on(config)
-    longer = small_lab.trained_on(dataclasses.replace(config, epochs=2))
+    first = small_lab.trained_to(config)
+    longer = small_lab.trained_to(dataclasses.replace(config, epochs=2))
     assert longer == first
     assert runs.summarise(first).epochs == 2
-    assert small_lab.trained_on(dataclasses.replace(config, epochs=2)) == first
-    assert small_lab.trained_on(config) != first
+    assert small_lab.trained_to(dataclasses.replace(config, epochs=2)) == first
+    assert small_lab.trained_to(config) != first
     small_lab.train = False
     with pytest.raises(NotTrainedError, match="has 3 epochs"):
-        small_lab.trained_on(dataclasses.replace(config, epochs=3))
+        small_lab.trained_to(dataclasses.replace(config, epochs=3))
 
 
 def test_between_measured_epochs_it_interpolates() -> None:

@@ -32,6 +32,7 @@ from lae_fast.train import StopRequest, TrainingError, train
 from lae_fast.train import state as resume
 from lae_fast.train.trainers.base import IterationStats
 from lae_fast.train.trainers.lae import LAETrainer
+from lae_fast.train.trainers.step_size import DRAWN_START
 
 MOMENTS = 20
 """There are as many events in the runs below: every one of them."""
@@ -337,7 +338,7 @@ class TestDivergence:
         assert isinstance(events[-1], RunFinished)
         assert events[-1].status == "finished"
         assert events[-1].iterations == 16
-        assert events[-1].step_size == pytest.approx(0.1 / 4)
+        assert events[-1].step_size == pytest.approx(DRAWN_START / 4)
 
     def test_three_restarts_are_enough(
         self, tmp_path: Path, images: str, fails_at: set[int]

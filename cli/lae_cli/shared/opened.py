@@ -82,9 +82,8 @@ class Opened:
 
     def first(self, count: int) -> ImageSet:
         """The first ``count`` held-out images, or all if there are fewer."""
-        import torch
 
-        return self.images.subset(torch.arange(min(count, len(self.images))))
+        return self.images.first(count)
 
 
 def on_run(*suffixes: str) -> Decorator:

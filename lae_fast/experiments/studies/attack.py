@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from lae_fast.analysis.attack import CONVERGED, EPSILONS, PUBLISHED, Attack, AttackResult, attack
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import NOT_RUN, Cell, Outcome, ResultTable, stat
@@ -62,7 +60,7 @@ def _count(lab: Lab) -> int:
 
 
 def _attack(lab: Lab, how: Attack, count: int) -> Found:
-    some = lab.held_out.subset(torch.arange(min(count, len(lab.held_out))))
+    some = lab.held_out.first(count)
     return {
         name: [
             attack(model, some, CLEAN, epsilons=(0.0,)) + attack(model, some, how)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
-
 from lae_fast.analysis import explore, plots
 from lae_fast.analysis.saved import SavedRun
 from lae_fast.experiments.lab import Lab
@@ -84,7 +82,7 @@ def _samples(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
 def draw_latents(lab: Lab, models: dict[str, SavedRun], file: str) -> None:
     """Where held-out images lie, coloured by class, one panel per model."""
     images = lab.held_out
-    some = images.subset(torch.arange(min(3000, len(images))))
+    some = images.first(3000)
     panels = {
         name: (explore.latents_of(run, some).values.double().numpy(), some.labels.numpy())
         for name, run in models.items()

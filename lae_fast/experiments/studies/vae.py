@@ -122,7 +122,7 @@ def _anomalies(lab: Lab, models: list[SavedRun]) -> ResultTable:
 
 
 def _detect(lab: Lab, run: SavedRun, score: str, count: int) -> dict[str, float]:
-    some = lab.held_out.subset(torch.arange(min(count, len(lab.held_out))))
+    some = lab.held_out.first(count)
     found = detect(run.model, some, _foreign(lab, some, count), score)
     return {"kept": found.familiar_kept, "found": found.foreign_found, "AUROC": found.auroc}
 

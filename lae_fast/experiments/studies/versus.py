@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lae_fast.analysis import plots
+from lae_fast.analysis.evaluate import importance_sampled
 from lae_fast.analysis.saved import held_out_images, load_splits, open_run
 from lae_fast.config import TrainConfig
 from lae_fast.config.settings import from_dict
@@ -30,20 +31,18 @@ from lae_fast.experiments.lab import QUICK, Lab
 from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, make_row, stat
 from lae_fast.ranks import ALONE
 from lae_fast.runs.files import write_atomically
-from lae_fast.sampling.marginal import refined_importance_sampling
 from lae_fast.train.worker import Place, Worker
 
 MEASURED = "held-out.json"
 """In a run folder: how it was measured -> epoch -> -log p(x) of each image."""
-CHUNK = 500
-"""Images whose likelihood is estimated together."""
 ROUNDS = 40
 """Iterations of every model that are timed, by turns."""
 WARM_UP = 3
 """Rounds before them."""
 VAE = "VAE"
+DEFAULT = "LAE, T = 1 (the default)"
 SHORT = 20
-"""Models with no more epochs than this have no curve, and are measured at their end alone."""
+"""Epochs of models that are measured at their end alone."""
 NOTE = (
     "-log p(x) is importance-sampled, with a Gaussian refined for every image, as in `lae eval`. "
     "Every model has the defaults of `lae train` in all that the table does not name: networks, "
@@ -89,14 +88,19 @@ class Contender:
     settings: Mapping[str, Any]
     last: int = SHORT
 
+    @property
+    def has_curve(self) -> bool:
+        """Whether it is measured on the way, too, and not at its end alone."""
+        return self.last > SHORT
+
     def measured_after(self, epochs: int) -> bool:
-        """Whether it is measured there: all along its curve, or at its end if it has none."""
-        return epochs == self.last or SHORT < self.last > epochs
+        """Whether it is measured after so many epochs of those of `Sizes`."""
+        return epochs == self.last or (self.has_curve and epochs < self.last)
 
 
 CONTENDERS = {
     VAE: Contender({"model": "vae"}, 200),
-    "LAE, T = 1 (the default)": Contender({}, 200),
+    DEFAULT: Contender({}, 200),
     "Langevin from a VAE's encoder, T = 1": Contender({"model": "hoffman"}, 200),
     "IWAE, K = 10": Contender({"model": "iwae", "samples": 10}, 60),
     "LAE, T = 2": Contender({"steps": 2}, 60),
@@ -121,7 +125,7 @@ def run(lab: Lab) -> Outcome:
     costs = seconds_per_epoch(configs, lab.device) if configs else {}
     by_epochs = {f"after {epochs} epochs": partial(_after, epochs) for epochs in sizes.shown}
     by_time = {f"after {m:g} min": partial(_in_time, 60 * m) for m in sizes.minutes}
-    long = {name: curve for name, curve in curves.items() if CONTENDERS[name].last > SHORT}
+    long = {name: curve for name, curve in curves.items() if CONTENDERS[name].has_curve}
     tables = [
         *_tables("equal epochs", curves, costs, by_epochs),
         *_tables("equal time", long, costs, by_time, TIME_NOTE),
@@ -207,15 +211,17 @@ def _tables(
     gains = {"model": ""}
     for point in points:
         gains |= {f"{point}, by": ".2f", f"s.e. {point}": ".2f"}
+    cost_of_vae = costs.get(VAE, math.nan)
     rows: list[list[Cell]] = []
     gain_rows: list[list[Cell]] = []
     for name, of_seeds in curves.items():
+        cost = costs.get(name, math.nan)
         # "Not run" is what was not trained at all; other cells stay empty.
         found: dict[str, Cell] = dict.fromkeys(points) if any(of_seeds) else {}
         better: dict[str, Cell] = {f"{point}, by": None for point in found}
         for point, pick in points.items():
             pairs = [
-                (pick(theirs, costs.get(VAE, math.nan)), pick(ours, costs.get(name, math.nan)))
+                (pick(theirs, cost_of_vae), pick(ours, cost))
                 for theirs, ours in zip(curves[VAE], of_seeds, strict=True)
             ]
             mine = [ours for _, ours in pairs if ours is not None]
@@ -226,7 +232,7 @@ def _tables(
                 by, error = gain(*zip(*both, strict=True))
                 better |= {f"{point}, by": stat(by), f"s.e. {point}": error}
         if found:
-            found |= {epoch: costs[name], over: costs[name] / costs.get(VAE, math.nan)}
+            found |= {epoch: cost, over: cost / cost_of_vae}
         rows.append(make_row(columns, name, {}, found))
         if name != VAE:
             gain_rows.append(make_row(gains, name, {}, better))
@@ -280,7 +286,7 @@ def _curves(lab: Lab, sizes: Sizes) -> dict[str, list[Curve]]:
         for name, contender in CONTENDERS.items()
         if contender.measured_after(epochs)
     ]
-    for name, seed, epochs in sorted(wanted, key=lambda it: CONTENDERS[it[0]].last <= SHORT):
+    for name, seed, epochs in sorted(wanted, key=lambda it: not CONTENDERS[it[0]].has_curve):
         config = _config(lab, CONTENDERS[name].settings, seed, epochs)
         values = _measured(lab, config, sizes)
         if values is not None:
@@ -296,7 +302,7 @@ def _measured(lab: Lab, config: TrainConfig, sizes: Sizes) -> Tensor | None:
         if values is not None:
             return torch.tensor(values, dtype=torch.float64)
     try:
-        path = lab.trained_on(config)
+        path = lab.trained_to(config)
     except NotTrainedError as error:
         lab.complete = False
         lab.say(str(error))
@@ -311,11 +317,9 @@ def _measured(lab: Lab, config: TrainConfig, sizes: Sizes) -> Tensor | None:
 
 def _nlls(lab: Lab, config: TrainConfig, path: Path, sizes: Sizes) -> Tensor:
     """-log p(x) of each held-out image, float64 on the CPU."""
-    images = held_out_images(config)
-    images = images.subset(torch.arange(min(sizes.images, len(images)))).to(lab.device)
+    images = held_out_images(config).first(sizes.images).to(lab.device)
     model = open_run(path, "last", lab.device).model
-    batches = ((partial(there.nll, x), there.encode(x)) for there, x in model.over(images, CHUNK))
-    return refined_importance_sampling(batches, samples=sizes.samples).nll.double().cpu()
+    return importance_sampled(model, images, samples=sizes.samples).nll.double().cpu()
 
 
 def _read(run: Path) -> dict[str, dict[str, list[float]]]:
