@@ -69,20 +69,20 @@ def verdict() -> list[str]:
     """What `lae experiment versus` found of the default, in a sentence or more."""
     found = _versus()
     values, gains, _, gains_in_time = (_row_of_default(table) for table in found.tables)
-    said = []
     gains |= gains_in_time
+    said = []
     for heading, gain in gains.items():
         if heading.endswith(", by") and gain != "-":
             point = heading.removesuffix(", by")
-            error = gains[f"s.e. {point}"]
-            by, side = gain.lstrip("-"), "above" if gain.startswith("-") else "under"
-            said.append(f"{point} it is {by} ± {error} nats {side} the VAE")
+            side = "above" if gain.startswith("-") else "below"
+            said.append(f"{gain.lstrip('-')} ± {gains[f's.e. {point}']} nats {side} it {point}")
     seeds = "one seed" if found.seeds == 1 else f"mean of {found.seeds} seeds"
     over = values["over the VAE's"]
     text = (
-        f"An epoch of the default LAE takes {over} times as long as one of the "
-        f"VAE. Of importance-sampled $-\\log p(x)$ per image, {'; '.join(said)} ({seeds}, ± the "
-        "standard error of the paired difference over images)."
+        f"An epoch of the default LAE takes {over} times as long as one of the VAE. In "
+        f"$-\\log p(x)$ per image it compares with the VAE as follows, lower being better: "
+        f"{', '.join(said)} "
+        f"({seeds}; ± is the standard error over images of the paired difference)."
     )
     return [*textwrap.wrap(text, 110), ""]
 
