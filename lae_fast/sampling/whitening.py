@@ -16,6 +16,10 @@ from torch import Tensor
 from lae_fast.ranks import ALONE, Ranks
 
 
+TINY = 1e-20
+"""The least ridge: below that of any features that are not all zero, and with a float32 inverse."""
+
+
 class Coordinates(Protocol):
     """The coordinates ``u`` in which a chain runs on one batch of features h."""
 
@@ -97,7 +101,8 @@ class RidgeMap:
     """``(h h^T + lambda I)^-1 h``, ``(n, d_h)``, as a map from moves of z to moves of phi.
 
     A move ``dz`` ``(n, d_z)`` becomes ``dz^T (h h^T + lambda I)^-1 h``, its ridge regression on the
-    features; ``h dphi^T`` tends to dz as the damping goes to 0, if h has full row rank. Moves are
+    features; ``h dphi^T`` tends to dz as the damping goes to 0, if h has full row rank. Where the
+    features are all zero, as those of a network whose units have died, phi does not move. Moves are
     few, so that the map itself is never formed. Nothing here waits for the device.
 
     Args:
@@ -107,7 +112,7 @@ class RidgeMap:
         images: of all ranks together; ``len(features)`` when not given.
 
     Attributes:
-        check: 0-d; NaN where the features are not finite, or all zero.
+        check: 0-d; NaN where the features are not finite.
     """
 
     def __init__(
@@ -125,7 +130,8 @@ class RidgeMap:
             self.features = features
             gram, squares = features.T @ features, features.square().sum()
             ranks.sum_(gram, squares)
-        gram.diagonal().add_(damping * squares / n)
+        # Features that are all zero are a ridge of 0; with any other, phi stays where it is.
+        gram.diagonal().add_((squares * (damping / n)).clamp_min(TINY))
         self.factor, failed = torch.linalg.cholesky_ex(gram)
         self.check = torch.where(failed == 0, 0 * squares, torch.nan)
 

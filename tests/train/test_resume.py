@@ -127,8 +127,7 @@ def test_killed_at_any_moment_and_resumed(
 @pytest.mark.parametrize("seed", range(int(os.environ.get("KILL_ROUNDS", "1"))))
 def test_kill_9(tmp_path: Path, images: str, threads: str, seed: int) -> None:
     """Twenty real kills of one run, resumed each time, against a run left alone."""
-    # The images are noise, of which nothing is worth a latent: with a KL term the features may die.
-    settings = config(tmp_path, images, epochs=300, patience=0, start="point")
+    settings = config(tmp_path, images, epochs=300, patience=0)
     flags = [
         text
         for name in (

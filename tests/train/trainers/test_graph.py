@@ -62,15 +62,29 @@ def test_a_gradient_that_is_not_finite_touches_nothing() -> None:
     torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", ["image", "whitened"])
-def test_features_that_are_all_zero_are_named(kind: str) -> None:
+def test_where_all_units_have_died_images_train_on_and_phi_stays() -> None:
+    """As a VAE trains on; a batch's own coordinates do not exist then, which is an error."""
+    for kind in ("image", "gaussian"):
+        trainer = dead_trainer(kind)
+        before = copy.deepcopy(trainer.model.phi)
+        bias = trainer.model.decoder.last.bias
+        old = bias.clone()
+        for seed in range(3):
+            trainer.iteration(images(torch.float32, seed=seed))
+        assert torch.equal(trainer.model.phi, before)
+        assert bool(bias.isfinite().all())
+        assert not torch.equal(bias, old)
+    with pytest.raises(TrainingError, match="features are all zero"):
+        dead_trainer("whitened").iteration(images(torch.float32))
+
+
+def dead_trainer(kind: str) -> Learner:
     trainer = other_trainer(kind, "bernoulli")
     with torch.no_grad():
         norm = trainer.model.encoder.blocks[-1].norm
         norm.weight.zero_()
         norm.bias.zero_()
-    with pytest.raises(TrainingError, match="features are all zero"):
-        trainer.iteration(images(torch.float32))
+    return trainer
 
 
 def test_what_speaks_against_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
