@@ -18,7 +18,7 @@ from typing import Any
 from performance_tables import RESULTS, amount, between, grid
 
 from lae_fast.experiments import outcome
-from lae_fast.experiments.studies.versus import DEFAULT
+from lae_fast.experiments.findings import DEFAULT_LAE, findings
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "docs" / "results"
@@ -59,7 +59,7 @@ def versus(number: int) -> list[str]:
     """A table of `lae experiment versus`, the default first, without what was not run."""
     head, *rows = outcome.texts(_versus().tables[number])
     rows = [cells for cells in rows if outcome.NOT_RUN not in cells]
-    rows.sort(key=lambda cells: cells[0] != DEFAULT)
+    rows.sort(key=lambda cells: cells[0] != DEFAULT_LAE)
     kept = [at for at in range(len(head)) if any(cells[at] != "-" for cells in rows)]
     lines = [[cells[at] for at in kept] for cells in (head, *rows)]
     return grid(lines[0], lines[1:])
@@ -68,29 +68,8 @@ def versus(number: int) -> list[str]:
 def verdict() -> list[str]:
     """What `lae experiment versus` found of the default, in a sentence or more."""
     found = _versus()
-    values, gains, _, gains_in_time = (_row_of_default(table) for table in found.tables)
-    gains |= gains_in_time
-    said = []
-    for heading, gain in gains.items():
-        if heading.endswith(", by") and gain != "-":
-            point = heading.removesuffix(", by")
-            side = "above" if gain.startswith("-") else "below"
-            said.append(f"{gain.lstrip('-')} ± {gains[f's.e. {point}']} nats {side} it {point}")
-    seeds = "one seed" if found.seeds == 1 else f"mean of {found.seeds} seeds"
-    over = values["over the VAE's"]
-    text = (
-        f"An epoch of the default LAE takes {over} times as long as one of the VAE. In "
-        f"$-\\log p(x)$ per image it compares with the VAE as follows, lower being better: "
-        f"{', '.join(said)} "
-        f"({seeds}; ± is the standard error over images of the paired difference)."
-    )
-    return [*textwrap.wrap(text, 110), ""]
-
-
-def _row_of_default(table: outcome.ResultTable) -> dict[str, str]:
-    """Heading -> text of a cell."""
-    head, *rows = outcome.texts(table)
-    return dict(zip(head, next(cells for cells in rows if cells[0] == DEFAULT), strict=True))
+    seeds = "One seed" if found.seeds == 1 else f"Mean of {found.seeds} seeds"
+    return [*textwrap.wrap(f"{findings(found)[0]} {seeds}.", 110), ""]
 
 
 def _versus() -> outcome.Outcome:

@@ -156,10 +156,6 @@ class Lab:
         """Its held-out images, in a fixed shuffled order."""
         return held_out_images(self.config())
 
-    def finding(self, text: str) -> str:
-        """A paragraph on the full form's figures; empty in quick form, whose figures differ."""
-        return "" if self.quick else f"\n\n{text}"
-
     def picture(self, name: str) -> Path:
         """Where a picture of a study goes."""
         return self.out / "results" / name

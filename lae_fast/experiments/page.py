@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lae_fast.experiments import STUDIES, find_study, outcome
+from lae_fast.experiments.findings import findings
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Outcome, ResultTable
 
@@ -25,7 +26,8 @@ HEAD = [
     "",
     "As in Bisht 2023, the test set also chose the epoch whose weights are measured, for every",
     'generative model alike. So "held-out" images are not untouched ones here. Classifiers and',
-    "probes are those of their last epoch. `lae reproduce` writes this page.",
+    "probes are those of their last epoch. `lae reproduce` writes this page; what it says about",
+    "figures is computed from them.",
     "",
 ]
 
@@ -104,9 +106,10 @@ def markdown(found: Outcome) -> list[str]:
         f"`lae experiment {found.name} {form}`: {_duration(found.seconds)} and the trainings.",
         "",
     ]
-    for table in found.tables:
+    for table, said in zip(found.tables, findings(found), strict=True):
         lines += [f"**{table.title}**", "", *_table(table), ""]
-        lines += [table.note, ""] if table.note else []
+        for part in (table.note, said):
+            lines += [part, ""] if part else []
     for file, caption in found.pictures.items():
         lines += [f"![{caption}]({file})", "", f"*{caption}*", ""]
     return lines

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lae_fast.ranks import ALONE, Ranks
 
-
 TINY = 1e-20
 """The least ridge: below that of any features that are not all zero, and with a float32 inverse."""
 

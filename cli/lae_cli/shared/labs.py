@@ -90,15 +90,16 @@ def lab_options(command: Callable[..., None]) -> Callable[..., None]:
 def tables_of(outcome: Outcome) -> list[RenderableType]:
     """What an outcome says, and its tables with their notes."""
     from lae_cli.terminal.console import make_table, plain
+    from lae_fast.experiments.findings import findings
     from lae_fast.experiments.outcome import texts
 
     found: list[RenderableType] = [plain(f"{outcome.title}. {outcome.described}")]
-    for table in outcome.tables:
+    for table, said in zip(outcome.tables, findings(outcome), strict=True):
         head, *rows = texts(table)
         drawn = make_table(table.title)
         for index, heading in enumerate(head):
             drawn.add_column(heading, justify="right" if index else "left")
         for row in rows:
             drawn.add_row(*map(plain, row))
-        found += [drawn, *(plain(part) for part in table.note.split("\n\n") if part)]
+        found += [drawn, *(plain(part) for part in (*table.note.split("\n\n"), said) if part)]
     return found

@@ -40,11 +40,10 @@ NOTE = (
     "mean over data points. Beside it stands that of independent exact draws, as many as the "
     "chain's mean effective sample size: a scale and no bound, because cell frequencies may mix "
     "faster than means. Seconds are of one core.\n\n"
-    "Samplers with Metropolis-Hastings (MH) are about as near as exact draws, or nearer. "
-    "Without it, at the step size that MH settles on, the law is at least twice as wrong, and a "
-    "large effective sample size says nothing of that; the acceptance rate is what it would "
-    "have been. The amortised Gaussian is diagonal, from a network of 64 units per layer "
-    "trained for 2000 batches; more draws do not mend its error."
+    "The effective sample size says nothing of whether the law is the right one. Samplers without "
+    "Metropolis-Hastings (MH) run at the step size that MH settles on, and their acceptance rate "
+    "is what it would have been. The amortised Gaussian is diagonal, from a network of 64 units "
+    f"per layer trained for {BATCHES} batches."
 )
 
 

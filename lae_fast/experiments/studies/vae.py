@@ -31,20 +31,14 @@ ERROR_NOTE = (
     "Errors are against the clean image, from the encoder's mean or from one draw of its law. De"
     " León Martínez 2024 says neither which of the two it decodes nor how strong its noise was, "
     "so ours stands at three strengths. It gives neither learning rate nor batch size; both are "
-    "ours. Why its clean error is larger than either of ours is not known."
+    "ours."
 )
 ANOMALY_NOTE = (
     "At most 4000 held-out images and as many foreign ones; 400 each for the likelihood, whose "
     "shares are less certain for it. The threshold is mean ± 2 standard deviations of the score "
     "on half of the held-out images. Kept is the share of the other half inside it, and found "
-    "the share of the foreign images outside.\n\n"
-    "A Gaussian score would keep 95.4 %, which ours is near. De León Martínez 2024 keeps 98.4 % "
-    "and does not say with which score."
-)
-SMALL_BATCHES = (
-    "In batches of 128 (`--batch-size`) the LAE, tried once, came to a validation loss of 120.4 "
-    "nats per image instead of 94.5, and 36 % were recognised. The conditional model of De León "
-    "Martínez 2024 has other networks."
+    "the share of the foreign images outside. De León Martínez 2024 does not say which score it "
+    "takes."
 )
 
 
@@ -181,7 +175,6 @@ def _conditional(lab: Lab) -> tuple[ResultTable, dict[str, str]]:
     if judges:
         share = classify.score(judges[0], lab.held_out).accuracy
         note += f" Of held-out images it is {share:.1%}."
-    note += lab.finding(SMALL_BATCHES)
     columns = {"model": "", "recognised": ".1%"}
     return ResultTable("Class-conditional generation", columns, rows, note), pictures
 

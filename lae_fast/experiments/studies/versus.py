@@ -27,6 +27,7 @@ from lae_fast.analysis.saved import held_out_images, load_splits, open_run
 from lae_fast.config import TrainConfig
 from lae_fast.config.settings import from_dict
 from lae_fast.errors import NotTrainedError
+from lae_fast.experiments.findings import DEFAULT_LAE
 from lae_fast.experiments.lab import QUICK, Lab
 from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, make_row, stat
 from lae_fast.ranks import ALONE
@@ -40,7 +41,6 @@ ROUNDS = 40
 WARM_UP = 3
 """Rounds before them."""
 VAE = "VAE"
-DEFAULT = "LAE, T = 1 (the default)"
 SHORT = 20
 """Epochs of models that are measured at their end alone."""
 NOTE = (
@@ -100,7 +100,7 @@ class Contender:
 
 CONTENDERS = {
     VAE: Contender({"model": "vae"}, 200),
-    DEFAULT: Contender({}, 200),
+    DEFAULT_LAE: Contender({}, 200),
     "Langevin from a VAE's encoder, T = 1": Contender({"model": "hoffman"}, 200),
     "IWAE, K = 10": Contender({"model": "iwae", "samples": 10}, 60),
     "LAE, T = 2": Contender({"steps": 2}, 60),
