@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --d
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f -not -path '*/emulate/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check lint bench doctor docs wheel wheel-test fuzz sanitize emulate mutants sanitize-cuda gpu soak clean
+.PHONY: help train test test-slow check lint bench doctor docs wheel wheel-test fuzz sanitize emulate mutants sanitize-cuda gpu soak crash-states bit-flips clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,12 @@ gpu: $(STAMP) ## Build, test, sanitize, measure and profile on this GPU, in ten 
 
 soak: $(STAMP) ## Train for SOAK_MINUTES=20 through kills and full disks; nothing may be lost
 	$(BIN)/python tests/tools/soak.py --minutes $${SOAK_MINUTES:-20}
+
+crash-states: $(STAMP) ## Resume from CRASH_STATES=1000 states that a power failure may leave (needs strace)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/tools/crash_states.py --states $${CRASH_STATES:-1000}
+
+bit-flips: $(STAMP) ## Flip BIT_FLIPS=10000 bits of states and weights: each is refused or harmless
+	BIT_FLIPS=$${BIT_FLIPS:-10000} $(BIN)/python -m pytest -q --timeout 0 tests/runs/test_digests.py
 
 clean: ## Remove what was built (not .venv, data or runs)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

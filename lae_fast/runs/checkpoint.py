@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
@@ -10,14 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from lae_fast.errors import CheckpointError, reason
-from lae_fast.runs.files import own_folder
+from lae_fast.runs.files import own_folder, replace_file, sync_folder, write_beside
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: with digests. Files of format 1 are read without."""
 LARGEST_DESCRIPTION = 1 << 20
 """Bytes of the JSON beside a checkpoint."""
 
@@ -26,12 +29,14 @@ def write(run: Path, name: str, tensors: Mapping[str, Tensor], about: Mapping[st
     """Write ``checkpoints/NAME.safetensors`` and ``NAME.json`` of a run folder.
 
     Each file is written under a temporary name, flushed to the disk and renamed, so a reader
-    sees the old file or the new one.
+    sees the old file or the new one. Each has a digest of what it holds.
     """
     path = own_folder(run, "checkpoints") / f"{name}.safetensors"
-    plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
-    replace_file(path, save(plain))
+    plain = _plain(tensors)
+    # One entry alone: safetensors writes several in an order of its own, and bytes would differ.
+    replace_file(path, save(plain, {"digest": _digest(plain)}))
     description = {"format": FORMAT_VERSION, **about}
+    description["digest"] = _digest_of(description)
     replace_file(path.with_suffix(".json"), json.dumps(description, indent=2).encode())
     return path
 
@@ -40,18 +45,21 @@ def read(run: Path, name: str = "best") -> tuple[dict[str, Tensor], dict[str, An
     """Read what `write` wrote.
 
     Raises:
-        CheckpointError: missing, truncated, not a checkpoint, or from a newer version.
+        CheckpointError: missing, damaged, not a checkpoint, or from a newer version.
     """
     path = run / "checkpoints" / f"{name}.safetensors"
     try:
         about = _read_description(path.with_suffix(".json"))
         _require_file(path)
-        tensors = load_file(path)
+        tensors, metadata = _load(path)
+        version = about.get("format", 0)
+        if version <= FORMAT_VERSION:
+            _check(metadata | {"format": version}, _digest(tensors), path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{run} has no '{name}' checkpoint") from error
     except _UNREADABLE as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {reason(error)}") from error
-    if about.get("format", 0) > FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise CheckpointError(f"{path} was written by a newer version of this program")
     return tensors, about
 
@@ -68,6 +76,9 @@ def _read_description(path: Path) -> dict[str, Any]:
     about = json.loads(content)
     if not isinstance(about, dict) or not isinstance(about.get("format", 0), int):
         raise ValueError(f"{path.name} is no description")
+    if about.get("format", 0) <= FORMAT_VERSION:
+        plain = {key: value for key, value in about.items() if key != "digest"}
+        _check(about, _digest_of(plain), path)
     return about
 
 
@@ -85,27 +96,29 @@ def write_state(
     The file that bore the name before becomes ``previous``.
     """
     path = own_folder(run, "checkpoints") / f"{name}.safetensors"
-    plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
-    metadata = {"format": str(FORMAT_VERSION), "facts": json.dumps(facts)}
-    temporary = _write_beside(path, save(plain, metadata))
+    plain, text = _plain(tensors), json.dumps(facts)
+    digest = _digest(plain, text)
+    metadata = {"format": str(FORMAT_VERSION), "facts": text, "digest": digest}
+    temporary = write_beside(path, save(plain, metadata))
     with contextlib.suppress(FileNotFoundError):
         os.replace(path, path.with_name(f"{previous}.safetensors"))
     os.replace(temporary, path)
+    sync_folder(path.parent)
 
 
 def read_state(run: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_state` wrote.
 
     Raises:
-        CheckpointError: missing, truncated, not a state, or from a newer version.
+        CheckpointError: missing, damaged, not a state, or from a newer version.
     """
     path = run / "checkpoints" / f"{name}.safetensors"
     try:
         _require_file(path)
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            version, facts = int(metadata["format"]), json.loads(metadata["facts"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors, metadata = _load(path)
+        version, facts = int(metadata["format"]), json.loads(metadata["facts"])
+        if version <= FORMAT_VERSION:
+            _check(metadata, _digest(tensors, metadata["facts"]), path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{run} has no saved state to resume from") from error
     except (*_UNREADABLE, KeyError) as error:
@@ -117,22 +130,39 @@ def read_state(run: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]
     return tensors, facts
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old one or the new one, whole."""
-    os.replace(_write_beside(path, content), path)
+def has_digest(path: Path) -> bool:
+    """Whether a file that can be read says what it should hold; those of format 1 do not."""
+    with safe_open(path, framework="pt") as file:
+        return "digest" in (file.metadata() or {})
 
 
-def _write_beside(path: Path, content: bytes) -> Path:
-    """Write to a temporary file on the same disk, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)  # left by a crash, or a link to who knows where
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    return temporary
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata() or {}
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Of tensors on the CPU, their names, types and shapes, and a text."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _digest_of(description: Mapping[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _check(about: Mapping[str, Any], digest: str, path: Path) -> None:
+    """Compare with the digest that was written; format 1 has none."""
+    if about.get("digest", None if int(about.get("format", 1)) > 1 else digest) != digest:
+        raise ValueError(f"{path.name} is damaged; its digest is another")

@@ -27,17 +27,51 @@ BLOCK = 1 << 20
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``path`` through a temporary file: all or nothing, and on the disk when it returns."""
+    """`replace_file` with text.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {reason(error)}") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file: readers see the old one or the new one, and so does the disk after a crash."""
+    os.replace(write_beside(path, content), path)
+    sync_folder(path.parent)
+
+
+def write_beside(path: Path, content: bytes) -> Path:
+    """Write to a temporary file on the same disk, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "xb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    return temporary
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the disk has a folder's entries: new, renamed and removed files.
+
+    Does nothing where the file system cannot say so.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {reason(error)}") from error
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def own_folder(run: Path, name: str) -> Path:
@@ -49,6 +83,7 @@ def own_folder(run: Path, name: str) -> Path:
     path = run / name
     with contextlib.suppress(FileExistsError):
         path.mkdir()
+        sync_folder(run)
     if path.is_symlink() or not path.is_dir():
         raise RunError(f"{path} is not a folder of the run's own; take it away")
     return path

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from lae_fast.config import TrainConfig
 from lae_fast.errors import RunError, did_you_mean, printable, reason
 from lae_fast.runs.events import KINDS, Evaluated, Event, encode, keys, plain
-from lae_fast.runs.files import CONFIG_FILE, SWEEP_FILE, read_config, write_atomically
+from lae_fast.runs.files import CONFIG_FILE, SWEEP_FILE, read_config, sync_folder, write_atomically
 from lae_fast.runs.log import EventReader
 from lae_fast.runs.summary import Summary, is_run, summarise
 
@@ -52,6 +52,7 @@ def create(
         try:
             base.mkdir(parents=True, exist_ok=True)
             (base / candidate).mkdir()
+            sync_folder(base)
         except FileExistsError as error:
             if not base.is_dir():
                 raise RunError(f"{base} is not a folder; choose another --run-root") from error

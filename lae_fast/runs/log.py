@@ -5,6 +5,7 @@ Part of `lae_fast.runs`, where the public names are.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -15,7 +16,7 @@ from typing import IO
 
 from lae_fast.errors import RunError, reason
 from lae_fast.runs.events import Evaluated, Event, decode, decode_many, encode
-from lae_fast.runs.files import BLOCK, EVENTS_FILE, open_own, open_regular
+from lae_fast.runs.files import BLOCK, EVENTS_FILE, open_own, open_regular, sync_folder
 
 _LONGEST_LINE = 1 << 20
 _HEAD = 128
@@ -33,6 +34,7 @@ class RunWriter:
         try:
             self._file = open_own(self._path)
             self._lock()
+            sync_folder(run)
             end = self._file.seek(0, os.SEEK_END)
             self._torn = end > 0 and os.pread(self._file.fileno(), 1, end - 1) != b"\n"
         except OSError as error:
@@ -60,7 +62,10 @@ class RunWriter:
         self._torn = False
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file, whose events are on the disk then; a second call does nothing."""
+        if not self._file.closed:
+            with contextlib.suppress(OSError):
+                os.fsync(self._file.fileno())
         self._file.close()
 
     def __enter__(self) -> RunWriter:
@@ -73,6 +78,20 @@ class RunWriter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def sync(run: Path) -> None:
+    """Wait until the disk has every event that was appended to a run's log.
+
+    Raises:
+        RunError: it cannot.
+    """
+    path = run / EVENTS_FILE
+    try:
+        with open_own(path) as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {reason(error)}") from error
 
 
 class EventReader:

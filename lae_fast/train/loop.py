@@ -111,6 +111,7 @@ class _Training:
     def events(self) -> Iterator[Event]:
         """Everything that happens, from `RunStarted` to `RunFinished`."""
         yield reports.started(self.session)
+        yield from map(reports.warning, self.session.notes)
         if self.meter.iteration and self.session.between_epochs:
             self.status = self._verdict()
         try:

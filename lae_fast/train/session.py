@@ -16,7 +16,7 @@ from lae_fast.errors import CheckpointError, ConfigError, DataError
 from lae_fast.models.build import check_networks
 from lae_fast.ops.devices import named_device
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.runs import checkpoint
+from lae_fast.runs import checkpoint, log
 from lae_fast.train import state as saved_state
 from lae_fast.train.average import Average
 from lae_fast.train.best import Keeper
@@ -150,6 +150,8 @@ class Session:
     Attributes:
         model: what is validated and kept: the average of the trained weights, where there is one.
 
+        notes: what a reader should know of how it was restored.
+
     Raises:
         ConfigError: weights that do not fit the settings.
     """
@@ -177,6 +179,7 @@ class Session:
         shape, classes = splits.train.image_shape, len(splits.train.class_names)
         self.keeper = Keeper(run, self.model, config, {"image_shape": shape, "classes": classes})
         self.watch = Watch(config.has_chain)
+        self.notes: list[str] = []
         self._saved = time.monotonic()
 
     @property
@@ -208,8 +211,11 @@ class Session:
         """Write the state, between two iterations."""
         if if_due and time.monotonic() - self._saved < self.config.checkpoint_interval:
             return
-        self.keeper.flush_best()  # a state counts on the best weights that it knows of
-        facts = {name: part.facts() for name, part in self.parts.items()}
+        # A state counts on the events and on the best weights that it knows of.
+        log.sync(self.run)
+        self.keeper.flush_best()
+        facts: dict[str, Any] = {name: part.facts() for name, part in self.parts.items()}
+        facts["threads"] = torch.get_num_threads()
         saved_state.save(self.run, self.worker.model, self.trainer, self.average, facts)
         self._saved = time.monotonic()
 
@@ -230,6 +236,15 @@ class Session:
             raise CheckpointError(f"the saved state of {self.run} is of another data set")
         if self.config.has_chain and not 0 < self.control.step_size < math.inf:
             raise CheckpointError(f"the saved state of {self.run} has no step size")
+        if state.problem:
+            self.notes.append(f"{state.problem}; this goes on from the state before it")
+        before, now = state.facts.get("threads"), torch.get_num_threads()
+        if self.device.type == "cpu" and isinstance(before, int) and before != now:
+            self.notes.append(
+                f"it had {before} thread{'s' if before > 1 else ''} so far and now has {now}; "
+                "sums are rounded in another order, so its bytes will differ from those of a run "
+                f"never interrupted; OMP_NUM_THREADS={before} keeps them"
+            )
 
     def go_back(self) -> bool:
         """Restore the last saved state, with half the step size; whether there was one."""

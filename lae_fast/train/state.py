@@ -30,10 +30,14 @@ _PREFIXES = ("model/", "average/", "optimizer/", "generator/")
 
 @dataclass(frozen=True)
 class State:
-    """What `save` wrote: ``tensors`` by name, ``facts`` as plain values."""
+    """What `save` wrote: ``tensors`` by name, ``facts`` as plain values.
+
+    ``problem`` says why it is the state before the newest; "" where it is the newest.
+    """
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
+    problem: str = ""
 
 
 def save(
@@ -64,7 +68,7 @@ def load(run: Path) -> State | None:
         return State(*checkpoint.read_state(run, STATE))
     except CheckpointError as error:
         try:
-            return State(*checkpoint.read_state(run, PREVIOUS))
+            return State(*checkpoint.read_state(run, PREVIOUS), str(error))
         except CheckpointError:
             raise error from None
 

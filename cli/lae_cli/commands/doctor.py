@@ -1,4 +1,4 @@
-"""``lae doctor``: what this machine can do, and what to do about what it cannot."""
+"""``lae doctor``: what this machine can do, whether a run is whole, and what to do if not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from lae_cli import exits
-from lae_cli.health.checks import Check, run_checks
-from lae_cli.shared.options import json_option
+from lae_cli.health.checks import Check, check_run, run_checks
+from lae_cli.shared.options import json_option, setting_option
 from lae_cli.shared.results import Result, present
+from lae_fast import runs
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,27 +20,33 @@ _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
 
 
 @click.command()
+@click.argument("run", required=False)
+@setting_option("run_root")
 @json_option
-def doctor(as_json: bool) -> None:
-    """Check Python, torch, the kernels and the terminal.
+def doctor(run: str | None, run_root: str, as_json: bool) -> None:
+    """Check Python, torch, the kernels and the terminal; or the files of a run.
 
     Each line begins with ok, warn or FAIL; the line below a warning or failure says what to do. The
-    exit code is 1 if something that training needs is missing.
+    exit code is 1 if something that training needs is missing, or if a file of the run is damaged.
 
     \b
     Example:
       lae doctor --json
+      lae doctor latest
     """
-    checks = run_checks()
+    checks = run_checks() if run is None else check_run(runs.find(run_root, run))
     healthy = all(check.level != "fail" for check in checks)
     values = {"ok": healthy, "checks": [dataclasses.asdict(check) for check in checks]}
-    lines = [] if as_json else [line for check in checks for line in _lines(check)]
+    width = max(len(check.name) for check in checks)
+    lines = [] if as_json else [line for check in checks for line in _lines(check, width)]
     present(Result(values, lines, code=exits.OK if healthy else exits.FAILED), as_json=as_json)
 
 
-def _lines(check: Check) -> list[Text]:
+def _lines(check: Check, width: int) -> list[Text]:
     from lae_cli.terminal.console import plain
 
     sign, colour = _SIGNS[check.level]
-    line = plain(sign, f"bold {colour}").append_text(plain(f"  {check.name:<12}{check.detail}"))
-    return [line, plain(f"{'':18}{check.remedy}", "italic")] if check.remedy else [line]
+    text = f"  {check.name:<{width}}  {check.detail}"
+    line = plain(sign, f"bold {colour}").append_text(plain(text))
+    indent = " " * (width + 8)
+    return [line, plain(f"{indent}{check.remedy}", "italic")] if check.remedy else [line]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from lae_fast.errors import one_line
 
@@ -42,6 +43,23 @@ def run_checks() -> list[Check]:
         "terminal": check_terminal,
     }
     return [_guarded(name, check) for name, check in named.items()]
+
+
+def check_run(run: Path) -> list[Check]:
+    """A finding for each file of a run folder."""
+    from lae_fast.runs.verify import STATES, verify
+
+    found = []
+    for each in verify(run):
+        stem = Path(each.file).stem
+        remedy = f"take {run / each.file} away"
+        if stem == STATES[0]:
+            remedy = "`lae train --resume` goes on from the state before it, if that is whole"
+        elif "checkpoints" in each.file and stem not in STATES:
+            remedy = "train on, which writes it anew, or use --checkpoint with the other one"
+        level, detail = ("fail", each.problem) if each.problem else ("ok", each.detail)
+        found.append(Check(each.file, level, one_line(detail), remedy if each.problem else ""))
+    return found
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from lae_fast.data import ImageSet
 from lae_fast.models import Model
-from lae_fast.runs.checkpoint import replace_file
-from lae_fast.runs.files import own_folder
+from lae_fast.runs.files import own_folder, replace_file
 
 LATENTS = 2000
 """Most latents in a snapshot."""
