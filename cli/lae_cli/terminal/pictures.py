@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from rich.color import Color
 from rich.console import Console
 from rich.segment import Segment, Segments
@@ -63,11 +65,12 @@ def _draw(console: Console, picture: Pixels) -> None:
 
 def half_blocks(picture: Pixels) -> list[list[Segment]]:
     """A picture of even height as lines of coloured cells, each an upper and a lower pixel."""
-    rows = zip(picture[::2].tolist(), picture[1::2].tolist(), strict=True)
-    return [
-        [
-            Segment("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
-            for upper, lower in zip(*row, strict=True)
-        ]
-        for row in rows
-    ]
+    pairs = np.concatenate([picture[::2], picture[1::2]], axis=2).tolist()
+    return [[_cell(*pair) for pair in row] for row in pairs]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _cell(r: int, g: int, b: int, below_r: int, below_g: int, below_b: int) -> Segment:
+    """Two pixels in one cell. Grey images have few pairs, and a style costs more than a look-up."""
+    upper, lower = Color.from_rgb(r, g, b), Color.from_rgb(below_r, below_g, below_b)
+    return Segment("▀", Style(color=upper, bgcolor=lower))

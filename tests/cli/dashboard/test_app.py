@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import itertools
 import json
@@ -23,6 +24,7 @@ from lae_cli.dashboard.views.charts_view import ChartsView
 from lae_cli.dashboard.views.compare_view import CompareView
 from lae_cli.dashboard.views.dialogs import Ask, Confirm, Help
 from lae_cli.dashboard.views.latents_view import LatentsView
+from lae_cli.dashboard.views.pictures_view import SIZES, PicturesView
 from lae_cli.dashboard.views.runs_view import RunsView
 from lae_fast import runs
 
@@ -329,14 +331,54 @@ async def test_classes_have_letters_and_a_ring(root: Path) -> None:
 async def test_pictures_show_every_kind_and_change_size(root: Path) -> None:
     async with watching(root, "old", size=(100, 30)) as (app, pilot):
         await settle(pilot, app, "4")
-        page = text_of(app, "#page")
+        view = app.query_one(PicturesView)
+        page = "\n".join(view.render_line(y).text for y in range(view.virtual_size.height))
         for heading in ("reconstructions below", "samples of the prior", "from one image"):
             assert heading in page
         assert "(not drawn" not in page
-        before = len(page.splitlines())
+        before = view.virtual_size.height
         await pilot.press("minus", "minus")
         await pilot.pause()
-        assert len(text_of(app, "#page").splitlines()) < before
+        assert view.virtual_size.height < before
+
+
+def pictured(app: Dashboard) -> int:
+    """How many images of the first row are whole: each is as wide as it is high."""
+    view = app.query_one(PicturesView)
+    rows = [line.strip() for line in screen_text(app).splitlines()]
+    first = next(place for place, row in enumerate(rows) if row.startswith("images above"))
+    cells = rows[first + 1].count("▀")
+    side = next(size for size in reversed(SIZES) if size <= min(view.size.height - 4, 28))
+    assert (cells + 1) % (side + 1) == 0, f"{cells} cells are no whole images of {side}"
+    assert cells <= view.size.width - 2
+    return (cells + 1) // (side + 1)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40), (200, 60)])
+async def test_pictures_are_right_from_the_first_frame(root: Path, size: tuple[int, int]) -> None:
+    async with watching(root, "old", size=size) as (app, pilot):
+        took = []
+        for _ in range(3):
+            app.action_view("live")
+            await pilot.pause()
+            app.action_view("pictures")
+            drawing = 0.0
+            while "images above" not in (now := screen_text(app)):
+                before = time.process_time()  # what it costs to look does not count
+                await asyncio.sleep(0.01)
+                drawing += time.process_time() - before
+            took.append(drawing)
+            images = pictured(app)
+            await pilot.pause(0.3)
+            assert screen_text(app).splitlines()[2:-1] == now.splitlines()[2:-1]
+        # Of this process: what else the machine does must not fail the test.
+        assert min(took) < 0.3, f"{took} s to the first picture"
+        await pilot.resize_terminal(60, size[1])
+        await pilot.pause()
+        assert 1 <= pictured(app) < images
+        await pilot.resize_terminal(*size)
+        await pilot.pause()
+        assert pictured(app) == images
 
 
 # Runs and comparison
