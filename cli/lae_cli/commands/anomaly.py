@@ -56,10 +56,12 @@ def anomaly(opened: Opened, against: str, scores: tuple[str, ...], count: int) -
       lae anomaly latest --against fashion-mnist --score mse --score likelihood
     """
     from lae_fast.analysis.anomaly import detect
+    from lae_fast.progress import steps
 
     familiar, foreign = opened.first(count), _foreign(opened, against, count)
     found = [
-        detect(opened.saved.model, familiar, foreign, score, seed=opened.seed) for score in scores
+        detect(opened.saved.model, familiar, foreign, score, seed=opened.seed)
+        for score in steps(scores)
     ]
     values = {
         "against": against,

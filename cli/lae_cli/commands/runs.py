@@ -21,7 +21,7 @@ from lae_fast.errors import RunError, printable
 from lae_fast.runs import Summary
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from lae_cli.terminal.tables import FittingTable
 
 ANSWER_WITHIN = 15.0
 """Seconds to wait for a trainer's answer; an iteration may take a few."""
@@ -187,23 +187,21 @@ def _age(summary: Summary) -> str:
     return vocabulary.age(None if summary.started is None else time.time() - summary.started)
 
 
-def _table(summaries: list[Summary]) -> Table:
-    from lae_cli.terminal.console import has_unicode, make_table, plain
+def _table(summaries: list[Summary]) -> FittingTable:
+    from lae_cli.terminal.console import plain
+    from lae_cli.terminal.tables import FittingTable
 
-    table = make_table()
-    overflow: Any = "ellipsis" if has_unicode(sys.stdout) else "crop"
-    table.add_column("run", overflow="fold", min_width=12)
-    table.add_column("status", no_wrap=True)
-    table.add_column("data", no_wrap=True, overflow=overflow)
-    table.add_column("model", no_wrap=True, overflow=overflow)
-    for heading in ("epochs", vocabulary.VAL_LOSS, "accept", "age"):
-        table.add_column(heading, justify="right", no_wrap=True, overflow=overflow)
+    words = ("status", "data", "model")
+    # A name made up by the program says data and model already.
+    table = FittingTable(left=words, dispensable=("data", "model", "age"))
+    for heading in ("run", *words, "epochs", vocabulary.VAL_LOSS, "accept", "age"):
+        table.add_column(heading)
     for summary in summaries:
         table.add_row(
-            plain(summary.name or "?"),
+            summary.name or "?",
             plain(summary.status, vocabulary.status_colour(summary.status)),
-            plain(Path(summary.dataset).name if summary.dataset else "-"),
-            plain(_model(summary)),
+            Path(summary.dataset).name if summary.dataset else "-",
+            _model(summary),
             str(summary.epochs or "-"),
             vocabulary.loss(summary.best_val_loss),
             vocabulary.rate(summary.accept_rate),
