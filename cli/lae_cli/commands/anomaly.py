@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lae_cli.shared.completions import complete_data_sets
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import whole
 from lae_cli.shared.results import Result
@@ -23,6 +24,7 @@ ROTATED = "rotated"
     default=ROTATED,
     show_default=True,
     metavar="NAME|PATH",
+    shell_complete=complete_data_sets,
     help="Foreign images: the test images of a data set, the images of a path, or 'rotated' (the "
     "held-out images turned by a quarter).",
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.progress.bar import shown
+from lae_cli.shared.completions import complete_runs
 from lae_cli.shared.options import Decorator, add_options, json_option, setting_option, whole
 from lae_cli.shared.results import Result, out_option, present
 from lae_fast import runs
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lae_fast.data import ImageSet
 
 _OPTIONS = (
-    click.argument("run", default="latest"),
+    click.argument("run", default="latest", shell_complete=complete_runs),
     setting_option("run_root"),
     click.option(
         "--data-dir",
