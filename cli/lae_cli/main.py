@@ -22,7 +22,7 @@ COMMANDS = {
     "dashboard": "Watch running and finished trainings.",
     "dash": "Watch running and finished trainings (short for dashboard).",
     "sweep": "Train every point of a sweep file and tabulate the results.",
-    "runs": "List, show, stop, rename, annotate, remove and export run folders.",
+    "runs": "List, show, rename, stop, remove and export run folders.",
     "config": "Write a file of settings for `lae train --config`.",
     "eval": "Estimate the held-out log-likelihood of a run.",
     "diagnose": "Judge whether the chain of a run is to be trusted.",

@@ -32,9 +32,9 @@ def config() -> None:
 )
 @click.option("--force", is_flag=True, help="Write over a file that exists.")
 def init_command(file: Path, force: bool) -> None:
-    """Write every setting with its default and its meaning to FILE, or to lae.toml.
+    """Write every setting, its meaning and its default to a TOML file.
 
-    All lines are comments: remove the # before a setting to change it.
+    FILE is lae.toml by default. All lines are comments: remove the # before a setting to change it.
 
     \b
     Example:
@@ -64,11 +64,14 @@ def _lines(file: Path) -> Iterator[str]:
         if choices:
             about += f" One of: {', '.join(choices)}."
         yield from textwrap.wrap(about, WIDTH, initial_indent="# ", subsequent_indent="# ")
-        yield f"# {name} = {_toml(field.default)}"
+        default = field.default
+        if default is None and "str" in str(field.type):  # any text would be a value
+            default = "my-run"
+        yield f"# {name} = {_toml(default)}"
 
 
 def _toml(value: Any) -> str:
-    """A setting's default as TOML, which has no null."""
+    """A value as TOML, which has no null."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

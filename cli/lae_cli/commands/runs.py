@@ -1,4 +1,4 @@
-"""``lae runs``: list, show, stop, remove and export run folders."""
+"""``lae runs``: list, show, rename, annotate, stop, remove and export run folders."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ _where_option = click.option(
     "--where",
     metavar="CONDITION",
     multiple=True,
-    help="Only runs like status=crashed, epochs<2 or age>7d; may be repeated, and all must hold.",
+    help="Only runs like status=crashed, epochs<2 or age>7d; may be repeated, and all must hold.  "
+    "[default: none]",
 )
 _root_option = setting_option("run_root")
 
 
 @click.group()
 def runs() -> None:
-    """List, show, stop, rename, annotate, remove and export run folders.
+    """List, show, rename, stop, remove and export run folders.
 
     RUN is a name, the unique beginning of one, a path, or `latest`.
 
@@ -84,9 +85,9 @@ def list_command(run_root: str, where: tuple[str, ...], as_json: bool) -> None:
 @_root_option
 @json_option
 def show_command(run: str, run_root: str, as_json: bool) -> None:
-    """Show the result of RUN, its note, and the settings that are not default.
+    """Show the result of RUN and the settings that are not default.
 
-    Without RUN, it shows the newest.
+    A note about RUN is shown, too. Without RUN, the command shows the newest run.
 
     \b
     Example:

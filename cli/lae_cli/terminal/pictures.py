@@ -24,14 +24,22 @@ Row = tuple[str, Pixels]
 
 
 def show_rows(rows: Sequence[Row], *, console: Console | None = None) -> None:
-    """Print each row's caption and its images, all of one size; a long row is wrapped."""
+    """Print each row's caption and its images, all of one size; a long row is wrapped.
+
+    Rows without a caption belong to the picture above them.
+    """
     console = console or make_console()
     longest = max(len(pixels) for _, pixels in rows)
     height = _height(rows[0][1], longest, console.width)
+    blocks: list[tuple[str, list[Pixels]]] = []
     for caption, pixels in rows:
+        if caption or not blocks:
+            blocks.append((caption, []))
+        blocks[-1][1].append(pixels)
+    for caption, parts in blocks:
         if caption:
             console.print(plain(caption, "bright_black"))
-        _show(console, pixels, height)
+        _show(console, parts, height)
 
 
 def _height(pixels: Pixels, longest: int, width: int) -> int:
@@ -42,25 +50,31 @@ def _height(pixels: Pixels, longest: int, width: int) -> int:
     return int(max(images.LEAST_HEIGHT, min(fitting, MOST_HEIGHT, max(h, images.LEAST_HEIGHT))))
 
 
-def _show(console: Console, pixels: Pixels, height: int) -> None:
-    rest = pixels
-    while len(rest):
-        picture = images.strip(rest, console.width, height)
-        if not picture.size:
-            console.print(plain("(an image does not fit this terminal's width)"))
-            return
-        each = images.strip(rest[:1], console.width, height).shape[1] + 1
-        rest = rest[(picture.shape[1] + 1) // each :]
-        _draw(console, picture)
+def _show(console: Console, parts: Sequence[Pixels], height: int) -> None:
+    """Rows of images as one picture with gaps between all of them."""
+    strips: list[Pixels] = []
+    for pixels in parts:
+        rest = pixels
+        while len(rest):
+            strip = images.strip(rest, console.width, height)
+            if not strip.size:
+                console.print(plain("(an image does not fit this terminal's width)"))
+                return
+            each = images.strip(rest[:1], console.width, height).shape[1] + 1
+            rest = rest[(strip.shape[1] + 1) // each :]
+            strips.append(strip)
+    if strips:
+        _draw(console, *images.stack(strips))
 
 
-def _draw(console: Console, picture: Pixels) -> None:
+def _draw(console: Console, picture: Pixels, covered: Sequence[int]) -> None:
+    """Draw a picture, each line of cells only as far as there are images."""
     if not (has_colour(console) and has_unicode(sys.stdout)):
         for line in images.shades(picture, RAMP):
             console.print(plain(line.rstrip()), no_wrap=True, crop=True)
         return
-    for cells in half_blocks(picture):
-        console.print(Segments([*cells, Segment.line()]), end="")
+    for cells, width in zip(half_blocks(picture), covered, strict=True):
+        console.print(Segments([*cells[:width], Segment.line()]), end="")
 
 
 def half_blocks(picture: Pixels) -> list[list[Segment]]:

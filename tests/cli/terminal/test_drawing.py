@@ -207,7 +207,7 @@ def test_strips_show_the_images() -> None:
     picture = images.strips(batch, batch, 40, 8)[0]
     assert picture.shape == (8, 17, 3)
     assert (picture[:4, 9:] == 200).all()
-    assert picture[4:].max() == picture[:, :9].max() == 0
+    assert picture[:, :8].max() == picture[4:, 9:].max() == 0
 
 
 def test_a_run_without_events_has_units_and_no_values() -> None:
@@ -236,3 +236,15 @@ def test_names_are_broken_between_each_other_only(names: list[str], width: int) 
     assert all(any(name in line for line in lines) for name in names)
     widest = max(map(len, ["heading", *names]))
     assert all(len(line) <= max(width, widest) for line in lines)
+
+
+def test_images_have_gaps_between_them() -> None:
+    """Apart from black and white, to the right and below, and only where there are images."""
+    tiles = np.zeros((3, 1, 8, 8), np.uint8)
+    wide, short = (images.strip(tiles[:count], 40, 8) for count in (3, 1))
+    assert (wide[:, 8] == images.GAP).all()
+    assert (wide[:, :8] == 0).all()
+    picture, covered = images.stack([wide, short])
+    assert picture.shape == (18, 26, 3)
+    assert (picture[8] == images.GAP).all()
+    assert covered == [26] * 5 + [8] * 4
