@@ -15,7 +15,7 @@ from lae_fast.runs.commands import (
     send_command,
     take_command,
 )
-from lae_fast.runs.files import COMMAND_FILE, CONFIG_FILE, EVENTS_FILE, read_config
+from lae_fast.runs.files import COMMAND_FILE, CONFIG_FILE, EVENTS_FILE, LOG_FILE, read_config
 from lae_fast.runs.folder import (
     EXPORT_FORMATS,
     create,
@@ -40,6 +40,7 @@ __all__ = [
     "CONFIG_FILE",
     "EVENTS_FILE",
     "EXPORT_FORMATS",
+    "LOG_FILE",
     "STOP_AFTER",
     "Command",
     "EventReader",

@@ -24,6 +24,7 @@ from lae_cli.dashboard.views.charts_view import ChartsView
 from lae_cli.dashboard.views.compare_view import CompareView
 from lae_cli.dashboard.views.latents_view import LatentsView
 from lae_cli.dashboard.views.live_view import LiveView
+from lae_cli.dashboard.views.log_view import LogView
 from lae_cli.dashboard.views.pictures_view import PicturesView
 from lae_cli.dashboard.views.run_text import status_line
 from lae_cli.dashboard.views.runs_view import RunsView
@@ -95,6 +96,7 @@ class Dashboard(Actions):
             yield PicturesView(id="pictures")
             yield RunsView(id="runs")
             yield CompareView(id="compare")
+            yield LogView(id="log")
         yield Footer(compact=True)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

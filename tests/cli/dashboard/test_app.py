@@ -25,6 +25,7 @@ from lae_cli.dashboard.views.charts_view import ChartsView
 from lae_cli.dashboard.views.compare_view import CompareView
 from lae_cli.dashboard.views.dialogs import Ask, Confirm, Help
 from lae_cli.dashboard.views.latents_view import LatentsView
+from lae_cli.dashboard.views.log_view import read_end
 from lae_cli.dashboard.views.pictures_view import SIZES, PicturesView
 from lae_cli.dashboard.views.runs_view import RunsView
 from lae_fast import runs
@@ -284,6 +285,37 @@ async def test_every_quantity_can_be_drawn(root: Path) -> None:
             await pilot.pause()
             seen.add(app.query_one(ChartsView).metric.name)
         assert len(seen) == 14
+
+
+# Log
+
+
+async def test_the_log_follows_the_trainer(root: Path) -> None:
+    log = root / "live" / runs.LOG_FILE
+    async with watching(root, "live", size=(80, 24)) as (app, pilot):
+        await settle(pilot, app, "7")
+        assert "there is no output.log" in screen_text(app)
+        assert "54000 images" in screen_text(app)
+        log.write_text("".join(f"line {k}\n" for k in range(100)) + "\x1b[31m[bold]red\n")
+        await settle(pilot, app)
+        assert "line 99" in screen_text(app)
+        assert "[31m[bold]red" in screen_text(app)
+        await settle(pilot, app, "home")
+        assert "line 0 " in screen_text(app)
+        with log.open("a") as file:
+            file.write("more\n")
+        await settle(pilot, app)
+        assert "line 0 " in screen_text(app)  # who reads is left alone
+
+
+def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "output.log"
+    file.write_bytes(b"".join(b"%d\n" % k for k in range(100_000)) + b"\xff\n")
+    lines = read_end(file)
+    assert lines[-2:] == ["99999", "\ufffd"]
+    assert 9_000 < len(lines) < 12_000
+    assert int(lines[0]) == 100_001 - len(lines)
+    assert read_end(tmp_path) == read_end(tmp_path / "none") == []
 
 
 SIX = [f"digits-lae-20261125-13521{k}" for k in range(6)]

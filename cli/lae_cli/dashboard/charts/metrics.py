@@ -119,6 +119,7 @@ METRICS: tuple[Metric, ...] = (
     IMAGE_RATE,
     _single("steps_per_second", vocabulary.STEP_RATE, number=vocabulary.per_second),
     MEMORY,
+    _single("cpu_cores", vocabulary.CPU),
 )
 
 
