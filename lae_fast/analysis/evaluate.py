@@ -35,6 +35,8 @@ CHAIN_IMAGES, DRAWS, WARMUP = 64, 2000, 1000
 """Images whose chains are judged, draws per chain, and steps before them."""
 CHUNK = 500
 """Images whose likelihood is estimated together."""
+CALL = 20
+"""What a call of the decoder costs beside its images, in images; measured on one core."""
 BOUND_SAMPLES = 10
 SIMULATION = 2**32
 """What sets the seed of simulated images apart."""
@@ -186,13 +188,15 @@ def evaluate_run(
 
 
 def _work(images: int, samples: int, ais_images: int) -> tuple[float, float, float, float]:
-    """About how long the parts of an evaluation take, in evaluations of the decoder per image."""
+    """About how long the parts of an evaluation take, in units of a decoded image."""
     likelihood = BACKWARD * REFINE_STEPS + samples
     path = BACKWARD * TEMPERATURES
-    annealed = ais_images * path * (CHAINS + 1)
-    simulated = ais_images * (path * (2 * CHAINS + 1) + likelihood)
-    chains = BACKWARD * CHAINS * (DRAWS + WARMUP) * min(images, CHAIN_IMAGES)
-    return images * likelihood, annealed, simulated, chains
+    some, few, first = images + CALL, ais_images + CALL, min(images, CHAIN_IMAGES) + CALL
+    annealed = path * (CHAINS + 1) * few
+    simulated = (path * (2 * CHAINS + 1) + likelihood) * few
+    if not ais_images:
+        annealed = simulated = 0.0
+    return likelihood * some, annealed, simulated, 2 * CHAINS * (DRAWS + WARMUP) * first
 
 
 def importance_sampled(model: Model, images: ImageSet, *, samples: int, seed: int = 0) -> Estimate:

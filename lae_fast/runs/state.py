@@ -72,8 +72,8 @@ class RunState:
                 self.finished, self.heartbeat, self.elapsed = event, None, event.elapsed
             case Message() | CommandTaken():
                 self.notes = (*self.notes[1 - MOST_NOTES :], event)
-                fixes = isinstance(event, CommandTaken) and event.command == "step_size"
-                self.step_size_set |= fixes and event.accepted
+                if isinstance(event, CommandTaken) and event.command == "step_size":
+                    self.step_size_set |= event.accepted
         self.last_event = event.time
         self.first_event = event.time if self.first_event is None else self.first_event
 
@@ -173,8 +173,9 @@ class RunState:
             return 0.0
         total = self.started.max_epochs * self.started.iterations_per_epoch
         limit = self.config.get("max_time")
-        limited = isinstance(limit, int | float) and limit > 0
-        by_time = min(1.0, max(0.0, seconds / limit)) if limited else 0.0
+        by_time = 0.0
+        if isinstance(limit, int | float) and limit > 0:
+            by_time = min(1.0, max(0.0, seconds / limit))
         return max(_share(self.progress.iteration, total), by_time)
 
     @property
