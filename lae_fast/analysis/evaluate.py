@@ -187,13 +187,22 @@ def evaluate_run(
     )
 
 
+def _likelihood_work(samples: int) -> float:
+    """How often importance sampling decodes an image."""
+    return BACKWARD * REFINE_STEPS + samples
+
+
+def _path_work(chains: int) -> float:
+    """How often annealed chains decode an image."""
+    return BACKWARD * TEMPERATURES * chains
+
+
 def _work(images: int, samples: int, ais_images: int) -> tuple[float, float, float, float]:
     """About how long the parts of an evaluation take, in units of a decoded image."""
-    likelihood = BACKWARD * REFINE_STEPS + samples
-    path = BACKWARD * TEMPERATURES
+    likelihood = _likelihood_work(samples)
     some, few, first = images + CALL, ais_images + CALL, min(images, CHAIN_IMAGES) + CALL
-    annealed = path * (CHAINS + 1) * few
-    simulated = (path * (2 * CHAINS + 1) + likelihood) * few
+    annealed = _path_work(CHAINS + 1) * few
+    simulated = (_path_work(2 * CHAINS + 1) + likelihood) * few
     if not ais_images:
         annealed = simulated = 0.0
     return likelihood * some, annealed, simulated, 2 * CHAINS * (DRAWS + WARMUP) * first
@@ -225,8 +234,11 @@ def simulate(
     with torch.no_grad():
         x = there.likelihood.draw(there.decoder(z), generator)
     nll = partial(there.nll, x)
-    bounds = bidirectional_bounds(nll, z, seed=seed)
-    estimate = refined_importance_sampling([(nll, there.encode(x))], samples=samples, seed=seed)
+    bounding, sampling = progress.parts(_path_work(2 * CHAINS + 1), _likelihood_work(samples))
+    with bounding:
+        bounds = bidirectional_bounds(nll, z, seed=seed)
+    with sampling:
+        estimate = refined_importance_sampling([(nll, there.encode(x))], samples=samples, seed=seed)
     lower, upper = float(bounds.lower.mean()), float(bounds.upper.mean())
     return Simulated(len(x), lower, upper, estimate.mean)
 
