@@ -3,7 +3,8 @@
     python -m pytest -p benchmarks.budget --lines FILE --until UNIX_TIME --on cuda -m cuda
 
 ``--lines`` appends a JSON line as a test begins, ``{"test", "began"}``, and one as it ends,
-``{"test", "outcome", "seconds", "message", "properties"}``; `read_lines` reads them.
+``{"test", "outcome", "seconds", "message", "properties"}``; `read_lines` reads them. Before all of
+them stands how many there will be, ``{"tests"}``.
 """
 
 from __future__ import annotations
@@ -83,6 +84,9 @@ class Lines:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.write({"tests": len(session.items)})
+
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.write({"test": nodeid, "began": time.time()})
 
@@ -110,7 +114,7 @@ def last_words(report: pytest.TestReport) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file, without one that was being written when the run ended."""
+    """What a file says of each test, without a line that was being written when the run ended."""
     if not path.exists():
         return []
     return list(_readable(path.read_text(encoding="utf-8", errors="replace").splitlines()))
@@ -122,5 +126,5 @@ def _readable(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
             found = json.loads(line)
         except ValueError:
             continue
-        if isinstance(found, dict):
+        if isinstance(found, dict) and "test" in found:
             yield found

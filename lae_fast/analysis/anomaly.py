@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lae_fast import progress
 from lae_fast.data import ImageSet
 from lae_fast.errors import DataError
 from lae_fast.models import Model
@@ -71,9 +72,12 @@ def detect(
         )
     from sklearn.metrics import roc_auc_score
 
-    values = anomaly_scores(model, familiar, score, seed=seed)
+    near, far = progress.parts(len(familiar), len(foreign))
+    with near:
+        values = anomaly_scores(model, familiar, score, seed=seed)
     fitted, kept = values[: len(values) // 2], values[len(values) // 2 :]
-    out = anomaly_scores(model, foreign, score, seed=seed)
+    with far:
+        out = anomaly_scores(model, foreign, score, seed=seed)
     middle, reach = float(fitted.mean()), DEVIATIONS * float(fitted.std())
     truth = torch.cat([torch.zeros(len(kept)), torch.ones(len(out))])
     return Detection(
@@ -94,7 +98,7 @@ def anomaly_scores(model: Model, images: ImageSet, score: str = "mse", *, seed: 
     - ``elbo``: one-sample -log p(x | z) plus the model's prior term, nats;
     - ``likelihood``: importance-sampled -log p(x), nats, with a proposal refined for each image.
     """
-    batches = model.over(images, CHUNK)
+    batches = progress.steps(model.over(images, CHUNK), -(-len(images) // CHUNK))
     if score == "likelihood":
         starts = ((partial(there.nll, x), there.encode(x)) for there, x in batches)
         found = refined_importance_sampling(starts, samples=200, refine_steps=100, seed=seed)

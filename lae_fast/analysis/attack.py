@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lae_fast import progress
 from lae_fast.analysis.classify import as_pictures
 from lae_fast.data import ImageSet
 from lae_fast.ops.devices import device_of
@@ -67,7 +68,7 @@ def attack_images(
     """
     generator = torch.Generator().manual_seed(seed)
     worst, worst_loss = x, torch.full((len(x),), -torch.inf, device=x.device)
-    for _ in range(how.restarts):
+    for _ in progress.steps(range(how.restarts)):
         start = x
         if how.random_start:
             # Drawn on the CPU, so that a seed gives the same starts on every device.
@@ -91,9 +92,10 @@ def attack(
 ) -> list[AttackResult]:
     """Accuracy and loss of a classifier on attacked images, for every radius."""
     results = []
-    for epsilon in epsilons:
+    for epsilon in progress.steps(epsilons):
         right = loss = 0.0
-        for pixels, labels in images.to(device_of(model)).chunks(CHUNK):
+        chunks = images.to(device_of(model)).chunks(CHUNK)
+        for pixels, labels in progress.steps(chunks, -(-len(images) // CHUNK)):
             # Convolutions of so few channels are half again as fast with the channels last.
             x = as_pictures(pixels).contiguous(memory_format=torch.channels_last)
             x = attack_images(model, x, labels, epsilon, how, seed=seed)
@@ -111,7 +113,7 @@ def _descend(
     step_size = 2.5 * epsilon / how.steps if how.step_size is None else how.step_size
     low, high = (x - epsilon).clamp(min=0), (x + epsilon).clamp(max=1)
     point = start
-    for _ in range(how.steps):
+    for _ in progress.steps(range(how.steps)):
         point = point.detach().requires_grad_()
         loss = F.cross_entropy(model(point), labels, reduction="sum")
         (grad,) = torch.autograd.grad(loss, point)

@@ -23,6 +23,7 @@ from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
 from lae_fast.models.classifier import ConvClassifier
 from lae_fast.ops.devices import device_of
+from lae_fast.progress import steps
 from lae_fast.runs import checkpoint
 from lae_fast.runs.files import own_folder
 
@@ -182,11 +183,10 @@ def train_classifier(
         torch.manual_seed(seed)
         model = ConvClassifier(train.image_shape, classes).to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-        for epoch in range(epochs):
+        for epoch in steps(range(epochs)):
             model.train()
-            for index in batch_indices(
-                len(train), batch_size, seed=seed, epoch=epoch, device=device
-            ):
+            batches = batch_indices(len(train), batch_size, seed=seed, epoch=epoch, device=device)
+            for index in steps(batches, -(-len(train) // batch_size)):
                 x, labels = as_pictures(train.images[index]), train.labels[index]
                 if near is not None:
                     x, labels = torch.cat([x, near.of(index)]), labels.repeat(neighbours + 1)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lae_fast import progress
 from lae_fast.analysis.saved import held_out_images, open_run
 from lae_fast.data import ImageSet
 from lae_fast.models import Model
@@ -19,6 +20,10 @@ from lae_fast.models.autoencoder import Autoencoder
 from lae_fast.ops.devices import normal
 from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
 from lae_fast.sampling.marginal import (
+    BACKWARD,
+    CHAINS,
+    REFINE_STEPS,
+    TEMPERATURES,
     Estimate,
     annealed_importance_sampling,
     bidirectional_bounds,
@@ -26,9 +31,12 @@ from lae_fast.sampling.marginal import (
 )
 from lae_fast.sampling.posterior import sample_per_image
 
-CHAIN_IMAGES = 64
+CHAIN_IMAGES, DRAWS, WARMUP = 64, 2000, 1000
+"""Images whose chains are judged, draws per chain, and steps before them."""
 CHUNK = 500
 """Images whose likelihood is estimated together."""
+CALL = 20
+"""What a call of the decoder costs beside its images, in images; measured on one core."""
 BOUND_SAMPLES = 10
 SIMULATION = 2**32
 """What sets the seed of simulated images apart."""
@@ -144,12 +152,21 @@ def evaluate_run(
     saved = open_run(run, checkpoint, device)
     config, model = saved.config, saved.model
     some = held_out_images(config, data_dir).first(images).to(device)
-    estimate = importance_sampled(model, some, samples=samples, seed=seed)
-    ais = None
+    sampling, annealing, simulating, chaining = progress.parts(
+        *_work(len(some), samples, ais_images)
+    )
+    with sampling:
+        estimate = importance_sampled(model, some, samples=samples, seed=seed)
+    ais = simulated = None
     if ais_images:
         first, x = next(model.over(some, ais_images))
         nll, shape = partial(first.nll, x), (len(x), model.latent_dim)
-        ais = annealed_importance_sampling(nll, shape, seed=seed, device=device)
+        with annealing:
+            ais = annealed_importance_sampling(nll, shape, seed=seed, device=device)
+        with simulating:
+            simulated = simulate(model, some, ais_images, samples, seed=seed)
+    with chaining:
+        chain = chain_report(model, some, seed=seed)
     return Report(
         run=run.name,
         model=config.model,
@@ -165,15 +182,37 @@ def evaluate_run(
         ais_error=None if ais is None else ais.standard_error,
         ais_images=min(ais_images, len(some)),
         ais_nll=None if ais is None else float(estimate.nll[:ais_images].mean()),
-        simulated=simulate(model, some, ais_images, samples, seed=seed) if ais_images else None,
-        chain=chain_report(model, some, seed=seed),
+        simulated=simulated,
+        chain=chain,
     )
+
+
+def _likelihood_work(samples: int) -> float:
+    """How often importance sampling decodes an image."""
+    return BACKWARD * REFINE_STEPS + samples
+
+
+def _path_work(chains: int) -> float:
+    """How often annealed chains decode an image."""
+    return BACKWARD * TEMPERATURES * chains
+
+
+def _work(images: int, samples: int, ais_images: int) -> tuple[float, float, float, float]:
+    """About how long the parts of an evaluation take, in units of a decoded image."""
+    likelihood = _likelihood_work(samples)
+    some, few, first = images + CALL, ais_images + CALL, min(images, CHAIN_IMAGES) + CALL
+    annealed = _path_work(CHAINS + 1) * few
+    simulated = (_path_work(2 * CHAINS + 1) + likelihood) * few
+    if not ais_images:
+        annealed = simulated = 0.0
+    return likelihood * some, annealed, simulated, 2 * CHAINS * (DRAWS + WARMUP) * first
 
 
 def importance_sampled(model: Model, images: ImageSet, *, samples: int, seed: int = 0) -> Estimate:
     """-log p(x_i) of images, each with a proposal that is refined from the encoder's latents."""
     batches = ((partial(there.nll, x), there.encode(x)) for there, x in model.over(images, CHUNK))
-    return refined_importance_sampling(batches, samples=samples, seed=seed)
+    counted = progress.steps(batches, -(-len(images) // CHUNK))
+    return refined_importance_sampling(counted, samples=samples, seed=seed)
 
 
 def simulate(
@@ -195,8 +234,11 @@ def simulate(
     with torch.no_grad():
         x = there.likelihood.draw(there.decoder(z), generator)
     nll = partial(there.nll, x)
-    bounds = bidirectional_bounds(nll, z, seed=seed)
-    estimate = refined_importance_sampling([(nll, there.encode(x))], samples=samples, seed=seed)
+    bounding, sampling = progress.parts(_path_work(2 * CHAINS + 1), _likelihood_work(samples))
+    with bounding:
+        bounds = bidirectional_bounds(nll, z, seed=seed)
+    with sampling:
+        estimate = refined_importance_sampling([(nll, there.encode(x))], samples=samples, seed=seed)
     lower, upper = float(bounds.lower.mean()), float(bounds.upper.mean())
     return Simulated(len(x), lower, upper, estimate.mean)
 
@@ -217,11 +259,10 @@ def chain_report(model: Model, images: ImageSet, *, seed: int = 0) -> ChainRepor
     there, x = next(model.over(images, CHAIN_IMAGES))
     start = there.encode(x)
     began = time.perf_counter()
-    draws, warmup = 2000, 1000
     chains = sample_per_image(
-        partial(there.nll, x), start, draws=draws, warmup=warmup, precondition=True, seed=seed
+        partial(there.nll, x), start, draws=DRAWS, warmup=WARMUP, precondition=True, seed=seed
     )
-    seconds = (time.perf_counter() - began) * draws / (draws + warmup)
+    seconds = (time.perf_counter() - began) * DRAWS / (DRAWS + WARMUP)
     size = effective_sample_size(chains.latents)
     rhat = split_rhat(chains.latents)
     within = chains.latents.flatten(0, 1)
@@ -231,7 +272,7 @@ def chain_report(model: Model, images: ImageSet, *, seed: int = 0) -> ChainRepor
     return ChainReport(
         accept_prob=chains.accept_prob,
         step_size=chains.step_size,
-        ess_per_step=float(np.median(size)) / (draws * len(chains.latents)),
+        ess_per_step=float(np.median(size)) / (DRAWS * len(chains.latents)),
         ess_per_second=float(size.sum()) / size.shape[-1] / seconds,
         split_rhat=float(np.quantile(rhat, 0.95)),
         posterior_std=float(within.std(0).mean()),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lae_fast.experiments import STUDIES, find_study, outcome
@@ -49,18 +51,20 @@ def reproduce(
         names: of `lae_fast.experiments.STUDIES`.
         force: run them whatever there is, and keep nothing of it.
     """
-    found = []
-    for name in names:
+    found: list[Outcome] = []
+    pace = _Pace(len(names))
+    for count, name in enumerate(names, 1):
         lab = make_lab()
         known = None if force else outcome.load(result_path(lab.out, name))
         if known is not None and known.quick != lab.quick:
             known = None
         if known is not None and known.complete and known.seeds >= lab.seed_count:
-            lab.say(f"{name}: found its result")
+            lab.say(f"{pace.words(count)}{name}: found its result")
             found.append(known)
             continue
-        lab.say(f"{name}: {STUDIES[name]}")
-        result = find_study(name)(lab)
+        lab.say(f"{pace.words(count)}{name}: {STUDIES[name]}")
+        with pace.measured():
+            result = find_study(name)(lab)
         if known is not None:
             result = outcome.filled(result, known)
         found.append(result)
@@ -68,6 +72,26 @@ def reproduce(
         write_page(lab.out)
     write_page(make_lab().out)
     return found
+
+
+class _Pace:
+    """Which study of how many begins, and how long the rest takes at the pace so far."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.run, self.seconds = total, 0, 0.0
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.run, self.seconds = self.run + 1, self.seconds + time.monotonic() - began
+
+    def words(self, count: int) -> str:
+        if self.total == 1:
+            return ""
+        left = self.seconds / self.run * (self.total - count + 1) if self.run else 0.0
+        about = f", about {_duration(left)} left" if left else ""
+        return f"study {count} of {self.total}{about}: "
 
 
 def write_page(out: Path) -> Path:

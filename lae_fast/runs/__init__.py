@@ -15,7 +15,7 @@ from lae_fast.runs.commands import (
     send_command,
     take_command,
 )
-from lae_fast.runs.files import COMMAND_FILE, CONFIG_FILE, EVENTS_FILE, read_config
+from lae_fast.runs.files import COMMAND_FILE, CONFIG_FILE, EVENTS_FILE, LOG_FILE, read_config
 from lae_fast.runs.folder import (
     EXPORT_FORMATS,
     create,
@@ -26,11 +26,13 @@ from lae_fast.runs.folder import (
     is_name,
     list_runs,
     remove,
+    rename,
     sweeps,
     taken,
     write_config,
 )
 from lae_fast.runs.log import EventReader, RunWriter, read_ends
+from lae_fast.runs.notes import matching, read_note, write_note
 from lae_fast.runs.summary import Summary, is_run, summarise
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "CONFIG_FILE",
     "EVENTS_FILE",
     "EXPORT_FORMATS",
+    "LOG_FILE",
     "STOP_AFTER",
     "Command",
     "EventReader",
@@ -53,13 +56,17 @@ __all__ = [
     "is_run",
     "last_answer",
     "list_runs",
+    "matching",
     "read_config",
     "read_ends",
+    "read_note",
     "remove",
+    "rename",
     "send_command",
     "summarise",
     "sweeps",
     "take_command",
     "taken",
     "write_config",
+    "write_note",
 ]

@@ -70,6 +70,8 @@ class Progress(Event):
     """At this pace, if every epoch runs; None when unknown."""
     elapsed: float = 0.0
     memory_bytes: int | None = None
+    cpu_cores: float | None = None
+    """Processor cores that the trainer's process kept busy; None when unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

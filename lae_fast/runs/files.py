@@ -19,6 +19,8 @@ from lae_fast.errors import RunError, reason
 
 CONFIG_FILE = "config.json"
 EVENTS_FILE = "events.jsonl"
+LOG_FILE = "output.log"
+"""What a trainer in the background printed."""
 SWEEP_FILE = "sweep.json"
 """What marks a folder of run folders as a sweep."""
 COMMAND_FILE = "command"

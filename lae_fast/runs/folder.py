@@ -42,11 +42,8 @@ def create(
     Raises:
         RunError: a name that is not allowed or taken, or a root that cannot be written.
     """
-    if name is not None and not is_name(name):
-        raise RunError(
-            f"run name {printable(name)!r} must be 1 to 100 letters, digits, '.', '_' or '-', "
-            "and not begin with '.'"
-        )
+    if name is not None:
+        check_name(name)
     base = Path(root)
     for candidate in [name] if name is not None else _default_names(dataset, model):
         try:
@@ -68,6 +65,15 @@ def create(
 def is_name(text: str) -> bool:
     """Whether a run folder may be called that."""
     return _NAME.fullmatch(text) is not None
+
+
+def check_name(name: str) -> None:
+    """Raise `RunError` unless a run folder may be called that."""
+    if not is_name(name):
+        raise RunError(
+            f"run name {printable(name)!r} must be 1 to 100 letters, digits, '.', '_' or '-', "
+            "and not begin with '.'"
+        )
 
 
 def taken(root: Path, name: str) -> str:
@@ -153,6 +159,31 @@ def _not_found(root: Path, text: str, fitting: list[str], names: list[str]) -> s
         return f"'{text}' could be {', '.join(fitting[:4])}; give more of the name"
     hint = did_you_mean(text, [*names, "latest"], "`lae runs ls` lists the runs", cutoff=0.4)
     return f"no run '{text}' in {root}; {hint}"
+
+
+def rename(run: Path, name: str) -> Path:
+    """Give a run folder another name, in the same root; the new folder.
+
+    Raises:
+        RunError: a name that is not allowed or taken, or a folder that is not a run, is a symbolic
+            link, is still being written, or cannot be moved.
+    """
+    shown = printable(str(run))
+    check_name(name)
+    if run.is_symlink() or not is_run(run):
+        raise RunError(f"{shown} is not a run folder; nothing was renamed")
+    if (summary := summarise(run, quick=True)).active:
+        raise RunError(f"{shown} is still {summary.status}; stop it first")
+    to = run.with_name(name)
+    if to.exists():
+        raise RunError(f"run '{name}' exists in {run.parent}; choose another name")
+    try:
+        run.rename(to)
+    except OSError as error:
+        raise RunError(f"cannot rename {shown}: {reason(error)}") from error
+    if config := read_config(to):
+        write_atomically(to / CONFIG_FILE, json.dumps(config | {"name": name}, indent=2) + "\n")
+    return to
 
 
 def remove(run: Path, *, force: bool = False) -> None:

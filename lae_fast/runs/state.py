@@ -40,9 +40,13 @@ class RunState:
     evaluated: Evaluated | None = None
     best: Evaluated | None = None
     """The evaluation with the lowest validation loss."""
+    checked: Evaluated | None = None
+    """The last evaluation that measured how the chain mixes; most do not."""
     finished: RunFinished | None = None
     heartbeat: Heartbeat | None = None
     """The last sign of life, if nothing else has come since."""
+    step_size_set: bool = False
+    """Whether a viewer fixed the step size while the run was training."""
     notes: tuple[Message | CommandTaken, ...] = ()
     """The newest `MOST_NOTES`, oldest first."""
     first_event: float | None = None
@@ -61,12 +65,15 @@ class RunState:
             case Evaluated():
                 self.evaluated, self.heartbeat, self.elapsed = event, None, event.elapsed
                 self.best = event if event.best else self.best
+                self.checked = self.checked if event.ess_per_step is None else event
             case Heartbeat():
                 self.heartbeat = event
             case RunFinished():
                 self.finished, self.heartbeat, self.elapsed = event, None, event.elapsed
             case Message() | CommandTaken():
                 self.notes = (*self.notes[1 - MOST_NOTES :], event)
+                if isinstance(event, CommandTaken) and event.command == "step_size":
+                    self.step_size_set |= event.accepted
         self.last_event = event.time
         self.first_event = event.time if self.first_event is None else self.first_event
 
@@ -157,11 +164,19 @@ class RunState:
 
     @property
     def share(self) -> float:
-        """The part of all iterations that is done."""
+        """The part of the run that is done at the last report; see `share_after`."""
+        return self.share_after(self.elapsed or 0.0)
+
+    def share_after(self, seconds: float) -> float:
+        """The part of the run that is done, by iterations or by time, whichever ends it sooner."""
         if self.started is None or self.progress is None:
             return 0.0
         total = self.started.max_epochs * self.started.iterations_per_epoch
-        return _share(self.progress.iteration, total)
+        limit = self.config.get("max_time")
+        by_time = 0.0
+        if isinstance(limit, int | float) and limit > 0:
+            by_time = min(1.0, max(0.0, seconds / limit))
+        return max(_share(self.progress.iteration, total), by_time)
 
     @property
     def epoch_share(self) -> float:

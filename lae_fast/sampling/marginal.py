@@ -16,10 +16,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from lae_fast import progress
 from lae_fast.ops.devices import normal
 from lae_fast.sampling import ald
 from lae_fast.sampling.adaptation import DualAveraging
 
+REFINE_STEPS, TEMPERATURES, CHAINS = 200, 500, 4
+"""Defaults: steps that refine a proposal, rises of the temperature, estimates that are averaged."""
+BACKWARD = 3
+"""How many times as long an evaluation with its gradient takes as one without."""
 Nll = Callable[[Tensor], Tensor]
 """Maps z ``(n, d_z)`` to -log p(x_i | z_i), ``(n,)``, nats; differentiable."""
 
@@ -56,7 +61,12 @@ class GaussianProposal:
 
 
 def refine_proposal(
-    nll: Nll, start: Tensor, *, steps: int = 200, learning_rate: float = 0.05, seed: int = 0
+    nll: Nll,
+    start: Tensor,
+    *,
+    steps: int = REFINE_STEPS,
+    learning_rate: float = 0.05,
+    seed: int = 0,
 ) -> GaussianProposal:
     """Fit each image's Gaussian to its posterior by maximising its own evidence lower bound.
 
@@ -68,7 +78,7 @@ def refine_proposal(
     log_std = torch.full_like(mean, -1.5).requires_grad_()
     optimizer = torch.optim.Adam([mean, log_std], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+    for _ in progress.steps(range(steps)):
         z = mean + torch.exp(log_std) * normal(mean.shape, generator, mean)
         loss = (nll(z) + 0.5 * z.square().sum(1) - log_std.sum(1)).sum()
         mean.grad, log_std.grad = torch.autograd.grad(loss, [mean, log_std])
@@ -78,7 +88,11 @@ def refine_proposal(
 
 
 def refined_importance_sampling(
-    batches: Iterable[tuple[Nll, Tensor]], *, samples: int, refine_steps: int = 200, seed: int = 0
+    batches: Iterable[tuple[Nll, Tensor]],
+    *,
+    samples: int,
+    refine_steps: int = REFINE_STEPS,
+    seed: int = 0,
 ) -> Estimate:
     """-log p(x_i) of all batches' images by importance sampling with refined proposals.
 
@@ -88,11 +102,14 @@ def refined_importance_sampling(
         refine_steps: steps for which each image's proposal is refined.
         seed: of the draws, the same for every batch.
     """
-    parts = []
+    found = []
     for conditional, start in batches:
-        proposal = refine_proposal(conditional, start, steps=refine_steps, seed=seed)
-        parts.append(importance_sampling(conditional, proposal, samples=samples, seed=seed))
-    nll, effective = torch.cat([p.nll for p in parts]), torch.cat([p.effective for p in parts])
+        refining, sampling = progress.parts(BACKWARD * refine_steps, samples)
+        with refining:
+            proposal = refine_proposal(conditional, start, steps=refine_steps, seed=seed)
+        with sampling:
+            found.append(importance_sampling(conditional, proposal, samples=samples, seed=seed))
+    nll, effective = torch.cat([p.nll for p in found]), torch.cat([p.effective for p in found])
     return Estimate(nll, effective)
 
 
@@ -120,7 +137,7 @@ def importance_sampling(
     log_std = torch.log(std).sum(1)
     total = torch.full((len(mean),), -math.inf, dtype=torch.float64, device=mean.device)
     square = total.clone()
-    for _ in range(samples):
+    for _ in progress.steps(range(samples)):
         noise = normal(mean.shape, generator, mean)
         z = mean + std * noise
         log_ratio = 0.5 * (noise.square() - z.square()).sum(1) + log_std - nll(z)
@@ -134,8 +151,8 @@ def annealed_importance_sampling(
     nll: Nll,
     shape: tuple[int, int],
     *,
-    temperatures: int = 500,
-    chains: int = 4,
+    temperatures: int = TEMPERATURES,
+    chains: int = CHAINS,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -171,7 +188,7 @@ class Bounds:
 
 
 def bidirectional_bounds(
-    nll: Nll, z: Tensor, *, temperatures: int = 500, chains: int = 4, seed: int = 0
+    nll: Nll, z: Tensor, *, temperatures: int = TEMPERATURES, chains: int = CHAINS, seed: int = 0
 ) -> Bounds:
     """-log p(x_i) of simulated images from both sides: bidirectional Monte Carlo.
 
@@ -185,10 +202,13 @@ def bidirectional_bounds(
         temperatures, chains, seed: as in `annealed_importance_sampling`.
     """
     path = _Path(nll, temperatures)
-    up = path.rises(z.shape, z, chains, seed)
+    rising, falling = progress.parts(chains + 1, chains)
+    with rising:
+        up = path.rises(z.shape, z, chains, seed)
     # Other seeds: where both went the same way, their errors would not be independent.
     back = range(seed + chains + 1, seed + 2 * chains + 1)
-    down = torch.stack([path.fall(z, chain) for chain in back])
+    with falling:
+        down = torch.stack([path.fall(z, chain) for chain in progress.steps(back)])
     return Bounds(
         lower=torch.logsumexp(-down, 0) - math.log(chains),
         upper=math.log(chains) - torch.logsumexp(up, 0),
@@ -223,8 +243,12 @@ class _Path:
         def prior(chain: int) -> Tensor:
             return normal(shape, torch.Generator().manual_seed(chain), like)
 
-        self.adapt(prior(seed + chains), seed + chains)
-        return torch.stack([self.rise(prior(k), k) for k in range(seed, seed + chains)])
+        adapting, rising = progress.parts(1, chains)
+        with adapting:
+            self.adapt(prior(seed + chains), seed + chains)
+        own = progress.steps(range(seed, seed + chains))
+        with rising:
+            return torch.stack([self.rise(prior(k), k) for k in own])
 
     def adapt(self, z: Tensor, seed: int) -> None:
         """Find a step size for each temperature, on the way up from draws of the prior.
@@ -234,7 +258,7 @@ class _Path:
         """
         step_size = DualAveraging(0.05, cap=1.0)
         rng, points = ald.make_rng(seed, z.device), _Points(self.nll, z)
-        for _, beta in self.rungs:
+        for _, beta in progress.steps(self.rungs):
             self.step_sizes.append(step_size.step_size)
             step_size.update(points.move(beta, step_size.step_size, rng))
 
@@ -242,7 +266,8 @@ class _Path:
         """Log weights of chains from draws of the prior, float64 ``(n,)``: on average p(x_i)."""
         rng, points = ald.make_rng(seed, z.device), _Points(self.nll, z)
         log_weights = torch.zeros_like(points.values)
-        for (before, after), step_size in zip(self.rungs, self.step_sizes, strict=True):
+        rungs = zip(self.rungs, self.step_sizes, strict=True)
+        for (before, after), step_size in progress.steps(rungs, len(self.rungs)):
             log_weights -= (after - before) * points.values
             points.move(after, step_size, rng)
         return log_weights
@@ -254,9 +279,8 @@ class _Path:
         """
         rng, points = ald.make_rng(seed, z.device), _Points(self.nll, z)
         log_weights = torch.zeros_like(points.values)
-        for (before, after), step_size in zip(
-            reversed(self.rungs), reversed(self.step_sizes), strict=True
-        ):
+        rungs = zip(reversed(self.rungs), reversed(self.step_sizes), strict=True)
+        for (before, after), step_size in progress.steps(rungs, len(self.rungs)):
             points.move(after, step_size, rng)
             log_weights -= (after - before) * points.values
         return log_weights

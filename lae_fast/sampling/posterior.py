@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lae_fast import progress
 from lae_fast.ops.devices import normal
+from lae_fast.progress import Report
 from lae_fast.sampling import ald
 from lae_fast.sampling.adaptation import DualAveraging
 from lae_fast.sampling.whitening import make_coordinates
@@ -54,6 +56,7 @@ def sample_posterior(
     damping: float = 1e-3,
     phi: Tensor | None = None,
     seed: int = 0,
+    report: Report | None = None,
 ) -> Chains:
     """Run amortized Langevin dynamics on phi and return the latents that it visits.
 
@@ -77,6 +80,7 @@ def sample_posterior(
         phi: starting point ``(d_z, d_h)``, or one per chain ``(chains, d_z, d_h)``; by default z
             starts at standard normal draws.
         seed: of start and noise.
+        report: is told the share of the steps that is done, from 0 to 1.
 
     Raises:
         ValueError: nothing to adapt with (``step_size=None`` and no warm-up), features that cannot
@@ -104,9 +108,13 @@ def sample_posterior(
         u = (torch.linalg.pinv(w) @ z).mT
     # Contiguous: a start that all chains share is one row of memory until it is copied.
     u = u.reshape(chains, -1).contiguous()
-    rows = _Rows(potential, u, seed, step_size, temperature, mh)
-    rows.adapt(warmup, target_accept)
-    return rows.draw(draws, thin, latents)
+    with progress.heard(report):
+        warming, drawing = progress.parts(warmup, draws * thin)
+        rows = _Rows(potential, u, seed, step_size, temperature, mh)
+        with warming:
+            rows.adapt(warmup, target_accept)
+        with drawing:
+            return rows.draw(draws, thin, latents)
 
 
 def sample_per_image(
@@ -126,6 +134,7 @@ def sample_per_image(
     scale: Tensor | None = None,
     precondition: bool = False,
     seed: int = 0,
+    report: Report | None = None,
 ) -> Chains:
     """Sample every posterior p(z_i | x_i) by Langevin chains of its own, all advanced together.
 
@@ -144,6 +153,7 @@ def sample_per_image(
             where that covariance is the identity, so that one step size, then in units of the
             posteriors' own variances, serves narrow and wide posteriors alike.
         seed: of starts and noise.
+        report: as in `sample_posterior`.
 
     Raises:
         ValueError: as in `sample_posterior`.
@@ -161,14 +171,21 @@ def sample_per_image(
     noise = normal((chains * n, d), torch.Generator().manual_seed(seed), start)
     z = start.expand(chains, n, d).reshape(chains * n, d) + spread * noise
     factor = None if scale is None else torch.diag_embed(scale).repeat(chains, 1, 1)
-    rows = _Rows(potential, z, seed, step_size, temperature, mh, factor)
-    if precondition:
-        for share in WINDOWS:
-            rows.adapt(int(warmup * share / 2), target_accept)
-            rows.precondition(int(warmup * share / 2), chains)
-        warmup = int(warmup * (1 - sum(WINDOWS)))
-    rows.adapt(warmup, target_accept)
-    return rows.draw(draws, thin, latents)
+    windows = WINDOWS if precondition else ()
+    last = int(warmup * (1 - sum(windows)))
+    with progress.heard(report):
+        *warming, settling, drawing = progress.parts(
+            *(warmup * share for share in windows), last, draws * thin
+        )
+        rows = _Rows(potential, z, seed, step_size, temperature, mh, factor)
+        for share, window in zip(windows, warming, strict=True):
+            with window:
+                rows.adapt(int(warmup * share / 2), target_accept)
+                rows.precondition(int(warmup * share / 2), chains)
+        with settling:
+            rows.adapt(last, target_accept)
+        with drawing:
+            return rows.draw(draws, thin, latents)
 
 
 def _check_adaptation(step_size: float | None, warmup: int) -> None:
@@ -233,7 +250,7 @@ class _Rows:
         if not self.adapts:
             return self.walk(steps)
         averaging = DualAveraging(FIRST_STEP_SIZE * self.temperature, target)
-        for _ in range(steps):
+        for _ in progress.steps(range(steps)):
             info = ald.step(self.state, self._potential, mh=self.mh)
             self.state.set_step_size(averaging.update(info.accept_prob))
         self.step_size = averaging.freeze()
@@ -245,7 +262,7 @@ class _Rows:
         info.reset()
         chains, *shape = latents(self.x).shape
         kept = self.state.x.new_empty(chains, draws, *shape)
-        for draw in range(draws):
+        for draw in progress.steps(range(draws)):
             self.walk(thin)
             kept[:, draw] = latents(self.x)
         steps = max(1, draws * thin)

@@ -14,7 +14,7 @@ from lae_fast.config import TrainConfig
 from lae_fast.errors import RankLostError, TrainingError
 from lae_fast.ops.devices import pick_device
 from lae_fast.ranks import ALONE, Ranks
-from lae_fast.runs.events import Event, Message
+from lae_fast.runs.events import Event, Message, RunFinished
 from lae_fast.train import reports
 from lae_fast.train.commands import CommandTaker
 from lae_fast.train.determinism import deterministic
@@ -76,16 +76,21 @@ def train(
                 share_state(session.worker)
                 training = _Training(session, stop or StopRequest())
                 events = training.events()
+                event: Event | None = None
                 try:
                     for event in events:
                         log.append(event)
                         yield event
-                except BaseException:
+                except BaseException as error:
                     # What was learned is still saved, where that is possible; where not, the first
                     # error is the one to tell. Left to the interpreter, the second would be a
                     # traceback on stderr.
                     with contextlib.suppress(OSError, runs.RunError):
                         events.close()  # type: ignore[attr-defined]
+                        # Ctrl-C pressed twice, or nobody takes the events any more: no crash.
+                        ended = isinstance(event, RunFinished) or isinstance(error, Exception)
+                        if not ended:
+                            log.append(reports.finished(session, "interrupted"))
                     raise
         finally:
             dismiss(ranks)

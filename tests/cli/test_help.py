@@ -35,7 +35,7 @@ def test_a_verb_says_what_it_does_and_shows_an_example(words: tuple[str, ...]) -
     calls = [line for line in rest[example + 1 :] if " lae " in f" {line} "]
     assert calls
     assert words[-1] in " ".join(calls) or words == ("dashboard",)
-    if words[0] not in ("runs", "dash"):
+    if words[0] not in ("runs", "config", "dash"):
         assert first == COMMANDS[words[0]]
 
 

@@ -72,6 +72,9 @@ def test_other_verbs_follow_the_same_rule(
             arguments = ["probe"] if verb == "experiment" else []
             context = VERBS[(verb,)].make_context(verb, [*arguments, *flags])
             assert context.params["run_root"] == root
+    # The runs of studies lie elsewhere, so that `latest` is the run that the user trained last.
+    monkeypatch.delenv("LAE_RUN_ROOT")
+    assert VERBS[("reproduce",)].make_context("reproduce", []).params["run_root"] == "studies"
 
 
 def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:

@@ -113,6 +113,7 @@ def progress(
         seconds_left=600.0,
         elapsed=float(iteration),
         memory_bytes=512 << 20,
+        cpu_cores=1.8 + 0.1 * wobble,
     )
     return replace(event, **change)
 

@@ -140,3 +140,25 @@ def test_quick_and_whole_reading_agree(tmp_path: Path) -> None:
     assert whole.best_epoch == 2
     assert whole.elapsed == evaluated(5).elapsed
     assert not math.isnan(whole.train_loss or math.nan)
+
+
+def test_a_time_limit_counts_for_the_bar_and_the_time_left() -> None:
+    state = told(START, progress(20, elapsed=30.0, seconds_left=600.0), max_time=40.0)
+    assert state.share == pytest.approx(0.75)
+    assert state.seconds_left == pytest.approx(10.0)
+    assert told(START, progress(20, elapsed=30.0)).share == pytest.approx(0.25)
+
+
+def test_a_check_of_the_chain_is_remembered() -> None:
+    first = evaluated(1, ess_per_step=0.1)
+    state = told(START, first, evaluated(2, ess_per_step=None), evaluated(3, ess_per_step=None))
+    assert state.checked == first
+
+
+def test_a_step_size_set_by_a_viewer_is_told_from_an_adapted_one() -> None:
+    answers = [
+        CommandTaken(time=NOW, command="step_size", accepted=accepted, text="")
+        for accepted in (False, True)
+    ]
+    assert not told(START, answers[0]).step_size_set
+    assert told(START, answers[1], started(NOW + 500)).step_size_set

@@ -154,9 +154,34 @@ def test_a_consumer_that_goes_away_loses_nothing(tmp_path: Path) -> None:
     stream.close()
     run = Path(events[0].run)
     assert runs.EventReader(run).poll()[:6] == events
+    assert runs.summarise(run).status == "interrupted"
     epochs = max(e.epoch for e in events if isinstance(e, Evaluated))
     assert checkpoint.read(run, "last")[1]["epoch"] == epochs
     assert checkpoint.read(run, "best")[1]["epoch"] <= epochs
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_ctrl_c_pressed_twice_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    stop = StopRequest()
+    stream = train(config(tmp_path, epochs=1000, patience=0), stop)
+    events = list(itertools.islice(stream, 6))
+
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if asked:  # the second comes while the epoch that was cut short is evaluated
+        stop.request()
+    monkeypatch.setattr(
+        "lae_fast.train.loop.validate" if asked else "lae_fast.train.worker.Worker.train_on",
+        pressed,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    log = runs.EventReader(Path(events[0].run)).poll()
+    assert [event for event in log if isinstance(event, RunFinished)] == [log[-1]]
+    assert log[-1].status == "interrupted"
 
 
 def test_max_time_ends_the_run(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lae_cli.shared.completions import complete_data_sets
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import whole
 from lae_cli.shared.results import Result
@@ -23,6 +24,7 @@ ROTATED = "rotated"
     default=ROTATED,
     show_default=True,
     metavar="NAME|PATH",
+    shell_complete=complete_data_sets,
     help="Foreign images: the test images of a data set, the images of a path, or 'rotated' (the "
     "held-out images turned by a quarter).",
 )
@@ -56,10 +58,12 @@ def anomaly(opened: Opened, against: str, scores: tuple[str, ...], count: int) -
       lae anomaly latest --against fashion-mnist --score mse --score likelihood
     """
     from lae_fast.analysis.anomaly import detect
+    from lae_fast.progress import steps
 
     familiar, foreign = opened.first(count), _foreign(opened, against, count)
     found = [
-        detect(opened.saved.model, familiar, foreign, score, seed=opened.seed) for score in scores
+        detect(opened.saved.model, familiar, foreign, score, seed=opened.seed)
+        for score in steps(scores)
     ]
     values = {
         "against": against,

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.health.benchmarks import SUITES, compare, run_suites
+from lae_cli.progress.bar import shown
 from lae_cli.shared.options import json_option, real, whole
 from lae_cli.shared.results import Result, present
 from lae_fast.errors import reason
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
+
+    from lae_cli.terminal.tables import FittingTable
 
 
 @click.command()
@@ -89,8 +91,8 @@ def bench(
         from lae_fast.ops.devices import pick_device
 
         pick_device(device)
-    click.echo(f"measuring {', '.join(chosen)}; this takes minutes", err=True)
-    report = run_suites(chosen, threads, device=device, max_time=max_time, only=only)
+    with shown(f"bench {', '.join(chosen)}"):
+        report = run_suites(chosen, threads, device=device, max_time=max_time, only=only)
     if before is not None:
         compare(report, before)
     if out is not None:
@@ -126,10 +128,10 @@ def _tables(report: dict[str, Any]) -> list[RenderableType]:
     return [*tables, "  ".join(f"{name} {value}" for name, value in report["machine"].items())]
 
 
-def _table(group: dict[str, Any]) -> Table:
-    from lae_cli.terminal.console import make_table, plain
+def _table(group: dict[str, Any]) -> FittingTable:
+    from lae_cli.terminal.tables import FittingTable
 
-    table = make_table(group["group"])
+    table = FittingTable(group["group"])
     table.add_column("variant")
     measured = "peak memory" if group["unit"] == "bytes" else "best time"
     columns = {"ratio": "ratio"} | {
@@ -138,11 +140,11 @@ def _table(group: dict[str, Any]) -> Table:
         if any(row.get(key) is not None for row in group["rows"])
     }
     for title in (measured, *columns.values()):
-        table.add_column(title, justify="right")
+        table.add_column(title)
     for row in group["rows"]:
         ratios = (row.get(key) for key in columns)
         cells = ("" if ratio is None else f"{ratio:.2f}x" for ratio in ratios)
-        table.add_row(plain(row["variant"]), _amount(row["value"], group["unit"]), *cells)
+        table.add_row(row["variant"], _amount(row["value"], group["unit"]), *cells)
     return table
 
 

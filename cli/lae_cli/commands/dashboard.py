@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lae_cli.shared.completions import complete_runs, complete_themes
 from lae_cli.shared.options import setting_option
 from lae_fast import runs
 from lae_fast.errors import RunError, did_you_mean
@@ -14,13 +15,14 @@ PORT = 8321
 
 
 @click.command()
-@click.argument("names", metavar="[RUN]...", nargs=-1)
+@click.argument("names", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)
 @setting_option("run_root")
 @click.option("--readonly", is_flag=True, help="Send no commands and write no files.")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Draw with ASCII characters only.")
 @click.option(
     "--theme",
     metavar="NAME",
+    shell_complete=complete_themes,
     help="Colours: ansi-dark (16 colours), nord and others.  [default: textual-dark]",
 )
 @click.option("--web", is_flag=True, help="Serve to a browser on this machine (127.0.0.1).")

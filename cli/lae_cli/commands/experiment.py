@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lae_cli.shared.completions import complete_studies
 from lae_cli.shared.labs import lab_options, tables_of
 from lae_cli.shared.results import Result, present
 from lae_fast.experiments import STUDIES
@@ -25,7 +26,7 @@ class ListsStudies(click.Command):
 
 
 @click.command(cls=ListsStudies)
-@click.argument("name", metavar="STUDY")
+@click.argument("name", metavar="STUDY", shell_complete=complete_studies)
 @lab_options
 def experiment(make_lab: Callable[[], Lab], name: str, force: bool, as_json: bool) -> None:
     """Run one study and show its tables.

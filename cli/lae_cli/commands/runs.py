@@ -1,4 +1,4 @@
-"""``lae runs``: list, show, stop, remove and export run folders."""
+"""``lae runs``: list, show, rename, annotate, stop, remove and export run folders."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lae_cli.shared.completions import complete_runs
 from lae_cli.shared.options import json_option, setting_option
 from lae_cli.shared.results import Result, present
 from lae_cli.terminal import vocabulary
@@ -21,17 +22,24 @@ from lae_fast.errors import RunError, printable
 from lae_fast.runs import Summary
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from lae_cli.terminal.tables import FittingTable
 
 ANSWER_WITHIN = 15.0
 """Seconds to wait for a trainer's answer; an iteration may take a few."""
-_run_argument = click.argument("run")
+_run_argument = click.argument("run", shell_complete=complete_runs)
+_where_option = click.option(
+    "--where",
+    metavar="CONDITION",
+    multiple=True,
+    help="Only runs like status=crashed, epochs<2 or age>7d; may be repeated, and all must hold.  "
+    "[default: none]",
+)
 _root_option = setting_option("run_root")
 
 
 @click.group()
 def runs() -> None:
-    """List, show, stop, remove and export run folders.
+    """List, show, rename, stop, remove and export run folders.
 
     RUN is a name, the unique beginning of one, a path, or `latest`.
 
@@ -44,20 +52,25 @@ def runs() -> None:
 
 @runs.command("ls")
 @_root_option
+@_where_option
 @json_option
-def list_command(run_root: str, as_json: bool) -> None:
+def list_command(run_root: str, where: tuple[str, ...], as_json: bool) -> None:
     """List the runs, newest first.
 
     \b
     Example:
-      lae runs ls --json
+      lae runs ls --where model=lae --where 'best_val_loss<100'
     """
     summaries = store.list_runs(run_root)
+    if where:
+        summaries = store.matching(summaries, where)
     shown = [_table(summaries)] if summaries and not as_json else []
     present(Result([_values(summary) for summary in summaries], shown), as_json=as_json)
     if as_json:
         return
-    if not summaries:
+    if not summaries and where:
+        click.echo(f"no run in {printable(run_root)} is like that", err=True)
+    elif not summaries:
         click.echo(f"no runs in {printable(run_root)}; `lae train` makes one", err=True)
     for path in store.sweeps(Path(run_root)):
         click.echo(
@@ -68,20 +81,60 @@ def list_command(run_root: str, as_json: bool) -> None:
 
 
 @runs.command("show")
-@_run_argument
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @_root_option
 @json_option
 def show_command(run: str, run_root: str, as_json: bool) -> None:
     """Show the result of RUN and the settings that are not default.
+
+    A note about RUN is shown, too. Without RUN, the command shows the newest run.
 
     \b
     Example:
       lae runs show latest --json
     """
     path = store.find(run_root, run)
-    summary, config = store.summarise(path), store.read_config(path)
-    lines = [f"{label:<18}{value}" for label, value in [*_rows(summary), *_changed(config)]]
-    present(Result(_values(summary) | {"config": config}, lines), as_json=as_json)
+    summary, config, note = store.summarise(path), store.read_config(path), store.read_note(path)
+    noted = [("" if place else "note", line) for place, line in enumerate(note.splitlines())]
+    rows = [*_rows(summary), *noted, *_changed(config)]
+    lines = [f"{label:<18}{value}" for label, value in rows]
+    values = _values(summary) | {"note": note or None, "config": config}
+    present(Result(values, lines), as_json=as_json)
+
+
+@runs.command("rename")
+@_run_argument
+@click.argument("name")
+@_root_option
+def rename_command(run: str, name: str, run_root: str) -> None:
+    """Give RUN the name NAME.
+
+    \b
+    Example:
+      lae runs rename latest baseline
+    """
+    path = store.rename(store.find(run_root, run), name)
+    click.echo(f"renamed to {printable(path)}", err=True)
+
+
+@runs.command("note")
+@_run_argument
+@click.argument("text", required=False)
+@_root_option
+def note_command(run: str, text: str | None, run_root: str) -> None:
+    """Note TEXT about RUN, or print what is noted.
+
+    TEXT takes the place of the earlier note; an empty one removes it. `lae runs show` shows it.
+
+    \b
+    Example:
+      lae runs note latest "half the learning rate, same result"
+    """
+    path = store.find(run_root, run)
+    if text is not None:
+        store.write_note(path, text)
+    elif note := store.read_note(path):
+        present(Result(note, note.splitlines()), as_json=False)
 
 
 @runs.command("stop")
@@ -122,18 +175,32 @@ def stop_command(run: str, run_root: str, after: str) -> None:
 
 
 @runs.command("rm")
-@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.argument("names", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)
 @_root_option
+@_where_option
 @click.option("--yes", "-y", is_flag=True, help="Remove without asking.")
 @click.option("--force", is_flag=True, help="Remove runs that are still being written as well.")
-def remove_command(names: tuple[str, ...], run_root: str, yes: bool, force: bool) -> None:
+def remove_command(
+    names: tuple[str, ...], run_root: str, where: tuple[str, ...], yes: bool, force: bool
+) -> None:
     """Remove run folders and everything in them.
+
+    Name the runs, or say which with --where; runs that are still being written stay.
 
     \b
     Example:
       lae runs rm digits-lae-20260101-120000 --yes
+      lae runs rm --where status=crashed --where 'epochs<2'
     """
+    if bool(names) == bool(where):
+        raise click.UsageError("name the runs to remove, or say which with --where")
     paths = list(dict.fromkeys(store.find(run_root, name) for name in names))
+    if where:
+        found = store.matching(store.list_runs(run_root), where)
+        paths = [summary.path for summary in found if force or not summary.active]
+    if not paths:
+        click.echo(f"no run in {printable(run_root)} is like that; nothing was removed", err=True)
+        return
     if not yes:
         shown = ", ".join(map(printable, paths))
         click.confirm(f"Remove {shown} and everything in it?", abort=True, err=True)
@@ -187,23 +254,21 @@ def _age(summary: Summary) -> str:
     return vocabulary.age(None if summary.started is None else time.time() - summary.started)
 
 
-def _table(summaries: list[Summary]) -> Table:
-    from lae_cli.terminal.console import has_unicode, make_table, plain
+def _table(summaries: list[Summary]) -> FittingTable:
+    from lae_cli.terminal.console import plain
+    from lae_cli.terminal.tables import FittingTable
 
-    table = make_table()
-    overflow: Any = "ellipsis" if has_unicode(sys.stdout) else "crop"
-    table.add_column("run", overflow="fold", min_width=12)
-    table.add_column("status", no_wrap=True)
-    table.add_column("data", no_wrap=True, overflow=overflow)
-    table.add_column("model", no_wrap=True, overflow=overflow)
-    for heading in ("epochs", vocabulary.VAL_LOSS, "accept", "age"):
-        table.add_column(heading, justify="right", no_wrap=True, overflow=overflow)
+    words = ("status", "data", "model")
+    # A name made up by the program says data and model already.
+    table = FittingTable(left=words, dispensable=("data", "model", "age"))
+    for heading in ("run", *words, "epochs", vocabulary.VAL_LOSS, "accept", "age"):
+        table.add_column(heading)
     for summary in summaries:
         table.add_row(
-            plain(summary.name or "?"),
+            summary.name or "?",
             plain(summary.status, vocabulary.status_colour(summary.status)),
-            plain(Path(summary.dataset).name if summary.dataset else "-"),
-            plain(_model(summary)),
+            Path(summary.dataset).name if summary.dataset else "-",
+            _model(summary),
             str(summary.epochs or "-"),
             vocabulary.loss(summary.best_val_loss),
             vocabulary.rate(summary.accept_rate),

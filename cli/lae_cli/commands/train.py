@@ -13,7 +13,9 @@ import click
 from lae_cli import exits
 from lae_cli.processes import torchrun
 from lae_cli.progress import training as reporters
+from lae_cli.progress.alerts import Alerts
 from lae_cli.progress.interrupts import Interrupts
+from lae_cli.shared.completions import complete_runs
 from lae_cli.shared.options import (
     GroupedCommand,
     GroupedOption,
@@ -28,11 +30,18 @@ from lae_cli.terminal import vocabulary
 from lae_fast import runs
 from lae_fast.config import CHANGEABLE, TrainConfig, settings
 from lae_fast.config.presets import PRESETS
-from lae_fast.errors import ConfigError
+from lae_fast.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from lae_cli.progress.view import RunView
     from lae_fast.ranks import Ranks
+
+
+def _checked_address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise click.BadParameter(f"'{printable(value)}' must begin with http:// or https://")
+    return value
+
 
 _CONFIG = GroupedOption(
     ["--config", "config_file"],
@@ -52,6 +61,7 @@ _PRESET = GroupedOption(
 _RESUME = GroupedOption(
     ["--resume"],
     metavar="RUN",
+    shell_complete=complete_runs,
     group="Run",
     help="Resume this run from its last saved state, as if it had never stopped.  "
     "[default: start a new run]",
@@ -67,7 +77,36 @@ _NPROC = GroupedOption(
 )
 
 
-@click.command(cls=GroupedCommand, params=[*setting_options(), _PRESET, _CONFIG, _RESUME, _NPROC])
+_ALERTS = (
+    GroupedOption(
+        ["--on-event"],
+        metavar="CMD",
+        group="Alerts",
+        help="Run this shell command when the run diverged, is stuck, crashed, finished or is "
+        "better than --better-than; LAE_EVENT, LAE_RUN, LAE_STATUS, LAE_TEXT and LAE_VAL_LOSS say "
+        "what happened.  [default: none]",
+    ),
+    GroupedOption(
+        ["--webhook"],
+        metavar="URL",
+        group="Alerts",
+        callback=_checked_address,
+        help="POST the same as JSON to this address; Slack and Discord show it.  [default: none]",
+    ),
+    GroupedOption(
+        ["--better-than"],
+        type=click.FLOAT,
+        metavar="FLOAT",
+        group="Alerts",
+        help="Validation loss in nats per image below which an alert is given.  [default: none]",
+    ),
+)
+
+
+@click.command(
+    cls=GroupedCommand,
+    params=[*setting_options(), _PRESET, _CONFIG, _RESUME, _NPROC, *_ALERTS],
+)
 @json_option
 @quiet_option
 @click.option("--dashboard", is_flag=True, help="Train in the background and open the dashboard.")
@@ -76,6 +115,9 @@ def train(
     config_file: str | None,
     resume: str | None,
     nproc: int,
+    on_event: str | None,
+    webhook: str | None,
+    better_than: float | None,
     as_json: bool,
     quiet: bool,
     dashboard: bool,
@@ -92,6 +134,8 @@ def train(
       lae train --resume latest
     """
     ctx = click.get_current_context()
+    if better_than is not None and on_event is None and webhook is None:
+        raise click.UsageError("--better-than needs --on-event or --webhook to tell you")
     config, run = _settings(given_settings(ctx), preset, config_file, resume)
     if dashboard:
         if run is not None:
@@ -107,16 +151,23 @@ def train(
         ctx.exit(_in_background(config, _given(ctx), config_file))
     if nproc > 1 and not torchrun.is_child():
         ctx.exit(torchrun.launch(_words(ctx, config, resume), nproc))
+    alerts = Alerts(on_event, webhook, better_than, reporters.say)
     from lae_fast.ranks import join
 
     with join(config.device) as ranks:
         if ranks.leads:
-            ctx.exit(_lead(config, run, ranks, as_json=as_json, quiet=quiet))
+            ctx.exit(_lead(config, run, ranks, alerts, as_json=as_json, quiet=quiet))
         _follow(config, run, ranks)
 
 
 def _lead(
-    config: TrainConfig, run: Path | None, ranks: Ranks, *, as_json: bool, quiet: bool
+    config: TrainConfig,
+    run: Path | None,
+    ranks: Ranks,
+    alerts: Alerts,
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Train on the first rank and show progress and result; the exit code."""
     from lae_fast.train import StopRequest
@@ -124,14 +175,20 @@ def _lead(
 
     reporter = reporters.choose(config, quiet=quiet)
     code = exits.OK
+    error: BaseException | None = None
     try:
         with reporter.display:
             stop = StopRequest()
             with Interrupts(stop.request, reporter.note) as interrupts:
                 for event in run_training(config, stop=stop, resume=run, ranks=ranks):
                     reporter(event)
+                    alerts(event)
             code = interrupts.exit_code
+    except BaseException as problem:
+        error = problem
+        raise
     finally:
+        alerts.close(error)
         if reporter.view.finished is not None:  # else the training did not get so far
             present(_result(reporter.view), as_json=as_json)
     status = reporter.view.finished.status if reporter.view.finished else ""
@@ -181,8 +238,9 @@ def _words(ctx: click.Context, config: TrainConfig, resume: str | None) -> list[
 
 def _given(ctx: click.Context) -> dict[str, Any]:
     """What another process that trains the same must be given: flags, and the preset below them."""
-    preset = ctx.params["preset"]
-    return ({} if preset is None else {"preset": preset}) | given_settings(ctx)
+    names = ("preset", "on_event", "webhook", "better_than")
+    others = {name: ctx.params[name] for name in names if ctx.params[name] is not None}
+    return others | given_settings(ctx)
 
 
 def _settings(

@@ -23,6 +23,8 @@ from lae_fast.errors import RunError, printable
 
 REPLAY_TICK = 0.25
 """Seconds between two pictures of a replay, or of the evaluations playing."""
+CONTROLS = frozenset({"pause", "checkpoint", "stop", "step_size", "export"})
+"""Actions that write something: a read-only dashboard has none of them."""
 STEP_SIZE_HELP = "a positive number, such as 1e-3"
 
 
@@ -44,9 +46,7 @@ class Actions(Base):
     def _trainer(self) -> Frame | None:
         """The open run, if a trainer may take a command; says why not."""
         frame = self.frame
-        if self.begun.readonly:
-            self.say("this dashboard is read-only (--readonly)", bad=True)
-        elif frame is None:
+        if frame is None:
             self.say("no run is open", bad=True)
         elif self.replaying is not None:
             self.say("this is a replay; press R to leave it", bad=True)
@@ -202,9 +202,7 @@ class Actions(Base):
     def action_export(self) -> None:
         """Save what the view shows."""
         rows = self.exported()
-        if self.begun.readonly:
-            self.say("this dashboard is read-only (--readonly)", bad=True)
-        elif rows is None:
+        if rows is None:
             self.say("there is nothing to export here yet", bad=True)
         else:
             # Taken now: the dialog must not be in the picture.

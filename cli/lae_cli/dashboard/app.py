@@ -17,13 +17,14 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Static, Tab, Tabs
 
-from lae_cli.dashboard.actions import REPLAY_TICK, Actions
+from lae_cli.dashboard.actions import CONTROLS, REPLAY_TICK, Actions
 from lae_cli.dashboard.base import TABS, Start
 from lae_cli.dashboard.filters import AsciiFilter, StyleFilter
 from lae_cli.dashboard.views.charts_view import ChartsView
 from lae_cli.dashboard.views.compare_view import CompareView
 from lae_cli.dashboard.views.latents_view import LatentsView
 from lae_cli.dashboard.views.live_view import LiveView
+from lae_cli.dashboard.views.log_view import LogView
 from lae_cli.dashboard.views.pictures_view import PicturesView
 from lae_cli.dashboard.views.run_text import status_line
 from lae_cli.dashboard.views.runs_view import RunsView
@@ -95,7 +96,12 @@ class Dashboard(Actions):
             yield PicturesView(id="pictures")
             yield RunsView(id="runs")
             yield CompareView(id="compare")
+            yield LogView(id="log")
         yield Footer(compact=True)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer no key that a read-only dashboard would refuse."""
+        return not (self.begun.readonly and action in CONTROLS)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's own, and ours where the terminal has ASCII only."""
@@ -176,7 +182,9 @@ class Dashboard(Actions):
         """Everything that has a key, by name, beside Textual's own."""
         yield from super().get_system_commands(screen)
         for binding in self.BINDINGS:
-            if isinstance(binding, Binding):
+            if isinstance(binding, Binding) and self.check_action(
+                binding.action.partition("(")[0], ()
+            ):
                 yield SystemCommand(
                     binding.description,
                     f"key {binding.key_display or binding.key}",

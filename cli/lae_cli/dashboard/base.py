@@ -16,7 +16,7 @@ from lae_cli.dashboard.following.replay import Replay
 from lae_cli.dashboard.following.watcher import Watcher
 from lae_cli.terminal.glyphs import Glyphs
 
-TABS = ("live", "charts", "latents", "pictures", "runs", "compare")
+TABS = ("live", "charts", "latents", "pictures", "runs", "compare", "log")
 
 
 @dataclass(frozen=True)

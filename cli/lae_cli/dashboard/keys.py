@@ -4,7 +4,7 @@ from __future__ import annotations
 
 HELP: dict[str, list[tuple[str, str]]] = {
     "Views": [
-        ("1 2 3 4 5 6", "live, charts, latents, pictures, runs, comparison"),
+        ("1 2 3 4 5 6 7", "live, charts, latents, pictures, runs, comparison, log"),
         ("n  b", "next run in the list, run before it"),
         ("?  ctrl+p", "these keys; every command by name, themes too"),
         ("q", "close the dashboard; the training goes on"),

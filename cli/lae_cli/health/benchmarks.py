@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 import lae_fast
+from lae_fast import progress
 
 SUITES = {
     "micro": ("bench_ald.py", "bench_layers.py"),
@@ -26,6 +28,8 @@ SUITES = {
     "memory": ("bench_memory.py",),
 }
 """Name of a suite -> its files in ``benchmarks/``."""
+LOOK = 0.5
+"""Seconds between two looks at how far the benchmarks are."""
 GRACE = 10.0
 """Seconds that a benchmark gets beyond the time limit before it is ended."""
 _LEFT_OUT = "left out"  # as benchmarks/budget.py says it
@@ -66,7 +70,7 @@ def run_suites(
     with tempfile.TemporaryDirectory() as temporary:
         lines = Path(temporary) / "lines"
         command = _command(names, lines, threads, device, only)
-        ended, said = _run(command, threads, max_time)
+        ended, said = _run(command, lines, threads, max_time)
         measured = _measured(lines)
     if not measured.benchmarks:
         reasons = [f"{test}: {why}" for test, why in measured.failed.items()]
@@ -114,22 +118,34 @@ def _command(
     return command
 
 
-def _run(command: list[str], threads: int | None, max_time: float | None) -> tuple[bool, list[str]]:
+def _run(
+    command: list[str], lines: Path, threads: int | None, max_time: float | None
+) -> tuple[bool, list[str]]:
     """Whether the benchmarks had to be ended, and the lines that they printed."""
     # A test run's own workers measure nothing; one that asks for benchmarks is no such worker.
     environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}
     if threads is not None:
         environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    limit = None
+    limit = math.inf
     if max_time is not None:
-        command, limit = [*command, f"--until={time.time() + max_time}"], max_time + GRACE
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environ, timeout=limit
-        )
-    except subprocess.TimeoutExpired:
-        return True, []
-    return False, (done.stdout + done.stderr).strip().splitlines()
+        command = [*command, f"--until={time.time() + max_time}"]
+        limit = time.monotonic() + max_time + GRACE
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, **pipes, text=True, env=environ) as process:
+        while time.monotonic() < limit:
+            try:
+                said, _ = process.communicate(timeout=min(LOOK, limit - time.monotonic()))
+                return False, said.strip().splitlines()
+            except subprocess.TimeoutExpired:
+                progress.tell(_share(lines))
+        process.kill()
+    return True, []
+
+
+def _share(path: Path) -> float:
+    """How many of the benchmarks have ended, as a share."""
+    measured = _measured(path)
+    return measured.ended / measured.tests if measured.tests else 0.0
 
 
 @dataclass
@@ -140,6 +156,9 @@ class _Measured:
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     left_out: int = 0
+    tests: int = 0
+    """How many benchmarks there are."""
+    ended: int = 0
     running: str = ""
     """The benchmark that had begun and not ended."""
 
@@ -154,6 +173,8 @@ def _measured(path: Path) -> _Measured:
             continue
         if "machine" in facts:
             found.machine = facts["machine"]
+        elif "tests" in facts:
+            found.tests = facts["tests"]
         elif "began" in facts:
             found.running = facts["test"]
         else:
@@ -164,6 +185,7 @@ def _measured(path: Path) -> _Measured:
 
 def _count(found: _Measured, facts: dict[str, Any]) -> None:
     """One benchmark's end."""
+    found.ended += 1
     if facts["outcome"] == "failed":
         found.failed[facts["test"]] = facts["message"]
     elif facts["outcome"] == "skipped":

@@ -14,8 +14,6 @@ from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.errors import RunError, reason
 
-LOG = "output.log"
-"""File in the run folder that takes what the trainer would have printed."""
 POLL = 0.05
 
 
@@ -75,7 +73,7 @@ class Background:
             self._process.wait()
             self._log.unlink(missing_ok=True)
             raise
-        self._log.rename(self.run / LOG)
+        self._log.rename(self.run / runs.LOG_FILE)
         # Without a wait for its exit code, a dead trainer would stay a zombie and look alive.
         threading.Thread(target=self._process.wait, daemon=True).start()
         return self.run

@@ -67,12 +67,8 @@ class RunView(RunState):
 
     @property
     def share_now(self) -> float:
-        """The part of the run that is done, by iterations or by time, whichever ends it sooner."""
-        if self.finished is not None:
-            return 1.0
-        limit = self.config["max_time"]
-        by_time = self.elapsed_now / limit if limit and self.progress else 0.0
-        return min(1.0, max(self.share, by_time))
+        """As of `share_after`, counted on between two reports."""
+        return 1.0 if self.finished is not None else self.share_after(self.elapsed_now)
 
     @property
     def _since_report(self) -> float:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from lae_cli.shared.options import add_options, whole
-from lae_fast.errors import printable
 
 if TYPE_CHECKING:
     from lae_cli.shared.opened import Opened
@@ -34,11 +31,10 @@ def evaluation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def evaluate(opened: Opened, images: int, samples: int, ais_images: int) -> Report:
-    """Evaluate a run, after saying on stderr that this takes a moment."""
+    """Evaluate a run."""
     from lae_fast.ops.devices import pick_device
 
     device = pick_device(opened.device)
-    click.echo(f"evaluating {printable(opened.path.name)}; this takes about a minute", err=True)
     from lae_fast.analysis.evaluate import evaluate_run
 
     return evaluate_run(

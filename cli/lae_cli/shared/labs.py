@@ -32,7 +32,7 @@ _OPTIONS = (
         metavar="DIR",
         help="Folder for results.md and pictures.",
     ),
-    setting_option("run_root"),
+    setting_option("run_root", default="studies"),
     setting_option("data_dir"),
     click.option(
         "--train/--no-train",
@@ -89,17 +89,18 @@ def lab_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def tables_of(outcome: Outcome) -> list[RenderableType]:
     """What an outcome says, and its tables with their notes."""
-    from lae_cli.terminal.console import make_table, plain
+    from lae_cli.terminal.console import plain
+    from lae_cli.terminal.tables import FittingTable
     from lae_fast.experiments.findings import findings
     from lae_fast.experiments.outcome import texts
 
     found: list[RenderableType] = [plain(f"{outcome.title}. {outcome.described}")]
     for table, said in zip(outcome.tables, findings(outcome), strict=True):
         head, *rows = texts(table)
-        drawn = make_table(table.title)
-        for index, heading in enumerate(head):
-            drawn.add_column(heading, justify="right" if index else "left")
+        drawn = FittingTable(table.title)
+        for heading in head:
+            drawn.add_column(heading)
         for row in rows:
-            drawn.add_row(*map(plain, row))
+            drawn.add_row(*row)
         found += [drawn, *(plain(part) for part in (*table.note.split("\n\n"), said) if part)]
     return found

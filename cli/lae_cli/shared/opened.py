@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lae_cli.progress.bar import shown
+from lae_cli.shared.completions import complete_runs
 from lae_cli.shared.options import Decorator, add_options, json_option, setting_option, whole
 from lae_cli.shared.results import Result, out_option, present
 from lae_fast import runs
+from lae_fast.errors import printable
 
 if TYPE_CHECKING:
     from lae_fast.analysis.saved import SavedRun
     from lae_fast.data import ImageSet
 
 _OPTIONS = (
-    click.argument("run", default="latest"),
+    click.argument("run", default="latest", shell_complete=complete_runs),
     setting_option("run_root"),
     click.option(
         "--data-dir",
@@ -108,7 +111,8 @@ def on_run(*suffixes: str) -> Decorator:
             **rest: Any,
         ) -> None:
             opened = Opened(runs.find(run_root, run), data_dir, checkpoint, device, seed)
-            result = command(opened, **rest)
+            with shown(f"{click.get_current_context().info_name} {printable(opened.path.name)}"):
+                result = command(opened, **rest)
             if isinstance(result.values, dict):
                 named = {"run": opened.path.name} | result.values
                 result = replace(result, values=named)

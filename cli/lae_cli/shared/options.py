@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from lae_fast.config import DATASETS, GROUPS, TrainConfig, field_types
-from lae_fast.config.settings import default_of, flag_of, parse
+from lae_fast.config.settings import ENV_PREFIX, default_of, flag_of, parse
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -135,15 +136,25 @@ def setting_options() -> list[click.Parameter]:
     return options
 
 
-def setting_option(name: str) -> Decorator:
-    """One setting of a training for another verb: the flag, else ``LAE_NAME``, else the default."""
+def setting_option(name: str, *, default: str | None = None) -> Decorator:
+    """One setting of a training for another verb: the flag, else ``LAE_NAME``, else the default.
+
+    Args:
+        name: of the setting.
+        default: this verb's own, where it is not the training's.
+    """
 
     def resolve(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        if value is None and not ctx.resilient_parsing:
-            return default_of(name)
-        return value
+        if value is not None or ctx.resilient_parsing:
+            return value
+        found = default_of(name)  # also checks the environment
+        own = default is not None and f"{ENV_PREFIX}{name.upper()}" not in os.environ
+        return default if own else found
 
-    return click.option(flag_of(name), name, callback=resolve, **_about(name))
+    about = _about(name)
+    if default is not None:
+        about["help"] = f"{FIELDS[name].metadata['help']}  [default: {default}]"
+    return click.option(flag_of(name), name, callback=resolve, **about)
 
 
 def given_settings(ctx: click.Context) -> dict[str, Any]:

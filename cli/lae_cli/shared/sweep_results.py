@@ -16,7 +16,7 @@ from lae_fast.sweeps.folder import FAILED, PointState, SweepFolder
 from lae_fast.sweeps.spec import Sweep
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from lae_cli.terminal.tables import FittingTable
 
 
 def list_points(states: Sequence[PointState]) -> Result:
@@ -44,17 +44,16 @@ def results_of(sweep: Sweep, states: Sequence[PointState], names: Sequence[str])
     return {"sweep": sweep.name, "folder": str(sweep.root), "rows": rows, "points": points}
 
 
-def draw_table(states: Sequence[PointState], names: Sequence[str]) -> list[Table | str]:
+def draw_table(states: Sequence[PointState], names: Sequence[str]) -> list[FittingTable | str]:
     """One row per setting, the best first; figures are means over the seeds that are done."""
-    from lae_cli.terminal.console import has_unicode, make_table, plain
+    from lae_cli.terminal.console import has_unicode
+    from lae_cli.terminal.tables import FittingTable
 
-    drawn = make_table()
-    for name in names:
-        drawn.add_column(flag_of(name).removeprefix("--"), overflow="fold")
+    settings = [flag_of(name).removeprefix("--") for name in names]
     epochs = "epochs run" if "epochs" in names else "epochs"
-    for heading in (vocabulary.VAL_LOSS, "accept", epochs, "time"):
-        drawn.add_column(heading, justify="right", no_wrap=True)
-    drawn.add_column("status", no_wrap=True)
+    drawn = FittingTable(left=(*settings, "status"), dispensable=("time",))
+    for heading in (*settings, vocabulary.VAL_LOSS, "accept", epochs, "time", "status"):
+        drawn.add_column(heading)
     between = " ± " if has_unicode(sys.stdout) else " +- "
     found = table.rows(states, names)
     for row in found:
@@ -67,7 +66,7 @@ def draw_table(states: Sequence[PointState], names: Sequence[str]) -> list[Table
             _mean(figures["elapsed"], vocabulary.duration),
             _statuses(row),
         ]
-        drawn.add_row(*map(plain, cells))
+        drawn.add_row(*cells)
     return [drawn] if all(row.listed for row in found) else [drawn, "* no longer in the file"]
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from rich import box
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from lae_fast.errors import printable
 
-PIPE_WIDTH = 160
-"""Columns of a table on a pipe, which has no edge to cut a cell at."""
+PIPE_WIDTH = 1 << 12
+"""Columns of a pipe, which has no edge at which a table would have to end."""
 # Terminals that draw only a few hundred glyphs, whatever their encoding.
 _FEW_GLYPHS = frozenset({"linux", "dumb", "vt100", "vt102", "vt220"})
 
@@ -25,21 +22,15 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
-def make_table(title: str = "") -> Table:
-    """An empty table in the one style of all tables, drawn in ASCII where stdout needs it."""
-    style = box.SIMPLE_HEAD if has_unicode(sys.stdout) else box.ASCII2
-    heading = plain(title) if title else None
-    return Table(
-        title=heading, title_justify="left", box=style, pad_edge=False, collapse_padding=True
-    )
-
-
 def show(what: RenderableType) -> None:
-    """Print a table, or coloured text whose lines are never broken, on stdout."""
+    """Print a table or coloured text on stdout. A terminal gets lines broken between words.
+
+    On a pipe no line is broken, and a table has all its columns.
+    """
     console = make_console()
     if not console.is_terminal:
         console.width = max(PIPE_WIDTH, console.width)
-    console.print(what, soft_wrap=isinstance(what, Text))
+    console.print(what, soft_wrap=isinstance(what, Text) and not console.is_terminal)
 
 
 def has_unicode(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:

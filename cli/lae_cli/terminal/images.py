@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 """(height, width, 3), red, green, blue."""
 
+GAP = 72
+"""Grey level between two images: apart from black and from white ones."""
 LEAST_HEIGHT = 8
 """Pixels; a lower image shows nothing recognisable."""
 
@@ -41,14 +45,15 @@ def shades(pixels: Pixels, ramp: str) -> list[str]:
 
 
 def strip(images: Pixels, width: int, height: int) -> Pixels:
-    """Images (k, c, h, w) side by side, as many as fit ``width``, a black column between them.
+    """Images (k, c, h, w) side by side, as many as fit ``width``, a grey column between them.
 
     Returns:
         (height, width, 3), or no pixels if not even one image fits.
     """
     small = [_fit(_rgb(image), height) for image in images]
     each = small[0].shape[1] + 1
-    small = [np.pad(image, ((0, 0), (0, 1), (0, 0))) for image in small[: (width + 1) // each]]
+    gap = ((0, 0), (0, 1), (0, 0))
+    small = [np.pad(image, gap, constant_values=GAP) for image in small[: (width + 1) // each]]
     if not small:
         return np.zeros((0, 0, 3), np.uint8)
     picture = np.concatenate(small, axis=1)[:, :-1]
@@ -72,3 +77,20 @@ def _fit(image: Pixels, height: int) -> Pixels:
         counts = np.diff(edges).reshape([-1 if a == axis else 1 for a in range(3)])
         shrunk = np.add.reduceat(shrunk, edges[:-1], axis=axis) / np.maximum(counts, 1)
     return shrunk.clip(0, 255).astype(np.uint8)
+
+
+def stack(strips: Sequence[Pixels]) -> tuple[Pixels, list[int]]:
+    """Strips (height, width, 3) below each other, a grey row between them.
+
+    Returns:
+        The picture, of even height, and how much of each two pixel rows a strip covers.
+    """
+    width = max(strip.shape[1] for strip in strips)
+    rows, covered = [], []
+    for strip in strips:
+        gap = np.pad(strip, ((0, 1), (0, 0), (0, 0)), constant_values=GAP)
+        rows.append(np.pad(gap, ((0, 0), (0, width - strip.shape[1]), (0, 0))))
+        covered += [strip.shape[1]] * len(gap)
+    picture = np.concatenate(rows)[:-1]
+    picture = np.pad(picture, ((0, picture.shape[0] % 2), (0, 0), (0, 0)))
+    return picture, [max(covered[k : k + 2]) for k in range(0, len(picture), 2)]

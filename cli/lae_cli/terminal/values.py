@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from lae_cli.terminal import vocabulary
 from lae_cli.terminal.glyphs import Glyphs
+from lae_fast.runs.events import Evaluated
 from lae_fast.runs.health import accept_band
 from lae_fast.runs.state import RunState
 
@@ -55,10 +56,17 @@ def _chain(state: RunState, glyphs: Glyphs) -> Iterator[Value]:
     yield Value(label, vocabulary.rate(rate), word, colour)
     low, high = accept_band(state.target_accept)
     yield Value(vocabulary.TARGET, f"{low:.2f}{glyphs.dash}{high:.2f}")
-    fixed = state.config.get("step_size", "auto") != "auto"
+    fixed = state.step_size_set or state.config.get("step_size", "auto") != "auto"
     step = vocabulary.scientific(now.step_size if now else None)
     yield Value(vocabulary.STEP_SIZE, step, "fixed" if fixed else "adapted")
-    ess, rhat = (last.ess_per_step, last.split_rhat) if last else (None, None)
+    check = state.checked
+    ess, rhat = (check.ess_per_step, check.split_rhat) if check else (None, None)
+    note = _epochs_ago(check, last) if check else ("not measured" if last else "")
     for name, value in ((vocabulary.ESS, ess), (vocabulary.RHAT, rhat)):
-        note = "not measured" if last and value is None else ""
         yield Value(name, vocabulary.number(value), note)
+
+
+def _epochs_ago(check: Evaluated, last: Evaluated | None) -> str:
+    """How old a check of the chain is; nothing if it is the newest evaluation's own."""
+    count = last.epoch - check.epoch if last else 0
+    return f"{count} epoch{'s' if count > 1 else ''} ago" if count > 0 else ""

@@ -26,6 +26,7 @@ STEP_RATE = "Langevin/s"
 ESS = "ESS/step"
 RHAT = "split R-hat"
 MEMORY = "memory"
+CPU = "CPU cores"
 LOSS_UNIT = "nats/image"
 NO_CHAIN = "no chain"
 

@@ -66,6 +66,9 @@ class Meter:
     started: float = field(default_factory=time.monotonic)
     training_seconds: float = 0.0
     _recent_seconds: float = 0.0
+    _clocks: tuple[float, float] = field(
+        default_factory=lambda: (time.monotonic(), time.process_time())
+    )
 
     def start_epoch(self) -> None:
         """Begin the next epoch's means."""
@@ -132,7 +135,14 @@ class Meter:
             seconds_left=left * self.elapsed / self.iteration if self.iteration else None,
             elapsed=self.elapsed,
             memory_bytes=peak_memory_bytes(),
+            cpu_cores=self._cpu_cores(),
         )
+
+    def _cpu_cores(self) -> float | None:
+        """Cores kept busy since the last call."""
+        before, self._clocks = self._clocks, (time.monotonic(), time.process_time())
+        passed, worked = (now - then for now, then in zip(self._clocks, before, strict=True))
+        return worked / passed if passed > 0 else None
 
 
 def peak_memory_bytes() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from helpers.command_line import ROOT
 from lae_cli.commands import bench as command
 from lae_cli.health import benchmarks
 from lae_cli.main import lae
+from lae_fast.progress import heard
 
 
 def entry(variant: str, seconds: float, **extra: Any) -> dict[str, Any]:
@@ -81,11 +82,11 @@ def test_what_was_measured_before_an_end_is_reported(
 ) -> None:
     """One failed, one was left out, one hung; the figures of the others are there."""
 
-    def run(command: list[str], timeout: float, **options: Any) -> Any:
-        (written,) = (word for word in command if word.startswith("--lines="))
+    def command(names: list[str], path: Path, *options: Any) -> list[str]:
         lines(
-            Path(written.removeprefix("--lines=")),
+            path,
             {"machine": {"cores": 2}},
+            {"tests": 10},
             {"test": "one", "began": 0.0},
             ended("one", "passed", benchmark=entry("naive", 6.0)),
             ended("two", "failed", "RuntimeError: no"),
@@ -93,11 +94,16 @@ def test_what_was_measured_before_an_end_is_reported(
             ended("four", "skipped", "graphs are CUDA's"),
             {"test": "five", "began": 1.0},
         )
-        raise subprocess.TimeoutExpired(command, timeout)
+        return [sys.executable, "-c", "import time; time.sleep(60)"]
 
     monkeypatch.setattr(lae_fast, "__file__", str(ROOT / "lae_fast" / "__init__.py"))
-    monkeypatch.setattr(subprocess, "run", run)
-    found = benchmarks.run_suites(["micro"], device="cpu", max_time=1.0)
+    monkeypatch.setattr(benchmarks, "_command", command)
+    monkeypatch.setattr(benchmarks, "GRACE", 0.0)
+    monkeypatch.setattr(benchmarks, "LOOK", 0.1)
+    told: list[float] = []
+    with heard(told.append):
+        found = benchmarks.run_suites(["micro"], device="cpu", max_time=0.5)
+    assert set(told) == {0.4}
     assert [row["value"] for group in found["groups"] for row in group["rows"]] == [6.0]
     assert found["machine"]["cores"] == "2"
     assert found["left_out"] == 1

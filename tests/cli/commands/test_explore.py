@@ -73,6 +73,8 @@ def test_colour_terminals_get_half_blocks(monkeypatch: pytest.MonkeyPatch, capsy
     images = np.full((5, 1, 8, 8), 255, np.uint8)
     pictures.show_rows([("five", images)], console=console)
     out = capsys.readouterr().out
-    # Three images of 8 columns fit a line of 30, so five take two lines of four cells' height.
-    assert out.count("▀") == 4 * (3 * 8 + 2) + 4 * (2 * 8 + 1)
+    # Three images of 8 columns fit a line of 30, so five take two rows; with the gap between them
+    # these are 17 pixels high, of which the upper 9 are the first row's.
+    assert out.count("▀") == 5 * (3 * 8 + 2) + 4 * (2 * 8 + 1)
+    assert "38;2;72;72;72" in out
     assert "38;2;255;255;255" in out

@@ -139,3 +139,100 @@ def test_stop_without_a_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_run(tmp_path, "deaf", status=None, began=time.time() - 60)
     monkeypatch.setattr("lae_cli.commands.runs.ANSWER_WITHIN", 0.1)
     assert "has not answered" in str(invoke(tmp_path, "stop", "deaf").exception)
+
+
+def test_show_takes_the_newest(root: Path) -> None:
+    newest = json.loads(invoke(root, "ls", "--json").output)[0]["name"]
+    assert json.loads(invoke(root, "show", "--json").output)["name"] == newest
+
+
+def test_rename(root: Path) -> None:
+    assert invoke(root, "rename", "alpha", "gamma").exit_code == 0
+    assert not (root / "alpha").exists()
+    assert store.read_config(root / "gamma")["name"] == "gamma"
+    for name in ("beta", "../delta", "", "a b"):
+        result = invoke(root, "rename", "gamma", name)
+        assert isinstance(result.exception, store.RunError)
+    write_run(root, "live", status=None, began=time.time() - 5, pid=os.getpid())
+    result = invoke(root, "rename", "live", "other")
+    assert "still running; stop it first" in str(result.exception)
+
+
+def test_note(root: Path) -> None:
+    assert invoke(root, "note", "alpha").output == ""
+    assert invoke(root, "note", "alpha", "same result\nwith half the rate").exit_code == 0
+    assert invoke(root, "note", "alpha").output == "same result\nwith half the rate\n"
+    assert "note              same result" in invoke(root, "show", "alpha").output
+    assert json.loads(invoke(root, "show", "alpha", "--json").output)["note"].startswith("same")
+    assert invoke(root, "note", "alpha", "").exit_code == 0
+    assert json.loads(invoke(root, "show", "alpha", "--json").output)["note"] is None
+
+
+def names(result: Result) -> set[str]:
+    return {value["name"] for value in json.loads(result.output)}
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (["model=vae"], {"vae"}),
+        (["epochs>=3", "status=finished"], {"long"}),
+        (["status!=finished", "model=lae"], {"live"}),
+        (["age>2h"], {"long", "vae"}),
+        (["best_val_loss<1"], set()),
+        (["mh=yes", "latent_dim=2"], {"long", "short", "vae", "live"}),
+    ],
+)
+def test_conditions_pick_runs(tmp_path: Path, where: list[str], found: set[str]) -> None:
+    now = time.time()
+    write_run(tmp_path, "long", epochs=4, began=now - 90_000)
+    write_run(tmp_path, "short", epochs=1, began=now - 600)
+    write_run(tmp_path, "vae", model="vae", status="stopped", epochs=2, began=now - 90_000)
+    write_run(tmp_path, "live", status=None, began=now - 100, pid=os.getpid())
+    (tmp_path / "stray").mkdir()
+    options = [word for text in where for word in ("--where", text)]
+    assert names(invoke(tmp_path, "ls", "--json", *options)) == found
+    assert invoke(tmp_path, "rm", "--yes", *options).exit_code == 0
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"long", "short", "vae", "live", "stray"} - found | {"live"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epochs", "write, say, 'epochs<2'"),
+        ("epoch<2", "did you mean 'epochs'"),
+        ("epochs<two", "epochs is a number"),
+        ("age>7", "such as 7d"),
+        ("model<vae", "compare it by = or !="),
+        ("mh=perhaps", "yes or no"),
+    ],
+)
+def test_conditions_that_cannot_be_read(root: Path, text: str, said: str) -> None:
+    for verb in (["ls"], ["rm", "--yes"]):
+        result = invoke(root, *verb, "--where", text)
+        assert said in str(result.exception)
+    assert (root / "alpha").exists()
+
+
+def test_rm_takes_names_or_a_condition(root: Path) -> None:
+    for args in ([], ["alpha", "--where", "epochs<9"]):
+        assert invoke(root, "rm", "--yes", *args).exit_code == 2
+
+
+def test_names_are_whole_on_80_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from lae_cli.commands.runs import _table
+
+    for k in range(2):
+        write_run(tmp_path, f"fashion-mnist-hoffman-20261125-13521{k}", status="stopped-early")
+    Console(width=80).print(_table(store.list_runs(tmp_path)))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "hoffman" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert line.split()[0].startswith("fashion-mnist-hoffman-20261125-13521")
+        assert "stopped-early" in line
+        assert "0.610" in line

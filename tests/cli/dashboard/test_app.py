@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import itertools
 import json
 import math
+import re
 import time
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from lae_cli.dashboard.views.charts_view import ChartsView
 from lae_cli.dashboard.views.compare_view import CompareView
 from lae_cli.dashboard.views.dialogs import Ask, Confirm, Help
 from lae_cli.dashboard.views.latents_view import LatentsView
+from lae_cli.dashboard.views.log_view import read_end
+from lae_cli.dashboard.views.pictures_view import SIZES, PicturesView
 from lae_cli.dashboard.views.runs_view import RunsView
 from lae_fast import runs
 
@@ -172,6 +176,10 @@ async def test_read_only_sends_and_writes_nothing(
             await pilot.press(key)
             await pilot.pause()
             assert len(app.screen_stack) == 1
+        offered = {command.title for command in app.get_system_commands(app.screen)}
+        for word in ("Pause", "Stop", "Export"):
+            assert word not in screen_text(app)
+            assert word not in offered
         assert sent(root / "live") is None
         assert "read-only" in text_of(app, "#status")
     assert not list((tmp_path / "here").iterdir())
@@ -279,6 +287,99 @@ async def test_every_quantity_can_be_drawn(root: Path) -> None:
         assert len(seen) == 14
 
 
+# Log
+
+
+async def test_the_log_follows_the_trainer(root: Path) -> None:
+    log = root / "live" / runs.LOG_FILE
+    async with watching(root, "live", size=(80, 24)) as (app, pilot):
+        await settle(pilot, app, "7")
+        assert "there is no output.log" in screen_text(app)
+        assert "54000 images" in screen_text(app)
+        log.write_text("".join(f"line {k}\n" for k in range(100)) + "\x1b[31m[bold]red\n")
+        await settle(pilot, app)
+        assert "line 99" in screen_text(app)
+        assert "[31m[bold]red" in screen_text(app)
+        await settle(pilot, app, "home")
+        assert "line 0 " in screen_text(app)
+        with log.open("a") as file:
+            file.write("more\n")
+        await settle(pilot, app)
+        assert "line 0 " in screen_text(app)  # who reads is left alone
+
+
+def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "output.log"
+    file.write_bytes(b"".join(b"%d\n" % k for k in range(100_000)) + b"\xff\n")
+    lines = read_end(file)
+    assert lines[-2:] == ["99999", "\ufffd"]
+    assert 9_000 < len(lines) < 12_000
+    assert int(lines[0]) == 100_001 - len(lines)
+    assert read_end(tmp_path) == read_end(tmp_path / "none") == []
+
+
+SIX = [f"digits-lae-20261125-13521{k}" for k in range(6)]
+
+
+@pytest.fixture
+def six(tmp_path: Path) -> Path:
+    """Six runs with the names that runs get by themselves, each an epoch longer than the last."""
+    for k, name in enumerate(SIX):
+        write_run(tmp_path, name, epochs=2 + k, seed=k, steps=k + 1, began=NOW - 9000 + k)
+    return tmp_path
+
+
+def caption(app: Dashboard) -> list[str]:
+    return str(app.query_one(ChartsView).panel.query_one(Static).render()).splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 112, 200])
+async def test_every_run_is_named_and_read_out(six: Path, width: int) -> None:
+    async with watching(six, *SIX, size=(width, 24)) as (app, pilot):
+        await settle(pilot, app, "2")
+        screen = screen_text(app)
+        assert all(name in screen for name in SIX)
+        await pilot.press("full_stop")
+        await pilot.pause()
+        heading, *items = caption(app)
+        assert re.search(r"iteration 7[1-4] ", heading)  # the middle of 140, and whole
+        read = "  ".join(items)
+        # Runs of 40 and 60 iterations have no values there.
+        assert f"A {SIX[0]} - / -" in read
+        assert f"B {SIX[1]} - / -" in read
+        for name in SIX[2:]:
+            assert name in read
+            assert f"{name} -" not in read
+        await pilot.press("u")
+        await pilot.pause()
+        assert "iteration" not in screen_text(app)
+        await pilot.press("full_stop")
+        await pilot.pause()
+        assert re.search(r"epoch 3\.[56]", caption(app)[0])
+
+
+async def test_the_x_axis_is_named(root: Path) -> None:
+    async with watching(root, "old") as (app, pilot):
+        await settle(pilot, app, "2")
+        for unit in ("iter.", "epoch", "hours"):
+            assert unit in screen_text(app).splitlines()[-2]
+            await pilot.press("u")
+            await pilot.pause()
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+async def test_six_runs_are_compared_without_cutting(six: Path, width: int) -> None:
+    async with watching(six, *SIX, size=(width, 60)) as (app, pilot):
+        await settle(pilot, app, "6")
+        screen = screen_text(app)
+        assert app.query_one("CompareView DataTable").max_scroll_x == 0
+        for k, name in enumerate(SIX):
+            assert f"{'ABCDEF'[k]} {name}" in screen
+        assert all(f"1:{1 + 20 * (2 + k) - 60:02}" in screen for k in range(1, 3))
+        steps = [line.split()[1:] for line in screen.splitlines() if line.split()[:1] == ["steps"]]
+        assert [int(cell) for row in steps for cell in row] == [1, 2, 3, 4, 5, 6]
+
+
 # Latents and pictures
 
 
@@ -329,14 +430,59 @@ async def test_classes_have_letters_and_a_ring(root: Path) -> None:
 async def test_pictures_show_every_kind_and_change_size(root: Path) -> None:
     async with watching(root, "old", size=(100, 30)) as (app, pilot):
         await settle(pilot, app, "4")
-        page = text_of(app, "#page")
+        view = app.query_one(PicturesView)
+        page = "\n".join(view.render_line(y).text for y in range(view.virtual_size.height))
         for heading in ("reconstructions below", "samples of the prior", "from one image"):
             assert heading in page
         assert "(not drawn" not in page
-        before = len(page.splitlines())
+        before = view.virtual_size.height
         await pilot.press("minus", "minus")
         await pilot.pause()
-        assert len(text_of(app, "#page").splitlines()) < before
+        assert view.virtual_size.height < before
+
+
+def pictured(app: Dashboard) -> int:
+    """How many images of the first row are whole: each is as wide as it is high."""
+    view = app.query_one(PicturesView)
+    rows = [line.strip() for line in screen_text(app).splitlines()]
+    first = next(place for place, row in enumerate(rows) if row.startswith("images above"))
+    cells = rows[first + 1].count("▀")
+    side = next(size for size in reversed(SIZES) if size <= min(view.size.height - 4, 28))
+    assert (cells + 1) % (side + 1) == 0, f"{cells} cells are no whole images of {side}"
+    assert cells <= view.size.width - 2
+    return (cells + 1) // (side + 1)
+
+
+def page_of(screen: str) -> list[str]:
+    """The lines of the view, without its scrollbar."""
+    return [line[:-2] for line in screen.splitlines()[2:-1]]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40), (200, 60)])
+async def test_pictures_are_right_from_the_first_frame(root: Path, size: tuple[int, int]) -> None:
+    async with watching(root, "old", size=size) as (app, pilot):
+        took = []
+        for _ in range(3):
+            app.action_view("live")
+            await pilot.pause()
+            app.action_view("pictures")
+            drawing = 0.0
+            while "images above" not in (now := screen_text(app)):
+                before = time.process_time()  # what it costs to look does not count
+                await asyncio.sleep(0.01)
+                drawing += time.process_time() - before
+            took.append(drawing)
+            images = pictured(app)
+            await pilot.pause(0.3)
+            assert page_of(screen_text(app)) == page_of(now)
+        # Of this process: what else the machine does must not fail the test.
+        assert min(took) < 0.3, f"{took} s to the first picture"
+        await pilot.resize_terminal(60, size[1])
+        await pilot.pause()
+        assert 1 <= pictured(app) < images
+        await pilot.resize_terminal(*size)
+        await pilot.pause()
+        assert pictured(app) == images
 
 
 # Runs and comparison

@@ -61,6 +61,15 @@ def test_view(snap_compare: Compare, root: Path, view: str, size: str) -> None:
     assert shown(snap_compare, root, view, size, "mnist-t50", *others)
 
 
+@pytest.mark.parametrize("keys", ["2 full_stop full_stop", "6"])
+def test_six_runs(snap_compare: Compare, root: Path, keys: str) -> None:
+    models = ("lae", "vae", "iwae", "hoffman", "frozen", "lae")
+    names = [f"mnist-{model}-20261125-13521{k}" for k, model in enumerate(models)]
+    for k, (name, model) in enumerate(zip(names, models, strict=True)):
+        write_run(root, name, model=model, epochs=3 + k, seed=k, began=NOW - 9000 - k)
+    assert shown(snap_compare, root, "live", "80x24", *names, keys=keys)
+
+
 def test_ascii(snap_compare: Compare, root: Path) -> None:
     assert shown(snap_compare, root, "latents", "80x24", "mnist-t2", ascii_only=True)
 

@@ -43,7 +43,7 @@ def test_the_run_folder_is_found_and_takes_the_log(tmp_path: Path) -> None:
     wait_until(lambda: training.exit_code is not None)
     assert training.exit_code == 0
     assert runs.summarise(run).status == "finished"
-    assert "finished" in (run / background.LOG).read_text()
+    assert "finished" in (run / runs.LOG_FILE).read_text()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.name]
 
 

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
+from helpers.run_folders import evaluated
 from lae_cli.terminal import images, scatter, vocabulary
 from lae_cli.terminal.console import has_unicode
+from lae_cli.terminal.flow import flow
 from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.snapshot import load_snapshot
 from lae_cli.terminal.sparkline import bar, sparkline
@@ -204,7 +207,7 @@ def test_strips_show_the_images() -> None:
     picture = images.strips(batch, batch, 40, 8)[0]
     assert picture.shape == (8, 17, 3)
     assert (picture[:4, 9:] == 200).all()
-    assert picture[4:].max() == picture[:, :9].max() == 0
+    assert picture[:, :8].max() == picture[4:, 9:].max() == 0
 
 
 def test_a_run_without_events_has_units_and_no_values() -> None:
@@ -213,3 +216,35 @@ def test_a_run_without_events_has_units_and_no_values() -> None:
     assert shown[vocabulary.ACCEPTANCE].text == "-"
     without = [value.label for value in values(RunState({"model": "vae", "mh": False}), Glyphs())]
     assert not {vocabulary.STEP_SIZE, vocabulary.TARGET, vocabulary.WOULD_BE} & set(without)
+
+
+def test_a_check_of_the_chain_is_shown_with_its_age() -> None:
+    state = RunState()
+    for epoch, ess in ((1, 0.25), (2, None), (3, None)):
+        state.apply(evaluated(epoch, ess_per_step=ess, split_rhat=None))
+    shown = {value.label: value for value in values(state, Glyphs())}
+    assert shown[vocabulary.ESS][1:3] == ("0.25", "2 epochs ago")
+    state.step_size_set = True
+    shown = {value.label: value for value in values(state, Glyphs())}
+    assert shown[vocabulary.STEP_SIZE].note == "fixed"
+
+
+@given(st.lists(st.text("ab ", min_size=1, max_size=12), max_size=8), st.integers(1, 40))
+def test_names_are_broken_between_each_other_only(names: list[str], width: int) -> None:
+    lines = flow(Text("heading"), [Text(name) for name in names], width).plain.splitlines()
+    assert lines[0].startswith("heading")
+    assert all(any(name in line for line in lines) for name in names)
+    widest = max(map(len, ["heading", *names]))
+    assert all(len(line) <= max(width, widest) for line in lines)
+
+
+def test_images_have_gaps_between_them() -> None:
+    """Apart from black and white, to the right and below, and only where there are images."""
+    tiles = np.zeros((3, 1, 8, 8), np.uint8)
+    wide, short = (images.strip(tiles[:count], 40, 8) for count in (3, 1))
+    assert (wide[:, 8] == images.GAP).all()
+    assert (wide[:, :8] == 0).all()
+    picture, covered = images.stack([wide, short])
+    assert picture.shape == (18, 26, 3)
+    assert (picture[8] == images.GAP).all()
+    assert covered == [26] * 5 + [8] * 4

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Static
-from textual_hires_canvas import HiResMode
+from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import PlotWidget
 
 from lae_cli.dashboard.charts import metrics
@@ -29,6 +30,7 @@ from lae_cli.dashboard.charts.series import (
 from lae_cli.dashboard.charts.ticks import Ticks
 from lae_cli.dashboard.following.columns import Floats
 from lae_cli.dashboard.following.frame import Frame
+from lae_cli.terminal.flow import flow
 
 LEAST_WAIT, LONGEST_WAIT = 1.0, 10.0
 """Seconds between two drawings of a chart that grows."""
@@ -146,10 +148,19 @@ class Chart(PlotWidget):
     def read(self, at: float) -> tuple[float, list[tuple[Series, float | None]]]:
         """The values under the cursor: x, and y of each line, all in data units."""
         lines = [line for line in self._lines if not line.faint]
-        values = [nearest(line.x, line.y, at) for line in lines]
+        column = (self.x_range[1] - self.x_range[0]) / self._columns
+        values = [nearest(line.x, line.y, at, reach=column) for line in lines]
         if self.log_y:
             values = [None if value is None else 10.0**value for value in values]
         return (10.0**at if self.log_x else at), list(zip(lines, values, strict=True))
+
+    def _render_x_label(self) -> None:
+        """Name the x axis in the corner below the y axis, where no line is lost to it."""
+        if self.drawing is not None:
+            style = self.get_component_rich_style("plot--tick")
+            self.query_one("#margin-bottom", Canvas).write_text(
+                0, 0, f"[{style}]{metrics.UNITS[self.drawing.x_axis]}"
+            )
 
     @on(PlotWidget.ScaleChanged)
     def _scaled(self, event: PlotWidget.ScaleChanged) -> None:
@@ -210,10 +221,10 @@ def _limits(arrays: Sequence[Floats], *, margin: float) -> tuple[float, float]:
 
 
 class ChartPanel(Vertical):
-    """A chart under one line that names its lines, or reads them out under the cursor."""
+    """A chart under a caption that names its lines, or reads them out under the cursor."""
 
     DEFAULT_CSS = """
-    ChartPanel > Static { height: 1; padding: 0 1; }
+    ChartPanel > Static { height: auto; max-height: 60%; padding: 0 1; }
     """
 
     def __init__(self, id: str | None = None) -> None:
@@ -223,6 +234,7 @@ class ChartPanel(Vertical):
         self._metric: Metric | None = None
         self._key: object = None
         self._points, self._drawn_at = 0, 0.0
+        self._caption_lines = -1
 
     def compose(self) -> ComposeResult:
         """The line, and the chart."""
@@ -266,20 +278,27 @@ class ChartPanel(Vertical):
         drawing = self.chart.drawing
         if drawing is None:
             return
-        text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(drawing.metric.title, style="bold")
-        if at is None:
-            text.append(self._marks(), style="dim")
-            for line in drawing.series:
-                if not line.faint and line.label:
-                    text.append(f"  {line.label}", style=line.style)
-        else:
-            x, values = self.chart.read(at)
-            text.append(f"  {drawing.x_axis} {x:.6g}")
-            for line, value in values:
-                text.append(f"  {line.label} ", style=line.style)
-                text.append("-" if value is None else drawing.metric.number(value), style="bold")
-        self._title.update(text, layout=False)
+        heading = Text(drawing.metric.title, style="bold")
+        heading.append(self._marks(), style="not bold dim")
+        values: list[float | None] = []
+        if at is not None:
+            x, found = self.chart.read(at)
+            values = [value for _, value in found]
+            heading.append(f"  {metrics.place(drawing.x_axis, x)}", style="not bold")
+        named = [line for line in drawing.series if not line.faint]
+        if named and named[0].run:  # the curves of each run stand behind its name
+            curves = " / ".join(dict.fromkeys(line.label for line in named))
+            heading.append(f"  {curves}", style="not bold dim")
+        text = flow(
+            heading, list(_items(named, values, drawing.metric)), max(1, self.size.width - 2)
+        )
+        lines = text.plain.count("\n")
+        self._title.update(text, layout=lines != self._caption_lines)
+        self._caption_lines = lines
+
+    def on_resize(self) -> None:
+        """The caption's lines break elsewhere."""
+        self._caption(self.chart.cursor)
 
     def _marks(self) -> str:
         """What is done to the axes and the lines, in words."""
@@ -295,3 +314,18 @@ class ChartPanel(Vertical):
             if on
         ]
         return f" ({', '.join(marks)})" if marks else ""
+
+
+def _items(
+    lines: Sequence[Series], values: Sequence[float | None], metric: Metric
+) -> Iterator[Text]:
+    """The name of each line, and its value where there are any; a run's lines are one item."""
+    shown = values or [None] * len(lines)
+    pairs = zip(lines, shown, strict=True)
+    for name, group in itertools.groupby(pairs, key=lambda pair: pair[0].run or pair[0].label):
+        own = list(group)
+        item = Text(name, style=own[-1][0].style)
+        if values:
+            numbers = ("-" if value is None else metric.number(value) for _, value in own)
+            item.append(f" {' / '.join(numbers)}", style="not dim bold")
+        yield item

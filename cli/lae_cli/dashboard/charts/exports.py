@@ -34,7 +34,7 @@ class Rows:
 def of_drawings(name: str, drawings: Sequence[Drawing]) -> Rows:
     """Every point of some charts, one per row, not thinned."""
     rows = [
-        (drawing.metric.title, line.label, drawing.x_axis, x, y)
+        (drawing.metric.title, f"{line.run} {line.label}".strip(), drawing.x_axis, x, y)
         for drawing in drawings
         for line in drawing.series
         if not line.faint

@@ -16,6 +16,14 @@ from lae_fast.runs.health import accept_band
 
 X_AXES = ("iteration", "epoch", "time")
 """What can stand on the x axis; time is hours of training."""
+UNITS = {"iteration": "iter.", "epoch": "epoch", "time": "hours"}
+"""What is written beside the x axis."""
+_PLACES = {"iteration": "iteration {:.0f}", "epoch": "epoch {:.2f}", "time": "{:.3f} hours"}
+
+
+def place(x_axis: str, x: float) -> str:
+    """A place on the x axis in words. Iterations are whole, however the cursor falls."""
+    return _PLACES[x_axis].format(x)
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ METRICS: tuple[Metric, ...] = (
     IMAGE_RATE,
     _single("steps_per_second", vocabulary.STEP_RATE, number=vocabulary.per_second),
     MEMORY,
+    _single("cpu_cores", vocabulary.CPU),
 )
 
 
@@ -145,12 +154,13 @@ def draw(metric: Metric, frames: Sequence[Frame], x_axis: str = "iteration") -> 
     for letter, own, frame in zip(ascii_letters.swapcase(), colours, frames, strict=False):
         for curve in metric.curves:
             columns = frame.validation if curve.evaluated else frame.history
-            label = f"{letter} {frame.name}" if several else curve.name
-            if several and len(metric.curves) > 1:
-                label += f" {curve.name}"
+            run = f"{letter} {frame.name}"
+            grouped = several and len(metric.curves) > 1
+            label = run if several and not grouped else curve.name
             x, y = _x(frame, columns, x_axis), columns.column(curve.column)
-            dim = several and len(metric.curves) > 1 and not curve.evaluated
-            series.append(Series(label, x, y, own if several else curve.colour, dim=dim))
+            dim = grouped and not curve.evaluated
+            colour = own if several else curve.colour
+            series.append(Series(label, x, y, colour, dim=dim, run=run if grouped else ""))
     return Drawing(metric, x_axis, series)
 
 

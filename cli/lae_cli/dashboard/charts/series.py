@@ -24,6 +24,8 @@ class Series:
     """Drawn behind the others, never smoothed, not read out; the axes make no room for it."""
     dim: bool = False
     """Drawn darker, for the lesser of two lines in one colour."""
+    run: str = ""
+    """Whose line it is, where there are several runs with several lines each."""
 
     @property
     def style(self) -> str:
@@ -86,9 +88,12 @@ def envelope(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tup
     return x[picked], y[picked]
 
 
-def nearest(x: Floats, y: Floats, at: float) -> float | None:
-    """The value at the point closest to ``at`` on a sorted axis."""
-    if not len(x):
+def nearest(x: Floats, y: Floats, at: float, *, reach: float = np.inf) -> float | None:
+    """The value at the point closest to ``at`` on a sorted axis.
+
+    None where there is no point, or the line ends more than ``reach`` away.
+    """
+    if not len(x) or not x[0] - reach <= at <= x[-1] + reach:
         return None
     index = int(np.searchsorted(x, at))
     index = min(max(index, 0), len(x) - 1)

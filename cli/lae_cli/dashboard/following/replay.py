@@ -71,6 +71,7 @@ class Replay:
         """The run as it was then; its events are made up from the columns."""
         history, validation = frame.history.before(self.at), frame.validation.before(self.at)
         best = np.flatnonzero(validation.column("best"))
+        checked = np.flatnonzero(~np.isnan(validation.column("ess_per_step")))
         progress = _progress(history) if len(history) else None
         finished = frame.finished if frame.finished and frame.finished.time <= self.at else None
         return replace(
@@ -80,6 +81,7 @@ class Replay:
             progress=progress,
             evaluated=_evaluated(validation, -1) if len(validation) else None,
             best=_evaluated(validation, int(best[-1])) if len(best) else None,
+            checked=_evaluated(validation, int(checked[-1])) if len(checked) else None,
             finished=finished,
             heartbeat=None,
             notes=tuple(note for note in frame.notes if note.time <= self.at),

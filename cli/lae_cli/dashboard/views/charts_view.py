@@ -72,6 +72,8 @@ class ChartsView(Horizontal):
         name = f"log_{axis}"
         setattr(self.panel.chart, name, not getattr(self.panel.chart, name))
         self.panel.chart.zoomed = False
+        if axis == "x":  # the cursor stands on the axis that was
+            self.panel.chart.cursor = None
         self._again()
 
     def action_smooth(self, step: int) -> None:
@@ -83,5 +85,5 @@ class ChartsView(Horizontal):
     def action_x_axis(self) -> None:
         """Iterations, epochs or hours."""
         self.x_axis = X_AXES[(X_AXES.index(self.x_axis) + 1) % len(X_AXES)]
-        self.panel.chart.zoomed = False
+        self.panel.chart.zoomed, self.panel.chart.cursor = False, None
         self._again()

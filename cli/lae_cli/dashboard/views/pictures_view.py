@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
-from rich.text import Text
-from textual.app import ComposeResult
+from rich.segment import Segment
+from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Static
 
 from lae_cli.dashboard.base import Base, board_of
 from lae_cli.dashboard.following import snapshots
@@ -25,25 +26,24 @@ from lae_fast.runs.events import Evaluated
 SIZES = (8, 12, 16, 20, 28, 40, 56)
 """Pixels, up and down, that an image may have on the screen."""
 _SHADES = " ░▒▓█"
+_MARGIN = 1
+Line = list[Segment]
 
 
-class PicturesView(VerticalScroll):
-    """Strips of images, one kind under the other."""
+class PicturesView(ScrollView, can_focus=True):
+    """Strips of images, one kind under the other, made for the size that the view has."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "size(1)", "Larger"),
         Binding("minus", "size(-1)", "Smaller"),
     ]
-    DEFAULT_CSS = "PicturesView > Static { height: auto; padding: 0 1; }"
+    DEFAULT_CSS = "PicturesView { height: 1fr; scrollbar-gutter: stable; overflow-x: hidden; }"
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.step: int | None = None
         self._drawn: tuple[object, ...] = ()
-
-    def compose(self) -> ComposeResult:
-        """One page of text."""
-        yield Static(id="page", markup=False)
+        self._strips: list[Strip] = []
 
     def focus_target(self) -> Widget | None:
         """The page scrolls with the keys."""
@@ -51,7 +51,7 @@ class PicturesView(VerticalScroll):
 
     def on_resize(self) -> None:
         """More or fewer images fit."""
-        self.call_after_refresh(board_of(self).draw)
+        self.show(board_of(self))
 
     def action_size(self, step: int) -> None:
         """Draw the images larger or smaller."""
@@ -66,32 +66,56 @@ class PicturesView(VerticalScroll):
         return max((i for i, size in enumerate(SIZES) if size <= min(room, 28)), default=0)
 
     def show(self, board: Base) -> None:
-        """Draw the chosen evaluation's pictures."""
+        """Draw the chosen evaluation's pictures, once there is room to draw in."""
+        if not self.size.area:
+            return
         frame = board.shown
         pick = snapshots.chosen(frame, board.evaluation) if frame else None
-        width, size = self.size.width - 4, SIZES[self._step()]
-        key = (frame.path if frame else None, pick[1].time if pick else None, width, size)
+        size, height, base = self.size, SIZES[self._step()], self.rich_style
+        key = (frame.path if frame else None, pick[1].time if pick else None, size, height, base)
         if key == self._drawn:
             return
         self._drawn = key
-        text = Text("the pictures appear after the first evaluation", style="dim")
+        page: Iterable[Line] = [_text("the pictures appear after the first evaluation", base)]
         if frame is not None and pick is not None:
-            text = _page(frame, *pick, board.glyphs, width, size)
-        self.query_one("#page", Static).update(text)
+            page = _page(frame, *pick, board.glyphs, size.width - 2 * _MARGIN, height, base)
+        margin = Segment(" " * _MARGIN, base)
+        strips = [Strip([margin, *line]).adjust_cell_length(size.width, base) for line in page]
+        self._strips, self.virtual_size = strips, Size(size.width, len(strips))
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the page."""
+        place = y + self.scroll_offset.y
+        if place < len(self._strips):
+            return self._strips[place]
+        return Strip.blank(self.size.width, self.rich_style)
 
 
 def _page(
-    frame: Frame, place: int, event: Evaluated, glyphs: Glyphs, width: int, size: int
-) -> Text:
+    frame: Frame,
+    place: int,
+    event: Evaluated,
+    glyphs: Glyphs,
+    width: int,
+    height: int,
+    base: Style,
+) -> Iterator[Line]:
+    """An evaluation's pictures, ``width`` characters across, each image ``height`` pixels high."""
     snapshot = snapshots.load(frame.path, event)
     if snapshot is None:
-        return Text(f"epoch {event.epoch}: the snapshot is missing or damaged", style="dim")
-    text = Text(f"epoch {event.epoch} ({place + 1} of {len(frame.pictured)})\n", style="dim")
-    for heading, rows in _sections(snapshot):
-        text.append(f"\n{heading}\n" if len(text) > 30 else f"{heading}\n", style="bold")
+        yield _text(f"epoch {event.epoch}: the snapshot is missing or damaged", base)
+        return
+    yield _text(f"epoch {event.epoch} ({place + 1} of {len(frame.pictured)})", base)
+    for number, (heading, rows) in enumerate(_sections(snapshot)):
+        yield from [[]] if number else []
+        yield [Segment(heading, base + Style(bold=True))]
         for row in rows:
-            _draw(text, images.strip(row, width, size), glyphs)
-    return text
+            yield from _drawn(images.strip(row, width, height), glyphs, base)
+
+
+def _text(text: str, base: Style) -> Line:
+    return [Segment(text, base + Style(dim=True))]
 
 
 def _sections(snapshot: Snapshot) -> Iterator[tuple[str, list[Pixels]]]:
@@ -108,15 +132,13 @@ def _sections(snapshot: Snapshot) -> Iterator[tuple[str, list[Pixels]]]:
         yield heading if drawn else f"{heading}  (not drawn by this trainer)", drawn
 
 
-def _draw(text: Text, pixels: Pixels, glyphs: Glyphs) -> None:
+def _drawn(pixels: Pixels, glyphs: Glyphs, base: Style) -> Iterator[Line]:
     """Half blocks where there is colour, shades of characters where there is none."""
     if not pixels.size:
-        text.append("too narrow for an image\n", style="dim")
-        return
-    if not (glyphs.unicode and glyphs.colour):
+        yield _text("too narrow for an image", base)
+    elif glyphs.unicode and glyphs.colour:
+        yield from half_blocks(pixels)
+    else:
         ramp = _SHADES if glyphs.unicode else RAMP
-        text.append("\n".join(images.shades(pixels, ramp)) + "\n\n")
-        return
-    for cells in half_blocks(pixels):
-        text.append_tokens((cell.text, cell.style) for cell in cells)
-        text.append("\n")
+        yield from ([Segment(line, base)] for line in images.shades(pixels, ramp))
+        yield []
