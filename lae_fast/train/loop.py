@@ -111,8 +111,9 @@ class _Training:
     def events(self) -> Iterator[Event]:
         """Everything that happens, from `RunStarted` to `RunFinished`."""
         yield reports.started(self.session)
-        if self.meter.iteration and self.session.between_epochs:
-            self.status = self._verdict()
+        if self.meter.iteration:  # resumed: there may be nothing left to do
+            verdict = self._verdict() if self.session.between_epochs else None
+            self.status = verdict or self._stop_reason()
         try:
             while self.status is None:
                 try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import click
 from lae_cli import exits
 from lae_cli.processes import torchrun
 from lae_cli.progress import training as reporters
+from lae_cli.progress.farewell import farewell, run_words
 from lae_cli.progress.interrupts import Interrupts
 from lae_cli.shared.options import (
     GroupedCommand,
@@ -134,6 +133,9 @@ def _lead(
     finally:
         if reporter.view.finished is not None:  # else the training did not get so far
             present(_result(reporter.view), as_json=as_json)
+    if not quiet:
+        for line in farewell(reporter.view, config):
+            reporters.say(line)
     status = reporter.view.finished.status if reporter.view.finished else ""
     return code or {"interrupted": exits.INTERRUPTED, "failed": exits.FAILED}.get(status, 0)
 
@@ -227,8 +229,7 @@ def _in_background(config: TrainConfig, given: dict[str, Any], config_file: str 
 
 
 def _farewell(run: Path, root: str, *, ended: bool) -> list[str]:
-    usual = root == TrainConfig.run_root
-    where = shlex.quote(run.name if usual else os.path.join(root, run.name))
+    where = run_words(run.name, root)
     if ended:
         return [f"{run} has ended; `lae runs show {where}` shows its result"]
     return [

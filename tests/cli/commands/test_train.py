@@ -135,7 +135,7 @@ def test_json_result(trainer: dict[str, Any], capsys: Capsys, tmp_path: Path) ->
 
 def test_plain_lines_are_sparse(trainer: dict[str, Any], capsys: Capsys) -> None:
     _, out, err = run(capsys, "train", "--epochs", "50")
-    assert len(err.splitlines()) <= 5
+    assert len(err.splitlines()) <= 8
     assert "nats/image" in out
     assert out.count("\n") < 10
 
@@ -228,7 +228,8 @@ def _last_frame(screen: str) -> list[str]:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen).replace("\r\n", "\n").replace("\r", "\n")
     lines = text.rstrip("\n").split("\n")
     top = max(n for n, line in enumerate(lines) if re.search(r"[╭+][─-] \S", line))
-    return lines[top:]
+    bottom = max(n for n, line in enumerate(lines) if re.search(r"^[╰+][─-]", line))
+    return lines[top : bottom + 1]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (50, 160), (20, 60), (10, 40), (4, 20)])
