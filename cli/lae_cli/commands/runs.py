@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 
 ANSWER_WITHIN = 15.0
 """Seconds to wait for a trainer's answer; an iteration may take a few."""
+_FIRST = (
+    ("lae runs ls", "list all runs"),
+    ("lae runs show latest", "its result, and the settings that are not default"),
+    ("lae runs stop latest", "stop a training and save its weights"),
+    ("lae runs export latest", "its events as CSV or JSON"),
+    ("lae runs --help", "every command on runs"),
+)
 _run_argument = click.argument("run")
 _root_option = setting_option("run_root")
 
 
-@click.group()
-def runs() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def runs(ctx: click.Context) -> None:
     """List, show, stop, remove and export run folders.
 
     RUN is a name, the unique beginning of one, a path, or `latest`.
@@ -40,6 +48,10 @@ def runs() -> None:
       lae runs ls
       lae runs show latest
     """
+    if ctx.invoked_subcommand is None:
+        from lae_cli.shared.start import show_start
+
+        show_start("`lae runs` looks after the folders that trainings leave.", _FIRST)
 
 
 @runs.command("ls")
