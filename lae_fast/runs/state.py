@@ -21,6 +21,8 @@ from lae_fast.runs.events import (
     RunStarted,
 )
 
+LARGEST = 1 << 53
+"""Numbers beyond it, which a log or settings may claim, are not calculated with."""
 MOST_NOTES = 50
 """Messages and answers that are remembered."""
 
@@ -154,6 +156,34 @@ class RunState:
             limit = max(0.0, limit - (self.elapsed or 0.0))
             left = limit if left is None else min(left, limit)
         return left
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Seconds of training per epoch, at the pace of the last report."""
+        if self.started is None or self.progress is None:
+            return None
+        pace, images = self.progress.images_per_second, self.started.train_images
+        return images / pace if pace > 0 and 0 < images < LARGEST else None
+
+    @property
+    def epoch_seconds_left(self) -> float | None:
+        """Seconds left of the present epoch, at the pace of the last report."""
+        each = None if self.finished is not None else self.epoch_seconds
+        return None if each is None else (1 - self.epoch_share) * each
+
+    @property
+    def least_seconds_left(self) -> float | None:
+        """Seconds left if no validation loss is the best any more, so that early stopping ends it.
+
+        `seconds_left` where the run does not stop early.
+        """
+        patience, each, rest = self.setting("patience", int), self.epoch_seconds, self.seconds_left
+        if each is None or self.epoch_seconds_left is None or not 0 < (patience or 0) < LARGEST:
+            return rest
+        stale = self.evaluated.epoch - self.best.epoch if self.evaluated and self.best else -1
+        epochs = min(max(0, patience - stale - 1), patience)
+        least = self.epoch_seconds_left + epochs * each
+        return least if rest is None else min(least, rest)
 
     @property
     def share(self) -> float:

@@ -151,6 +151,8 @@ class _Training:
             self.status = self._stop_reason()
             if session.batches_done < session.per_epoch:
                 self._save()
+                if self.status is None and (taken := self.looks.within_epoch()):
+                    yield taken
         if meter.recent.iterations:
             yield meter.progress(control.step_size)
 

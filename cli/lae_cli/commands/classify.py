@@ -27,7 +27,7 @@ def classify(opened: Opened, preset: str | None, **options: Any) -> Result:
     A convolutional classifier is trained on each image and on N images decoded from latents near
     the image's own, all with the image's label (Bisht 2023, Algorithm 3). RUN's model generates
     them. Training ends when the loss on a tenth of the training images stops falling, unless
-    `--epochs` or `--preset` say when. The run folder keeps the classifier, so `lae attack` finds it.
+    `--epochs` or `--preset` say when. The run folder keeps the classifier: `lae attack` finds it.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What `lae train` says when a training has ended: why, if it did nothing, and what to type next."""
+"""What `lae train` says at the end of a training: what to type next, and why it did nothing."""
 
 from __future__ import annotations
 
