@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lae_fast.config import has_chain
+from lae_fast.config import AUTO, has_chain
 from lae_fast.runs.events import (
     CommandTaken,
     Evaluated,
@@ -94,6 +94,15 @@ class RunState:
         """The acceptance rate that is aimed at."""
         value = self.config.get("target_accept")
         return float(value) if isinstance(value, int | float) and 0 < value < 1 else 0.574
+
+    @property
+    def step_size_adapts(self) -> bool:
+        """Whether the step size follows the acceptance rate, and nobody has set it by hand."""
+        by_hand = any(
+            isinstance(note, CommandTaken) and note.command == "step_size" and note.accepted
+            for note in self.notes
+        )
+        return self.config.get("step_size", AUTO) == AUTO and not by_hand
 
     def setting(self, name: str, kind: type) -> Any:
         """A setting; None if it is missing or of another type."""

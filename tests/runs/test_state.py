@@ -76,6 +76,16 @@ def test_a_copy_stays_as_it_is() -> None:
     assert len(before.notes) == 1
 
 
+def test_a_step_size_adapts_until_somebody_sets_it() -> None:
+    def answer(accepted: bool) -> CommandTaken:
+        return CommandTaken(time=NOW, command="step_size", accepted=accepted, text="")
+
+    assert told().step_size_adapts
+    assert not told(step_size=0.1).step_size_adapts
+    assert told(answer(accepted=False)).step_size_adapts
+    assert not told(answer(accepted=True)).step_size_adapts
+
+
 def test_how_far_it_is() -> None:
     state = told(START, progress(30))
     assert state.share == 30 / (4 * PER_EPOCH)

@@ -47,7 +47,9 @@ def _chain(state: RunState, glyphs: Glyphs) -> Iterator[Value]:
     now, last = state.progress, state.evaluated
     word, colour, rate = "", "", state.acceptance
     if rate is not None:
-        verdict = vocabulary.judge_acceptance(rate, state.target_accept)
+        verdict = vocabulary.judge_acceptance(
+            rate, state.target_accept, adapts=state.step_size_adapts
+        )
         word, colour = f"{verdict.sign} {verdict.word}", verdict.colour
     if not state.mh:
         yield Value(vocabulary.ACCEPTANCE, "all", "MH is off")
@@ -55,9 +57,8 @@ def _chain(state: RunState, glyphs: Glyphs) -> Iterator[Value]:
     yield Value(label, vocabulary.rate(rate), word, colour)
     low, high = accept_band(state.target_accept)
     yield Value(vocabulary.TARGET, f"{low:.2f}{glyphs.dash}{high:.2f}")
-    fixed = state.config.get("step_size", "auto") != "auto"
     step = vocabulary.scientific(now.step_size if now else None)
-    yield Value(vocabulary.STEP_SIZE, step, "fixed" if fixed else "adapted")
+    yield Value(vocabulary.STEP_SIZE, step, "adapted" if state.step_size_adapts else "fixed")
     ess, rhat = (last.ess_per_step, last.split_rhat) if last else (None, None)
     for name, value in ((vocabulary.ESS, ess), (vocabulary.RHAT, rhat)):
         note = "not measured" if last and value is None else ""

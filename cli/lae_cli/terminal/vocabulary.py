@@ -104,15 +104,19 @@ class Verdict:
     colour: str
 
 
-def judge_acceptance(rate: float, target: float) -> Verdict:
-    """Whether an acceptance rate lies in the band around ``target``."""
+def judge_acceptance(rate: float, target: float, *, adapts: bool = False) -> Verdict:
+    """Whether an acceptance rate lies in the band around ``target``.
+
+    Where the step size ``adapts``, a high rate is no fault: the step size still rises, or one step
+    moves as far as its cap allows.
+    """
     low, high = accept_band(target)
     if not math.isfinite(rate):
         return Verdict("unknown", "?", BAD)
     if rate < low:
         return Verdict("low", "-", BAD if rate < low / 4 else WARN)
     if rate > high:
-        return Verdict("high", "+", WARN)
+        return Verdict("high", "+", "" if adapts else WARN)
     return Verdict("in band", "=", GOOD)
 
 

@@ -30,6 +30,7 @@ def test_pictures_come_inside_the_first_epoch(tmp_path: Path) -> None:
     view = new_view(tmp_path)
     view.apply(progress(3))
     assert "the latents appear within seconds" in shown(view)
+    (tmp_path / "r").mkdir()
     write_snapshot(tmp_path / "r" / "snapshots" / "within-epoch.npz", 1, 8, 0)
     name = "snapshots/within-epoch.npz"
     view.apply(SnapshotTaken(time=NOW, epoch=1, iteration=3, elapsed=5.0, snapshot=name))
