@@ -219,7 +219,7 @@ def train_classifier(
         torch.manual_seed(seed)
         model = ConvClassifier(train.image_shape, classes).to(device)
         if epochs is None:  # a quarter faster; other rounding than published figures have
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         done = fit_network(
             model,
             loss_of,

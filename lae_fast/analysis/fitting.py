@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from lae_fast.data import ImageSet, batch_indices, fixed_split
+from lae_fast.data import ImageSet, batch_indices
+from lae_fast.data.sets import fixed_split
 
 CHECK_EVERY = 50
 """Updates between two looks at the validation loss."""
@@ -114,7 +115,7 @@ class _Adam:
 
     def __init__(self, network: nn.Module, learning_rate: float) -> None:
         self.learning_rate = learning_rate
-        self.weights = list(network.parameters())
+        self.weights: list[Tensor] = list(network.parameters())
         self.means, self.squares = ([torch.zeros_like(w) for w in self.weights] for _ in range(2))
         self.steps = [torch.tensor(0.0) for _ in self.weights]
 

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,13 @@ STARTS = (AUTO, "point", "gaussian")
 DEVICES = (AUTO, "cpu", "cuda")
 PRECISIONS = ("float32", "tf32", "bf16")
 VALIDATION_SETS = ("split", "test")
+
+
+CHAIN_SETTINGS = frozenset(
+    {"steps", "mh", "accept", "step_size", "target_accept", "temperature", "whiten", "start"}
+    | {"damping", "encoder_gradient", "precision"}
+)
+"""Settings of the Langevin chain, which a model without one ignores."""
 
 
 def has_chain(model: str | None) -> bool:
@@ -332,6 +339,12 @@ class TrainConfig:
     def warmup(self) -> float:
         """`kl_warmup` of a model with a KL term, in epochs; 0 for others."""
         return self.kl_warmup if self.from_draw or self.model in ("vae", "iwae") else 0.0
+
+    def ignored(self, names: Iterable[str]) -> list[str]:
+        """Those of the settings ``names`` that mean nothing to the model."""
+        idle = frozenset() if self.has_chain else CHAIN_SETTINGS
+        idle |= frozenset() if self.model == "iwae" else {"samples"}
+        return sorted(idle.intersection(names))
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""

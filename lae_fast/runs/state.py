@@ -186,8 +186,9 @@ class RunState:
 
         `seconds_left` where the run does not stop early.
         """
-        patience, each, rest = self.setting("patience", int), self.epoch_seconds, self.seconds_left
-        if each is None or self.epoch_seconds_left is None or not 0 < (patience or 0) < LARGEST:
+        patience: int = self.setting("patience", int) or 0
+        each, rest = self.epoch_seconds, self.seconds_left
+        if each is None or self.epoch_seconds_left is None or not 0 < patience < LARGEST:
             return rest
         stale = self.evaluated.epoch - self.best.epoch if self.evaluated and self.best else -1
         epochs = min(max(0, patience - stale - 1), patience)

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.errors import RankLostError, TrainingError
+from lae_fast.errors import ConfigError, RankLostError, TrainingError
 from lae_fast.ops.devices import pick_device
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs.events import Event, Message
@@ -66,6 +68,7 @@ def train(
     """
     with deterministic(config.deterministic):
         device = pick_device(config.device)
+        _check_precision(config, device)
         splits = load_data(config, ranks)
         if not ranks.leads:
             follow(Worker(config, splits, device, ranks))
@@ -91,6 +94,14 @@ def train(
             dismiss(ranks)
     if training.failure is not None:
         raise training.failure
+
+
+def _check_precision(config: TrainConfig, device: torch.device) -> None:
+    if config.precision == "tf32" and config.has_chain and device.type != "cuda":
+        raise ConfigError(
+            f"precision = tf32 needs a CUDA device, and this training is on the {device.type}; "
+            "drop --precision, or use bf16"
+        )
 
 
 class _Training:

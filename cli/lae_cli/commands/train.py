@@ -193,6 +193,7 @@ def _settings(
     """The settings, and the run folder to continue if one is named."""
     if resume is None:
         config = settings.resolve(flags, preset=preset, file=file)
+        _refuse_idle(config, flags)
         resume = torchrun.run_to_continue(config) if torchrun.was_restarted() else None
         if resume is None:
             return config, None
@@ -206,6 +207,17 @@ def _settings(
     run = runs.find(root, resume)
     config = settings.resumed(runs.read_config(run), flags)
     return dataclasses.replace(config, run_root=str(run.parent), name=run.name), run
+
+
+def _refuse_idle(config: TrainConfig, flags: dict[str, Any]) -> None:
+    """Refuse flags that the model would ignore; files and the environment may serve any model."""
+    for name in config.ignored(flags):
+        if name == "samples":
+            raise ConfigError(f"--samples is for --model iwae, not {config.model}; drop it")
+        raise ConfigError(
+            f"{settings.flag_of(name)} is for models with a Langevin chain, and {config.model} has "
+            "none; drop it"
+        )
 
 
 def _in_background(config: TrainConfig, given: dict[str, Any], config_file: str | None) -> int:

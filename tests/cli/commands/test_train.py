@@ -109,6 +109,13 @@ def test_a_preset_is_no_change_to_a_run(tmp_path: Path, capsys: Capsys) -> None:
         (["digits"], "unexpected extra argument"),
         (["--config", "/none.toml"], "/none.toml"),
         (["--name", "../x"], "run name"),
+        (["--config", "/none.toml"], "cannot read /none.toml: no such file or directory; name a"),
+        (
+            ["--model", "vae", "--steps", "5"],
+            "--steps is for models with a Langevin chain, and vae",
+        ),
+        (["--model", "iwae", "--no-mh"], "--mh is for models with a Langevin chain, and iwae has"),
+        (["--samples", "3"], "--samples is for --model iwae, not lae; drop it"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -118,6 +125,15 @@ def test_bad_input_is_one_line(
     assert (code, out) == (2, "")
     assert text in err
     assert err.count("\n") == 1
+
+
+def test_files_and_the_environment_may_serve_any_model(
+    trainer: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    monkeypatch.setenv("LAE_STEPS", "4")
+    code, _, _ = run(capsys, "train", "--model", "vae", "--epochs", "1", "-q")
+    assert code == 0
+    assert run(capsys, "train", "--model", "iwae", "--samples", "3", "--epochs", "1", "-q")[0] == 0
 
 
 def test_json_result(trainer: dict[str, Any], capsys: Capsys, tmp_path: Path) -> None:
