@@ -33,6 +33,9 @@ ACCEPT = (AUTO, "image", "batch")
 STARTS = (AUTO, "point", "gaussian")
 DEVICES = (AUTO, "cpu", "cuda")
 PRECISIONS = ("float32", "tf32", "bf16")
+BOUND, POTENTIAL, RECONSTRUCTION = "-ELBO", "potential", "-log p(x|z)"
+"""What a validation loss can be: a negative evidence lower bound, the potential at the point where
+a chain starts, or the first of its two terms alone, without the prior."""
 VALIDATION_SETS = ("split", "test")
 
 
@@ -327,6 +330,19 @@ class TrainConfig:
     def from_draw(self) -> bool:
         """Whether each image's chain starts at a draw from a Gaussian of its own."""
         return self.model == "hoffman" or self.gaussian_start
+
+    @property
+    def val_quantity(self) -> str:
+        """What the validation loss is: `BOUND`, `POTENTIAL` or `RECONSTRUCTION`."""
+        if not self.prior:
+            return RECONSTRUCTION
+        from_point = self.model == "frozen" or (self.model == "lae" and not self.gaussian_start)
+        return POTENTIAL if from_point else BOUND
+
+    @property
+    def loss_kind(self) -> tuple[object, ...]:
+        """Validation losses compare where this is equal."""
+        return self.val_quantity, self.dataset, self.likelihood, self.binarize
 
     @property
     def ridge(self) -> float:

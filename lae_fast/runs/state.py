@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lae_fast.config import AUTO, has_chain
+from lae_fast.config.settings import from_stored
+from lae_fast.errors import ConfigError
 from lae_fast.runs.events import (
     CommandTaken,
     Evaluated,
@@ -123,6 +125,14 @@ class RunState:
         if self.finished is not None:
             return self.finished.val_loss
         return self.best.val_loss if self.best else None
+
+    @property
+    def val_quantity(self) -> str | None:
+        """What the validation loss is, as of `TrainConfig.val_quantity`; None if not known."""
+        try:
+            return from_stored(self.config).val_quantity
+        except (ConfigError, TypeError, AttributeError):
+            return None
 
     @property
     def best_epoch(self) -> int | None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from helpers.run_folders import NOW, PER_EPOCH, evaluated, finished, progress, started
 from lae_fast import runs
+from lae_fast.config import TrainConfig
 from lae_fast.runs.events import CommandTaken, Event, Heartbeat, Message, decode, encode
 from lae_fast.runs.state import MOST_NOTES, RunState
 
@@ -84,6 +85,14 @@ def test_a_step_size_adapts_until_somebody_sets_it() -> None:
     assert not told(step_size=0.1).step_size_adapts
     assert told(answer(accepted=False)).step_size_adapts
     assert not told(answer(accepted=True)).step_size_adapts
+
+
+def test_the_quantity_of_the_validation_loss() -> None:
+    assert told(**TrainConfig().to_dict()).val_quantity == "-ELBO"
+    assert told(model="vae").val_quantity == "-ELBO"
+    assert told(model="lae").val_quantity == "potential"  # written before starts had spread
+    assert told(model="foreign").val_quantity is None
+    assert told(model=3).val_quantity is None
 
 
 def test_how_far_it_is() -> None:

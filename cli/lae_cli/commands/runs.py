@@ -208,7 +208,8 @@ def _table(summaries: list[Summary]) -> Table:
     table.add_column("status", no_wrap=True)
     table.add_column("data", no_wrap=True, overflow=overflow)
     table.add_column("model", no_wrap=True, overflow=overflow)
-    for heading in ("epochs", vocabulary.VAL_LOSS, "accept", "age"):
+    loss = vocabulary.val_heading(s.val_quantity for s in summaries if s.best_val_loss is not None)
+    for heading in ("epochs", loss, "accept", "age"):
         table.add_column(heading, justify="right", no_wrap=True, overflow=overflow)
     for summary in summaries:
         table.add_row(
@@ -217,7 +218,7 @@ def _table(summaries: list[Summary]) -> Table:
             plain(Path(summary.dataset).name if summary.dataset else "-"),
             plain(_model(summary)),
             str(summary.epochs or "-"),
-            vocabulary.loss(summary.best_val_loss),
+            vocabulary.val_loss(summary.best_val_loss, summary.val_quantity, loss),
             vocabulary.rate(summary.accept_rate),
             _age(summary),
         )
@@ -225,9 +226,9 @@ def _table(summaries: list[Summary]) -> Table:
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:
-    best = f" {vocabulary.LOSS_UNIT}" + (
-        f" (epoch {summary.best_epoch})" if summary.best_epoch else ""
-    )
+    best = f" {vocabulary.LOSS_UNIT}"
+    best += f", {summary.val_quantity}" if summary.val_quantity else ""
+    best += f" (epoch {summary.best_epoch})" if summary.best_epoch else ""
     rows = [
         ("run", str(summary.path)),
         ("status", summary.status),

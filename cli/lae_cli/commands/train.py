@@ -146,12 +146,13 @@ def _result(view: RunView) -> Result:
     values = dataclasses.asdict(view.finished)
     del values["time"]
     values = {"run": view.run_name, "run_dir": str(view.run_dir)} | values
+    values |= {"val_quantity": view.val_quantity}
     rows = {
         "run": values["run_dir"],
         "status": f"{values['status']} after {values['epochs']} epochs, "
         f"{vocabulary.duration(values['elapsed'])}",
-        vocabulary.VAL_LOSS: f"{vocabulary.loss(values['val_loss'])} {vocabulary.LOSS_UNIT} "
-        f"(best, epoch {values['best_epoch']})",
+        vocabulary.VAL_LOSS: f"{vocabulary.loss(values['val_loss'])} {vocabulary.LOSS_UNIT}, "
+        f"{view.val_quantity} (best, epoch {values['best_epoch']})",
         vocabulary.TRAIN_LOSS: f"{vocabulary.loss(values['train_loss'])} {vocabulary.LOSS_UNIT}",
         vocabulary.ACCEPTANCE: vocabulary.rate(values["accept_rate"]),
         vocabulary.STEP_SIZE: vocabulary.scientific(values["step_size"]),

@@ -140,6 +140,19 @@ def loss(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.3e}"
 
 
+def val_heading(quantities: Iterable[str | None]) -> str:
+    """The heading of a column of validation losses: it names the quantity if all have one."""
+    found = set(quantities)
+    only = found.pop() if len(found) == 1 else None
+    return f"val {only}" if only else VAL_LOSS
+
+
+def val_loss(value: float | None, quantity: str | None, heading: str) -> str:
+    """A validation loss, with its quantity unless the heading names it."""
+    named = quantity is None or heading != VAL_LOSS or value is None
+    return loss(value) if named else f"{loss(value)} {quantity}"
+
+
 def rate(value: float | None) -> str:
     """An acceptance rate; a run without a chain has none."""
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
