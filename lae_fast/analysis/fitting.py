@@ -20,7 +20,7 @@ PATIENCE = 4
 DECAY, DECAYS = 0.2, 1
 """By how much the learning rate falls each time, and how often, before training ends."""
 VALIDATION_FRACTION = 0.1
-LEAST_VALIDATION = 50
+LEAST_VALIDATION = 20
 """Fewer images say too little of when to stop: then every update that is allowed is made."""
 MOST_VALIDATION = 2000
 
