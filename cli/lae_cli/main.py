@@ -43,6 +43,14 @@ COMMANDS = {
     "completion": "Print the script that completes `lae` in your shell.",
 }
 """Verb -> first line of its help. `lae_cli.commands` has a module and a click command for each."""
+FIRST = (
+    ("lae train", "train on handwritten digits: no download, under a minute"),
+    ("lae dash", "watch running and finished trainings"),
+    ("lae sample", "draw images from the newest run"),
+    ("lae runs", "list, show, stop and remove runs"),
+    ("lae --help", "every command; `lae train --help` explains one"),
+)
+"""What to type first, and what it does."""
 _SAME_MODULE = {"dash": "dashboard"}
 """Verbs that are defined in another verb's module."""
 
@@ -124,6 +132,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
@@ -134,13 +143,18 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     callback=_print_version,
     help="Show the version and exit.",
 )
-def lae() -> None:
+@click.pass_context
+def lae(ctx: click.Context) -> None:
     """Train Langevin autoencoders from the terminal.
 
     Start with `lae train`: it needs no download and takes a minute. `lae VERB --help` explains a
     verb, with an example. A RUN is the name of a run, the unique beginning of one, a path, or
     `latest`, which is the default.
     """
+    if ctx.invoked_subcommand is None:
+        from lae_cli.shared.start import show_start
+
+        show_start("LAE trains Langevin autoencoders and shows how they learn.", FIRST)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

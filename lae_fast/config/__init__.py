@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,17 @@ ACCEPT = (AUTO, "image", "batch")
 STARTS = (AUTO, "point", "gaussian")
 DEVICES = (AUTO, "cpu", "cuda")
 PRECISIONS = ("float32", "tf32", "bf16")
+BOUND, POTENTIAL, RECONSTRUCTION = "-ELBO", "potential", "-log p(x|z)"
+"""What a validation loss can be: a negative evidence lower bound, the potential at the point where
+a chain starts, or the first of its two terms alone, without the prior."""
 VALIDATION_SETS = ("split", "test")
+
+
+CHAIN_SETTINGS = frozenset(
+    {"steps", "mh", "accept", "step_size", "target_accept", "temperature", "whiten", "start"}
+    | {"damping", "encoder_gradient", "precision"}
+)
+"""Settings of the Langevin chain, which a model without one ignores."""
 
 
 def has_chain(model: str | None) -> bool:
@@ -322,6 +332,19 @@ class TrainConfig:
         return self.model == "hoffman" or self.gaussian_start
 
     @property
+    def val_quantity(self) -> str:
+        """What the validation loss is: `BOUND`, `POTENTIAL` or `RECONSTRUCTION`."""
+        if not self.prior:
+            return RECONSTRUCTION
+        from_point = self.model == "frozen" or (self.model == "lae" and not self.gaussian_start)
+        return POTENTIAL if from_point else BOUND
+
+    @property
+    def loss_kind(self) -> tuple[object, ...]:
+        """Validation losses compare where this is equal."""
+        return self.val_quantity, self.dataset, self.likelihood, self.binarize
+
+    @property
     def ridge(self) -> float:
         """`damping`, with ``auto`` resolved."""
         if isinstance(self.damping, str):
@@ -332,6 +355,12 @@ class TrainConfig:
     def warmup(self) -> float:
         """`kl_warmup` of a model with a KL term, in epochs; 0 for others."""
         return self.kl_warmup if self.from_draw or self.model in ("vae", "iwae") else 0.0
+
+    def ignored(self, names: Iterable[str]) -> list[str]:
+        """Those of the settings ``names`` that mean nothing to the model."""
+        idle = frozenset() if self.has_chain else CHAIN_SETTINGS
+        idle |= frozenset() if self.model == "iwae" else {"samples"}
+        return sorted(idle.intersection(names))
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""

@@ -1,4 +1,4 @@
-"""Settings that were published, by name, for ``lae train --preset`` and the studies."""
+"""Settings that were published, by name, for ``--preset`` and the studies."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 """Name -> settings: `report` is Bisht 2023, `paper` the MNIST experiment of Taniguchi et al. 2022.
 Both leave the data set, the model and the number of latents to their settings' defaults."""
+
+PROBES: Mapping[str, Mapping[str, Any]] = {
+    "report": {
+        "epochs": 10,
+        "batch_size": 1024,
+        "learning_rate": 1e-4,
+        "draws": True,
+        "relu": True,
+        "scale": False,
+    }
+}
+"""Name -> how `lae probe` trains: `report` is Bisht 2023, tables 4 to 6."""
+CLASSIFIERS: Mapping[str, Mapping[str, Any]] = {
+    "report": {"epochs": 10, "batch_size": 128, "learning_rate": 1e-4}
+}
+"""Name -> how `lae classify` and `lae attack` train: `report` is Bisht 2023, tables 7 to 9."""

@@ -182,6 +182,11 @@ def _to_bytes(images: Array, source: str) -> npt.NDArray[np.uint8]:
                 f"{source} holds NaN; replace it by numbers in [0, 1], such as with "
                 "numpy.nan_to_num"
             )
+        if np.isinf(images[start : start + block]).any():
+            raise DataError(
+                f"{source} holds infinite numbers; replace them by numbers in [0, 1], such as with "
+                "numpy.clip"
+            )
         low, high = images[start : start + block].min(), images[start : start + block].max()
         if not 0 <= low <= high <= 1:
             raise DataError(

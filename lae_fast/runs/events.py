@@ -108,6 +108,18 @@ class Evaluated(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SnapshotTaken(Event):
+    """Pictures from within a long epoch; the next ones replace them."""
+
+    type: ClassVar[str] = "snapshot_taken"
+    epoch: int
+    iteration: int
+    elapsed: float
+    snapshot: str
+    """As of `Evaluated`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Message(Event):
     """One line for the reader: ``level`` is info, warning or error."""
 
@@ -158,7 +170,10 @@ class RunFinished(Event):
 
 KINDS: dict[str, type[Event]] = {
     kind.type: kind
-    for kind in (RunStarted, Progress, Evaluated, Message, CommandTaken, Heartbeat, RunFinished)
+    for kind in (
+        *(RunStarted, Progress, Evaluated, SnapshotTaken, Message),
+        *(CommandTaken, Heartbeat, RunFinished),
+    )
 }
 
 

@@ -152,8 +152,9 @@ BAND = Threshold(
     value=0.15,
     unit="distance of the acceptance rate from `--target-accept`",
     by=(LIVE, DASHBOARD),
-    when="at each progress event, as a word beside the acceptance rate",
-    meaning="another step size would be more efficient; high is usual in the first epochs",
+    when="at each progress event, as a word beside the acceptance rate; with `--step-size auto`, "
+    "high is no fault: the step size still rises, or one step moves as far as its cap allows",
+    meaning="another step size would be more efficient",
     remedy="use `--step-size auto`, which follows the target",
     essential=False,
 )

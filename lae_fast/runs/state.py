@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lae_fast.config import has_chain
+from lae_fast.config import AUTO, has_chain
+from lae_fast.config.settings import from_stored
+from lae_fast.errors import ConfigError
 from lae_fast.runs.events import (
     CommandTaken,
     Evaluated,
@@ -21,6 +23,8 @@ from lae_fast.runs.events import (
     RunStarted,
 )
 
+LARGEST = 1 << 53
+"""Numbers beyond it, which a log or settings may claim, are not calculated with."""
 MOST_NOTES = 50
 """Messages and answers that are remembered."""
 
@@ -100,6 +104,11 @@ class RunState:
         value = self.config.get("target_accept")
         return float(value) if isinstance(value, int | float) and 0 < value < 1 else 0.574
 
+    @property
+    def step_size_adapts(self) -> bool:
+        """Whether the step size follows the acceptance rate, and nobody has set it by hand."""
+        return self.config.get("step_size", AUTO) == AUTO and not self.step_size_set
+
     def setting(self, name: str, kind: type) -> Any:
         """A setting; None if it is missing or of another type."""
         value = self.config.get(name)
@@ -119,6 +128,14 @@ class RunState:
         if self.finished is not None:
             return self.finished.val_loss
         return self.best.val_loss if self.best else None
+
+    @property
+    def val_quantity(self) -> str | None:
+        """What the validation loss is, as of `TrainConfig.val_quantity`; None if not known."""
+        try:
+            return from_stored(self.config).val_quantity
+        except (ConfigError, TypeError, AttributeError):
+            return None
 
     @property
     def best_epoch(self) -> int | None:
@@ -161,6 +178,35 @@ class RunState:
             limit = max(0.0, limit - (self.elapsed or 0.0))
             left = limit if left is None else min(left, limit)
         return left
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Seconds of training per epoch, at the pace of the last report."""
+        if self.started is None or self.progress is None:
+            return None
+        pace, images = self.progress.images_per_second, self.started.train_images
+        return images / pace if pace > 0 and 0 < images < LARGEST else None
+
+    @property
+    def epoch_seconds_left(self) -> float | None:
+        """Seconds left of the present epoch, at the pace of the last report."""
+        each = None if self.finished is not None else self.epoch_seconds
+        return None if each is None else (1 - self.epoch_share) * each
+
+    @property
+    def least_seconds_left(self) -> float | None:
+        """Seconds left if no validation loss is the best any more, so that early stopping ends it.
+
+        `seconds_left` where the run does not stop early.
+        """
+        patience: int = self.setting("patience", int) or 0
+        each, rest = self.epoch_seconds, self.seconds_left
+        if each is None or self.epoch_seconds_left is None or not 0 < patience < LARGEST:
+            return rest
+        stale = self.evaluated.epoch - self.best.epoch if self.evaluated and self.best else -1
+        epochs = min(max(0, patience - stale - 1), patience)
+        least = self.epoch_seconds_left + epochs * each
+        return least if rest is None else min(least, rest)
 
     @property
     def share(self) -> float:

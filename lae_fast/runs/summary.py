@@ -37,6 +37,8 @@ class Summary:
     epochs: int = 0
     """Epochs completed."""
     best_val_loss: float | None = None
+    val_quantity: str | None = None
+    """What the validation loss is; losses of different quantities do not compare."""
     best_epoch: int | None = None
     train_loss: float | None = None
     accept_rate: float | None = None
@@ -95,6 +97,7 @@ def summary_of(run: Path, state: RunState, now: float, skipped: int = 0) -> Summ
         mh=state.setting("mh", bool),
         epochs=state.epochs,
         best_val_loss=state.best_val_loss,
+        val_quantity=state.val_quantity,
         best_epoch=state.best_epoch,
         train_loss=state.result("train_loss"),
         accept_rate=state.result("accept_rate"),

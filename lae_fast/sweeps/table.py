@@ -26,12 +26,16 @@ class Row:
         figures: of `FIGURES`, over the seeds that are done; None where there is none.
         statuses: how many seeds are in which status.
         listed: whether the file still asks for it.
+        val_quantity: what the validation loss is.
+        kind: validation losses compare where this is equal.
     """
 
     values: dict[str, Any]
     figures: dict[str, Stat | None]
     statuses: dict[str, int]
     listed: bool
+    val_quantity: str
+    kind: tuple[object, ...]
 
 
 def varied(states: Sequence[PointState], first: Sequence[str] = ()) -> list[str]:
@@ -45,12 +49,16 @@ def varied(states: Sequence[PointState], first: Sequence[str] = ()) -> list[str]
 
 
 def rows(states: Sequence[PointState], names: Sequence[str]) -> list[Row]:
-    """One row for each combination of the settings ``names``, the best validation loss first."""
+    """One row for each combination of the settings ``names``, the best validation loss first.
+
+    Rows whose losses do not compare are not ranked among each other: they come in blocks.
+    """
     groups: dict[tuple[Any, ...], list[PointState]] = collections.defaultdict(list)
     for state in states:
         groups[tuple(getattr(state.point.config, name) for name in names)].append(state)
     found = [_row(dict(zip(names, key, strict=True)), group) for key, group in groups.items()]
-    return sorted(found, key=_rank)
+    kinds = list(dict.fromkeys(row.kind for row in found))
+    return sorted(found, key=lambda row: (kinds.index(row.kind), _rank(row)))
 
 
 def _row(values: dict[str, Any], group: Sequence[PointState]) -> Row:
@@ -59,6 +67,8 @@ def _row(values: dict[str, Any], group: Sequence[PointState]) -> Row:
         {name: _stat(group, name) for name in FIGURES},
         dict(collections.Counter(state.status for state in group)),
         any(state.point.listed for state in group),
+        group[0].point.config.val_quantity,
+        group[0].point.config.loss_kind,
     )
 
 
@@ -83,6 +93,7 @@ def records(states: Sequence[PointState], names: Sequence[str]) -> Iterator[dict
             "seed": config.seed,
             "status": state.status,
             **{name: getattr(summary, name, None) for name in (*FIGURES, "best_epoch")},
+            "val_quantity": config.val_quantity,
             "listed": state.point.listed,
             "error": state.error,
         }

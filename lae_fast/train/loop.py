@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from lae_fast import runs
 from lae_fast.config import TrainConfig
-from lae_fast.errors import RankLostError, TrainingError
+from lae_fast.errors import ConfigError, RankLostError, TrainingError
 from lae_fast.ops.devices import pick_device
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs.events import Event, Message, RunFinished
@@ -66,6 +68,7 @@ def train(
     """
     with deterministic(config.deterministic):
         device = pick_device(config.device)
+        _check_precision(config, device)
         splits = load_data(config, ranks)
         if not ranks.leads:
             follow(Worker(config, splits, device, ranks))
@@ -98,6 +101,14 @@ def train(
         raise training.failure
 
 
+def _check_precision(config: TrainConfig, device: torch.device) -> None:
+    if config.precision == "tf32" and config.has_chain and device.type != "cuda":
+        raise ConfigError(
+            f"precision = tf32 needs a CUDA device, and this training is on the {device.type}; "
+            "drop --precision, or use bf16"
+        )
+
+
 class _Training:
     """One run as a stream of events."""
 
@@ -117,8 +128,9 @@ class _Training:
         """Everything that happens, from `RunStarted` to `RunFinished`."""
         yield reports.started(self.session)
         yield from map(reports.warning, self.session.notes)
-        if self.meter.iteration and self.session.between_epochs:
-            self.status = self._verdict()
+        if self.meter.iteration:  # resumed: there may be nothing left to do
+            verdict = self._verdict() if self.session.between_epochs else None
+            self.status = verdict or self._stop_reason()
         try:
             while self.status is None:
                 try:
@@ -156,6 +168,8 @@ class _Training:
             self.status = self._stop_reason()
             if session.batches_done < session.per_epoch:
                 self._save()
+                if self.status is None and (taken := self.looks.within_epoch()):
+                    yield taken
         if meter.recent.iterations:
             yield meter.progress(control.step_size)
 

@@ -9,8 +9,9 @@ import torch
 
 from helpers.image_sets import bright_images
 from lae_fast import data
-from lae_fast.analysis import classify
+from lae_fast.analysis import classify, fitting
 from lae_fast.config import ConfigError
+from lae_fast.config.presets import CLASSIFIERS
 from lae_fast.data import ImageSet
 from lae_fast.models.classifier import ConvClassifier
 from lae_fast.models.lae import mlp_lae
@@ -61,6 +62,25 @@ def test_it_learns_digits_and_says_how_well() -> None:
     assert score.curve[-1] == score.accuracy
     again = classify.score(model, splits.validation)
     assert (again.accuracy, again.loss) == (score.accuracy, score.loss)
+
+
+def test_it_stops_by_itself_with_its_best_weights() -> None:
+    splits = digits()
+    _, score = classify.train_classifier(splits.train, splits.validation, updates=600)
+    assert score.accuracy > 0.9
+    assert len(score.curve) == score.updates // fitting.CHECK_EVERY
+    small = classify.few_labels(splits.train, 5)  # too few to validate on
+    _, score = classify.train_classifier(small, splits.validation, updates=30)
+    assert (score.updates, score.curve) == (30, ())
+
+
+def test_published_classifiers_keep_their_names_and_settings() -> None:
+    report = classify.Recipe(2, **CLASSIFIERS["report"])
+    assert report.name == "n2-epochs10-rate0.0001-seed0"
+    assert (report.epochs, report.batch_size, report.learning_rate) == (10, 128, 1e-4)
+    names = {classify.Recipe().name, report.name, classify.Recipe(updates=9).name}
+    names |= {classify.Recipe(batch_size=32).name, classify.Recipe(epochs=10).name}
+    assert len(names) == 5
 
 
 def test_neighbours_change_training_and_not_the_generator() -> None:

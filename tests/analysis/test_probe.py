@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from helpers.image_sets import bright_images
-from lae_fast.analysis.probe import latent_law, train_probe
+from lae_fast import data
+from lae_fast.analysis.probe import latent_law, near_chance, train_probe
 from lae_fast.config import ConfigError
+from lae_fast.config.presets import PROBES
 from lae_fast.data import ImageSet
 from lae_fast.models.lae import mlp_lae
 from lae_fast.models.likelihoods import make_likelihood
@@ -38,12 +40,35 @@ def test_classes_that_are_not_there_are_not() -> None:
     assert result.loss == pytest.approx(torch.tensor(3.0).log().item(), abs=0.05)
 
 
-def test_the_probe_begins_with_a_relu() -> None:
+def test_the_published_probe_begins_with_a_relu() -> None:
     """Latents that are negative throughout say nothing to it."""
     model = passing_lae()
     model.phi.copy_(-torch.eye(3))
-    result = train_probe(model, bright_images(), bright_images(), epochs=30, learning_rate=0.05)
-    assert result.accuracy < 0.5
+    how = {**PROBES["report"], "epochs": 30, "learning_rate": 0.05}
+    assert train_probe(model, bright_images(), bright_images(), **how).accuracy < 0.5
+    assert train_probe(model, bright_images(), bright_images(), epochs=60).accuracy > 0.95
+
+
+def test_by_default_it_trains_until_the_validation_loss_stops_falling() -> None:
+    splits = data.load("digits")
+    torch.manual_seed(0)
+    model = mlp_vae(64, 16, 32, make_likelihood("bernoulli"))
+    result = train_probe(model, splits.train, splits.validation)
+    assert result.accuracy > 0.6  # of random features
+    assert result.updates < 3000
+    few = train_probe(model, splits.train, splits.validation, updates=100)
+    assert few.updates == 100
+    assert few.loss > result.loss
+    same = train_probe(model, splits.train, splits.validation, updates=100)
+    assert same == few
+
+
+def test_near_chance() -> None:
+    images = bright_images(100)  # three classes
+    share = float(torch.bincount(images.labels).max()) / 100
+    assert near_chance(share, images)
+    assert near_chance(share + 0.05, images)
+    assert not near_chance(share + 0.2, images)
 
 
 def test_law_of_the_latents() -> None:

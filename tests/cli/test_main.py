@@ -12,6 +12,7 @@ import click
 import pytest
 
 from helpers.command_line import SOURCES, modules_after, python, run
+from helpers.run_folders import NOW, write_run
 from lae_cli import exits
 from lae_cli.main import COMMANDS, lae
 from lae_fast.config import ConfigError
@@ -79,9 +80,36 @@ def test_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.count("\n") == 1
 
 
-def test_no_arguments_is_help(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, err = run(capsys)
-    assert "Commands:" in out + err
+@pytest.mark.parametrize("args", [(), ("runs",)])
+def test_no_arguments_show_what_to_type(
+    args: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *args)
+    assert (code, err) == (0, "")
+    assert "--help" in out
+    assert "There are no runs in runs yet." in out
+    for number in range(7):
+        write_run(tmp_path / "runs", f"run-{number}", began=NOW - 100 * number)
+        os.utime(tmp_path / "runs" / f"run-{number}", (NOW - 100 * number,) * 2)
+    (tmp_path / "runs" / "not-a-run").mkdir()
+    code, out, _ = run(capsys, *args)
+    shown = [line.split()[0] for line in out.splitlines() if line.startswith("  run-")]
+    assert shown == [f"run-{number}" for number in range(5)]
+    assert max(map(len, out.splitlines())) <= 80
+    for line in out.splitlines():  # every command it names exists
+        if line.startswith("  lae ") and "--help" not in line:
+            words = line.split("  ")[1].split()[1:]
+            assert words[0] in COMMANDS
+
+
+def test_the_start_page_needs_no_torch(tmp_path: Path) -> None:
+    code, _, modules = modules_after()
+    assert code == 0
+    assert not modules & HEAVY
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,26 @@ def test_bad_file(tmp_path: Path, text: str, message: str) -> None:
         resolve({}, file=file, environ={})
     assert "\n" not in str(error.value)
     assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "quantity"),
+    [
+        ({}, "-ELBO"),
+        ({"model": "vae"}, "-ELBO"),
+        ({"model": "hoffman"}, "-ELBO"),
+        ({"model": "frozen"}, "potential"),
+        ({"start": "point"}, "potential"),
+        ({"accept": "batch"}, "potential"),
+        ({"prior": False}, "-log p(x|z)"),
+        ({"model": "vae", "prior": False}, "-log p(x|z)"),
+    ],
+)
+def test_what_the_validation_loss_is(settings: dict[str, Any], quantity: str) -> None:
+    config = TrainConfig(**settings)
+    assert config.val_quantity == quantity
+    assert config.loss_kind != dataclasses.replace(config, binarize=True).loss_kind
+    assert config.loss_kind == dataclasses.replace(config, seed=1).loss_kind
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_npy_booleans(tmp_path: Path) -> None:
         (np.full((4, 2, 2), 1.5), "[0, 1]"),
         (np.full((4, 2, 2), -0.1), "[0, 1]"),
         (np.full((4, 2, 2), np.nan), "holds NaN; replace it"),
+        (np.full((4, 2, 2), np.inf), "holds infinite numbers; replace them"),
         (np.full((4, 2, 2), 1e300), "[0, 1]"),
         (np.zeros((4, 2, 2), np.int64), "uint8"),
         (np.zeros((4, 2, 2), complex), "complex128"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.command_line import ROOT
+from helpers.command_line import ROOT, python
 from helpers.data_cases import refused, whole
-from lae_fast.data import load
+from lae_fast.data import load, named
 
 SHARED = ROOT.parent / "shared" / "data"
 needs_mnist = pytest.mark.skipif(
@@ -29,6 +29,19 @@ def test_digits() -> None:
     assert splits.train.class_names == tuple("0123456789")
     again = load("digits")
     assert torch.equal(again.validation.images, splits.validation.images)
+
+
+def test_digits_come_without_importing_scikit_learn() -> None:
+    code = "import sys, lae_fast.data as d; d.load('digits'); print('sklearn' in sys.modules)"
+    assert python("-c", code).stdout == "False\n"
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    bundle, rows = load_digits(), named._digit_rows()
+    assert (rows[:, :64] == bundle.data).all()
+    assert (rows[:, 64] == bundle.target).all()
 
 
 def test_validation_on_test() -> None:

@@ -201,6 +201,12 @@ class TestFind:
         assert runs.find(tmp_path, str(new)) == new
         assert runs.find(tmp_path, "latest") == new
 
+    def test_a_misspelt_latest(self, tmp_path: Path) -> None:
+        for name in ("dvae", "tested", "slate"):
+            make(tmp_path, name)
+        with pytest.raises(runs.RunError, match="did you mean 'latest'"):
+            runs.find(tmp_path, "lates")
+
     def test_not_found(self, tmp_path: Path) -> None:
         make(tmp_path, "digits-a")
         make(tmp_path, "digits-b")

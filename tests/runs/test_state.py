@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from helpers.run_folders import NOW, PER_EPOCH, evaluated, finished, progress, started
 from lae_fast import runs
+from lae_fast.config import TrainConfig
 from lae_fast.runs.events import CommandTaken, Event, Heartbeat, Message, decode, encode
 from lae_fast.runs.state import MOST_NOTES, RunState
 
@@ -76,6 +77,24 @@ def test_a_copy_stays_as_it_is() -> None:
     assert len(before.notes) == 1
 
 
+def test_a_step_size_adapts_until_somebody_sets_it() -> None:
+    def answer(accepted: bool) -> CommandTaken:
+        return CommandTaken(time=NOW, command="step_size", accepted=accepted, text="")
+
+    assert told().step_size_adapts
+    assert not told(step_size=0.1).step_size_adapts
+    assert told(answer(accepted=False)).step_size_adapts
+    assert not told(answer(accepted=True)).step_size_adapts
+
+
+def test_the_quantity_of_the_validation_loss() -> None:
+    assert told(**TrainConfig().to_dict()).val_quantity == "-ELBO"
+    assert told(model="vae").val_quantity == "-ELBO"
+    assert told(model="lae").val_quantity == "potential"  # written before starts had spread
+    assert told(model="foreign").val_quantity is None
+    assert told(model=3).val_quantity is None
+
+
 def test_how_far_it_is() -> None:
     state = told(START, progress(30))
     assert state.share == 30 / (4 * PER_EPOCH)
@@ -90,6 +109,35 @@ def test_seconds_left_until_the_last_epoch_or_the_time_limit(
     assert told(START, finished(), max_time=limit).seconds_left is None
 
 
+HUGE = st.one_of(st.integers(-5, 50), st.sampled_from([10**400, -(10**400), 2**70]))
+
+
+def test_least_seconds_left_are_those_of_early_stopping() -> None:
+    """At 2,000 images per second, an epoch of 54,000 takes 27 seconds."""
+    pace = {"images_per_second": 2000.0, "seconds_left": 1e6}
+    first = replace(progress(5), **pace)
+    assert told(START, first, patience=0).least_seconds_left == 1e6
+    state = told(START, first, patience=10)
+    assert state.epoch_seconds_left == 0.75 * 27
+    assert state.least_seconds_left == 10.75 * 27
+    state = told(START, first, patience=10, max_time=40.0)
+    assert state.least_seconds_left == 40.0 - first.elapsed
+    best = replace(evaluated(1), best=True)
+    worse = [replace(evaluated(epoch), best=False) for epoch in (2, 3)]
+    last = replace(progress(3 * PER_EPOCH + 10), **pace)
+    state = told(START, first, best, *worse, last, patience=10)
+    assert state.least_seconds_left == (0.5 + 7) * 27
+    assert told(START, last, finished(), patience=10).least_seconds_left is None
+
+
+@given(HUGE, HUGE, st.floats())
+def test_no_claim_of_a_log_is_too_large(images: int, patience: int, pace: float) -> None:
+    start = replace(START, train_images=images)
+    state = told(start, replace(progress(1), images_per_second=pace), patience=patience)
+    assert state.least_seconds_left is None or isinstance(state.least_seconds_left, float)
+    assert state.epoch_seconds_left is None or isinstance(state.epoch_seconds_left, float)
+
+
 def test_settings_of_the_wrong_kind_count_as_missing() -> None:
     state = told(mh="perhaps", target_accept=7, steps="many", model=3, max_time=[])
     assert state.mh
@@ -99,9 +147,6 @@ def test_settings_of_the_wrong_kind_count_as_missing() -> None:
     assert state.seconds_left is None
     assert not told(model="vae").has_chain
     assert not told(mh=False).mh
-
-
-HUGE = st.one_of(st.integers(-5, 50), st.sampled_from([10**400, -(10**400), 2**70]))
 
 
 @given(HUGE, HUGE, HUGE, HUGE)

@@ -53,6 +53,12 @@ def config(tmp_path: Path, **settings: object) -> TrainConfig:
     return from_dict({**defaults, **settings})
 
 
+def test_tf32_without_cuda_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="tf32 needs a CUDA device"):
+        next(train(config(tmp_path, precision="tf32")))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_tells_its_story_in_events_and_on_disk(tmp_path: Path) -> None:
     events = list(train(config(tmp_path)))
     started, finished = events[0], events[-1]

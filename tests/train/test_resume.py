@@ -26,7 +26,15 @@ from lae_fast.config import ConfigError, TrainConfig
 from lae_fast.config.settings import resumed
 from lae_fast.runs import checkpoint
 from lae_fast.runs.checkpoint import CheckpointError
-from lae_fast.runs.events import Evaluated, Event, Message, Progress, RunFinished, RunStarted
+from lae_fast.runs.events import (
+    Evaluated,
+    Event,
+    Message,
+    Progress,
+    RunFinished,
+    RunStarted,
+    SnapshotTaken,
+)
 from lae_fast.runs.files import RunError
 from lae_fast.train import StopRequest, TrainingError, train
 from lae_fast.train import state as resume
@@ -482,6 +490,32 @@ def test_the_same_seed_gives_the_same_bytes(
     assert tensors_of(tmp_path / "one") == tensors_of(tmp_path / "two")
     list(train(config(tmp_path, images, name="other", seed=1)))
     assert tensors_of(tmp_path / "other") != tensors_of(tmp_path / "one")
+
+
+@pytest.mark.parametrize("settings", [{}, {"start": "gaussian", "ema": 0.8}, {"model": "vae"}])
+def test_pictures_inside_an_epoch_change_nothing(
+    tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    plain = list(train(config(tmp_path, images, name="plain", **settings)))
+    for name, value in {"WITHIN_EPOCH": 0.0, "GROWTH": 1.0, "SHARE": 0.0}.items():
+        monkeypatch.setattr(f"lae_fast.train.looks.{name}", value)
+    events = list(train(config(tmp_path, images, name="pictured", **settings)))
+    taken = [event for event in events if isinstance(event, SnapshotTaken)]
+    assert not any(isinstance(event, SnapshotTaken) for event in plain)
+    assert [(event.epoch, event.iteration) for event in taken[:4]] == [
+        (1, 1),
+        (1, 2),
+        (1, 3),
+        (2, 5),
+    ]
+    with np.load(tmp_path / "pictured" / taken[-1].snapshot) as found:
+        assert len(found["latents"]) == len(found["labels"]) == 6
+    assert tensors_of(tmp_path / "pictured") == tensors_of(tmp_path / "plain")
+    assert evaluations(events) == evaluations(plain)
+
+
+def evaluations(events: list[Event]) -> list[tuple[float, float]]:
+    return [(e.val_loss, e.train_loss) for e in events if isinstance(e, Evaluated)]
 
 
 def tensors_of(run: Path) -> list[bytes]:

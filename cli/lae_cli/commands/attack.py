@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.shared.classifiers import classifier_options, obtain, recipe_of
+from lae_cli.shared.classifiers import (
+    LONGER,
+    chance_note,
+    classifier_options,
+    obtain,
+    recipe_of,
+)
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import real, whole
 from lae_cli.shared.results import PICTURES, Result
@@ -40,7 +46,12 @@ SHOWN = 8
 @whole("--images", "count", default=10000, help="Held-out images to attack, at most.")
 @on_run(*PICTURES)
 def attack(
-    opened: Opened, epsilons: tuple[float, ...], converged: bool, count: int, **options: Any
+    opened: Opened,
+    epsilons: tuple[float, ...],
+    converged: bool,
+    count: int,
+    preset: str | None,
+    **options: Any,
 ) -> Result:
     """Attack a classifier by projected gradient descent.
 
@@ -54,11 +65,12 @@ def attack(
     from lae_fast.analysis.attack import CONVERGED, PUBLISHED
     from lae_fast.analysis.attack import attack as run_attack
 
-    recipe = recipe_of(opened, **options)
+    recipe = recipe_of(opened, preset, **options)
     model, clean = obtain(opened, recipe)
     how = CONVERGED if converged else PUBLISHED
     found = run_attack(model, opened.first(count), how, epsilons=epsilons, seed=opened.seed)
     values = {
+        "preset": preset,
         "neighbours": recipe.neighbours,
         "converged": converged,
         "accuracy": clean["accuracy"],
@@ -69,6 +81,7 @@ def attack(
     rows += [(f"{each.epsilon:g}", each.accuracy, each.loss) for each in found]
     lines = ["epsilon  accuracy  loss (nats per image)"]
     lines += [f"{name:<7}  {accuracy:8.2%}  {loss:.4f}" for name, accuracy, loss in rows]
+    lines += chance_note(opened, clean["accuracy"], preset, LONGER)
     return Result(values, lines, write=lambda out: _draw(out, opened, model, epsilons, how))
 
 

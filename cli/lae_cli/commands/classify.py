@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from lae_cli.shared.classifiers import classifier_options, obtain, recipe_of
+from lae_cli.shared.classifiers import (
+    LONGER,
+    chance_note,
+    classifier_options,
+    obtain,
+    recipe_of,
+)
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.results import Result
 
@@ -15,23 +21,26 @@ from lae_cli.shared.results import Result
 @click.command()
 @classifier_options
 @on_run()
-def classify(opened: Opened, **options: Any) -> Result:
+def classify(opened: Opened, preset: str | None, **options: Any) -> Result:
     """Train a classifier on images and generated neighbours.
 
     A convolutional classifier is trained on each image and on N images decoded from latents near
     the image's own, all with the image's label (Bisht 2023, Algorithm 3). RUN's model generates
-    them. The run folder keeps the classifier, so `lae attack` finds it.
+    them. Training ends when the loss on a tenth of the training images stops falling, unless
+    `--epochs` or `--preset` say when. The run folder keeps the classifier: `lae attack` finds it.
 
     \b
     Example:
       lae classify latest --neighbours 5 --per-class 100
     """
-    recipe = recipe_of(opened, **options)
+    recipe = recipe_of(opened, preset, **options)
     _, score = obtain(opened, recipe)
-    return Result({"neighbours": recipe.neighbours} | score, _lines(score))
+    lines = _lines(score, "epoch" if recipe.epochs is not None else "look at the validation images")
+    lines += chance_note(opened, score["accuracy"], preset, LONGER)
+    return Result({"preset": preset, "neighbours": recipe.neighbours} | score, lines)
 
 
-def _lines(score: dict[str, Any]) -> list[str]:
+def _lines(score: dict[str, Any], every: str) -> list[str]:
     from lae_cli.terminal.console import has_unicode
     from lae_cli.terminal.sparkline import sparkline
 
@@ -40,5 +49,5 @@ def _lines(score: dict[str, Any]) -> list[str]:
         f"accuracy  {score['accuracy']:.2%} of held-out images; mean over classes "
         f"{score['balanced_accuracy']:.2%}",
         f"loss      {score['loss']:.4f} nats per image",
-        f"training  {score['train_images']} images; accuracy after each epoch {curve}",
+        f"training  {score['train_images']} images; accuracy at each {every} {curve}",
     ]

@@ -10,6 +10,9 @@ import click
 from lae_cli.shared.evaluate import evaluate, evaluation_options
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.results import Result
+from lae_cli.terminal import vocabulary
+from lae_fast import runs
+from lae_fast.config import BOUND, POTENTIAL, RECONSTRUCTION
 
 AGREE = 0.5
 """Nats per image by which two estimates of a log-likelihood may differ without a note."""
@@ -30,7 +33,17 @@ def eval(opened: Opened, **options: Any) -> Result:
       lae eval latest --images 200 --ais 20
     """
     values = asdict(evaluate(opened, **options))
+    loss = runs.summarise(opened.path, quick=True).best_val_loss
+    values |= {"val_loss": loss, "val_quantity": opened.saved.config.val_quantity}
     return Result(values, _lines(values))
+
+
+_RELATIONS = {
+    BOUND: "the same bound on the validation images, not the held-out ones",
+    POTENTIAL: "the potential at a point, which bounds nothing: compare runs by -log p(x)",
+    RECONSTRUCTION: "-log p(x|z) alone, without the prior: compare runs by -log p(x)",
+}
+"""How the validation loss relates to these figures."""
 
 
 def _lines(values: dict[str, Any]) -> list[str]:
@@ -48,10 +61,11 @@ def _lines(values: dict[str, Any]) -> list[str]:
             ("", f"{values['ais_nll']:.2f} by importance sampling on the same images"),
             *simulated_lines(values),
         ]
-    bound = values["negative_elbo"]
+    bound, relation = values["negative_elbo"], _RELATIONS[values["val_quantity"]]
     rows += [
         ("-ELBO", f"{bound:.2f} nats per image with the model's own encoder"),
         ("", f"{bound / values['dimensions']:.4f} nats per dimension"),
+        ("val loss", f"{vocabulary.loss(values['val_loss'])} in training is " + relation),
         ("acceptance", f"{chain['accept_prob']:.3f} at step size {chain['step_size']:.2e}"),
         (
             "ESS of z",

@@ -29,7 +29,7 @@ def latents(opened: Opened, count: int) -> Result:
     """Show where held-out images lie in latent space, by class.
 
     A point is an image's mean latent. More than two dimensions are projected onto their first two
-    principal components; .csv and .npz files hold all dimensions.
+    principal components; .csv and .npz files hold all dimensions, and the class if there is one.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def latents(opened: Opened, count: int) -> Result:
             "std   " + " ".join(f"{value:7.3f}" for value in std),
         ],
         (),
-        {"latents": found.values, "labels": found.labels},
+        {"latents": found.values} | ({"labels": found.labels} if found.class_names else {}),
         write,
     )
 
@@ -92,6 +92,7 @@ def _write_csv(out: Path, found: Latents) -> None:
     names = [printable(name) for name in found.class_names]
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["class", *(f"z{k}" for k in range(found.values.shape[1]))])
+        heading = [f"z{k}" for k in range(found.values.shape[1])]
+        writer.writerow(["class", *heading] if names else heading)
         for label, row in zip(found.labels.tolist(), found.values.tolist(), strict=True):
-            writer.writerow([names[label] if names else label, *row])
+            writer.writerow([names[label], *row] if names else row)

@@ -63,5 +63,6 @@ def posterior(
         ("posterior mean", found.images[:SHOWN]),
         ("standard deviation", found.spread[:SHOWN]),
     ]
-    arrays = {"latents": found.chains.latents, "labels": images.labels}
+    arrays = {"latents": found.chains.latents}
+    arrays |= {"labels": images.labels} if images.class_names else {}
     return Result(values, lines, rows, arrays)

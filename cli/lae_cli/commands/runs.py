@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 ANSWER_WITHIN = 15.0
 """Seconds to wait for a trainer's answer; an iteration may take a few."""
+_FIRST = (
+    ("lae runs ls", "list all runs"),
+    ("lae runs show latest", "its result, and the settings that are not default"),
+    ("lae runs stop latest", "stop a training and save its weights"),
+    ("lae runs export latest", "its events as CSV or JSON"),
+    ("lae runs --help", "every command on runs"),
+)
 _run_argument = click.argument("run", shell_complete=complete_runs)
 _where_option = click.option(
     "--where",
@@ -37,8 +44,9 @@ _where_option = click.option(
 _root_option = setting_option("run_root")
 
 
-@click.group()
-def runs() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def runs(ctx: click.Context) -> None:
     """List, show, rename, stop, remove and export run folders.
 
     RUN is a name, the unique beginning of one, a path, or `latest`.
@@ -48,6 +56,10 @@ def runs() -> None:
       lae runs ls
       lae runs show latest
     """
+    if ctx.invoked_subcommand is None:
+        from lae_cli.shared.start import show_start
+
+        show_start("`lae runs` looks after the folders that trainings leave.", _FIRST)
 
 
 @runs.command("ls")
@@ -261,7 +273,8 @@ def _table(summaries: list[Summary]) -> FittingTable:
     words = ("status", "data", "model")
     # A name made up by the program says data and model already.
     table = FittingTable(left=words, dispensable=("data", "model", "age"))
-    for heading in ("run", *words, "epochs", vocabulary.VAL_LOSS, "accept", "age"):
+    loss = vocabulary.val_heading(s.val_quantity for s in summaries if s.best_val_loss is not None)
+    for heading in ("run", *words, "epochs", loss, "accept", "age"):
         table.add_column(heading)
     for summary in summaries:
         table.add_row(
@@ -270,7 +283,7 @@ def _table(summaries: list[Summary]) -> FittingTable:
             Path(summary.dataset).name if summary.dataset else "-",
             _model(summary),
             str(summary.epochs or "-"),
-            vocabulary.loss(summary.best_val_loss),
+            vocabulary.val_loss(summary.best_val_loss, summary.val_quantity, loss),
             vocabulary.rate(summary.accept_rate),
             _age(summary),
         )
@@ -278,9 +291,9 @@ def _table(summaries: list[Summary]) -> FittingTable:
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:
-    best = f" {vocabulary.LOSS_UNIT}" + (
-        f" (epoch {summary.best_epoch})" if summary.best_epoch else ""
-    )
+    best = f" {vocabulary.LOSS_UNIT}"
+    best += f", {summary.val_quantity}" if summary.val_quantity else ""
+    best += f" (epoch {summary.best_epoch})" if summary.best_epoch else ""
     rows = [
         ("run", str(summary.path)),
         ("status", summary.status),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from lae_cli import exits
 from lae_cli.processes import torchrun
 from lae_cli.progress import training as reporters
 from lae_cli.progress.alerts import Alerts
+from lae_cli.progress.farewell import farewell, run_words
 from lae_cli.progress.interrupts import Interrupts
 from lae_cli.shared.completions import complete_runs
 from lae_cli.shared.options import (
@@ -191,6 +190,9 @@ def _lead(
         alerts.close(error)
         if reporter.view.finished is not None:  # else the training did not get so far
             present(_result(reporter.view), as_json=as_json)
+    if not quiet:
+        for line in farewell(reporter.view, config):
+            reporters.say(line)
     status = reporter.view.finished.status if reporter.view.finished else ""
     return code or {"interrupted": exits.INTERRUPTED, "failed": exits.FAILED}.get(status, 0)
 
@@ -201,12 +203,13 @@ def _result(view: RunView) -> Result:
     values = dataclasses.asdict(view.finished)
     del values["time"]
     values = {"run": view.run_name, "run_dir": str(view.run_dir)} | values
+    values |= {"val_quantity": view.val_quantity}
     rows = {
         "run": values["run_dir"],
         "status": f"{values['status']} after {values['epochs']} epochs, "
         f"{vocabulary.duration(values['elapsed'])}",
-        vocabulary.VAL_LOSS: f"{vocabulary.loss(values['val_loss'])} {vocabulary.LOSS_UNIT} "
-        f"(best, epoch {values['best_epoch']})",
+        vocabulary.VAL_LOSS: f"{vocabulary.loss(values['val_loss'])} {vocabulary.LOSS_UNIT}, "
+        f"{view.val_quantity} (best, epoch {values['best_epoch']})",
         vocabulary.TRAIN_LOSS: f"{vocabulary.loss(values['train_loss'])} {vocabulary.LOSS_UNIT}",
         vocabulary.ACCEPTANCE: vocabulary.rate(values["accept_rate"]),
         vocabulary.STEP_SIZE: vocabulary.scientific(values["step_size"]),
@@ -249,6 +252,7 @@ def _settings(
     """The settings, and the run folder to continue if one is named."""
     if resume is None:
         config = settings.resolve(flags, preset=preset, file=file)
+        _refuse_idle(config, flags)
         resume = torchrun.run_to_continue(config) if torchrun.was_restarted() else None
         if resume is None:
             return config, None
@@ -262,6 +266,17 @@ def _settings(
     run = runs.find(root, resume)
     config = settings.resumed(runs.read_config(run), flags)
     return dataclasses.replace(config, run_root=str(run.parent), name=run.name), run
+
+
+def _refuse_idle(config: TrainConfig, flags: dict[str, Any]) -> None:
+    """Refuse flags that the model would ignore; files and the environment may serve any model."""
+    for name in config.ignored(flags):
+        if name == "samples":
+            raise ConfigError(f"--samples is for --model iwae, not {config.model}; drop it")
+        raise ConfigError(
+            f"{settings.flag_of(name)} is for models with a Langevin chain, and {config.model} has "
+            "none; drop it"
+        )
 
 
 def _in_background(config: TrainConfig, given: dict[str, Any], config_file: str | None) -> int:
@@ -285,8 +300,7 @@ def _in_background(config: TrainConfig, given: dict[str, Any], config_file: str 
 
 
 def _farewell(run: Path, root: str, *, ended: bool) -> list[str]:
-    usual = root == TrainConfig.run_root
-    where = shlex.quote(run.name if usual else os.path.join(root, run.name))
+    where = run_words(run.name, root)
     if ended:
         return [f"{run} has ended; `lae runs show {where}` shows its result"]
     return [

@@ -91,13 +91,15 @@ def _bars(view: RunView, look: Look, width: int) -> Text:
     """The epoch's progress, and the run's with the time."""
     most = view.started.max_epochs if view.started else view.config["epochs"]
     epoch = view.progress.epoch if view.progress else 0
-    elapsed = vocabulary.duration(view.elapsed_now)
-    left = vocabulary.duration(view.seconds_left_now)
-    time_text = f"{elapsed} elapsed" + (f", {left} left" if left != "-" else "")
-    room = max(0, min(width - LABEL_WIDTH - 32, width - LABEL_WIDTH - len(time_text) - 2))
+    epoch_text = f"{epoch} of {most}{_left(view.epoch_left_now)}"
+    at_least = "at least " if view.end_is_open else ""
+    time_text = f"{vocabulary.duration(view.elapsed_now)} elapsed"
+    time_text += _left(view.seconds_left_now, at_least)
+    longest = max(len(epoch_text), len(time_text))
+    room = max(0, min(width - LABEL_WIDTH - 32, width - LABEL_WIDTH - longest - 2))
     text = Text(no_wrap=True, overflow="crop")
     rows = (
-        ("epoch", view.epoch_share, f"{epoch} of {most}"),
+        ("epoch", view.epoch_share, epoch_text),
         ("run", view.share_now, time_text),
     )
     for label, share, what in rows:
@@ -107,6 +109,10 @@ def _bars(view: RunView, look: Look, width: int) -> Text:
         text.append(rest, style=vocabulary.QUIET)
         text.append(f" {what}{'' if label == 'run' else chr(10)}")
     return text
+
+
+def _left(seconds: float | None, about: str = "") -> str:
+    return "" if seconds is None else f", {about}{vocabulary.duration(seconds)} left"
 
 
 def _values(view: RunView, look: Look, width: int, *, gaps: bool) -> Table:
@@ -147,13 +153,13 @@ def _is_left_out(view: RunView, label: str) -> bool:
 def _plot(view: RunView, look: Look, width: int, height: int) -> RenderableType:
     """The caption and the scatter of the latents."""
     if view.picture is None:
-        return Text("the latents appear after the first epoch", style=vocabulary.QUIET)
+        return Text("the latents appear within seconds", style=vocabulary.QUIET)
     dim = view.config["latent_dim"]
     how = "" if dim <= 2 else f", 2 principal components of {dim}"
-    epoch = f"epoch {view.evaluated.epoch}" if view.evaluated else ""
-    caption = f"latents, {epoch}{how}"
+    when = view.picture.when
+    caption = f"latents, {when}{how}"
     if len(caption) > width:
-        caption = f"latents, {epoch}{'' if dim <= 2 else ', PCA'}"
+        caption = f"latents, {when}{'' if dim <= 2 else ', PCA'}"
     text = Text(caption[:width], style=vocabulary.QUIET, no_wrap=True)
     return Group(text, _scatter(view.picture, look, width, height - 1))
 

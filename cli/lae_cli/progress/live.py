@@ -6,6 +6,7 @@ import sys
 
 from rich.console import RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from lae_cli.progress.display import Look, picture
 from lae_cli.progress.view import RunView
@@ -38,6 +39,8 @@ def live_picture(view: RunView) -> Live:
 
     def draw() -> RenderableType:
         nonlocal size
+        if view.finished is not None and view.progress is None:
+            return Text()  # nothing was left to train, so there is nothing to show
         if console.size != size:  # the terminal reflowed the old picture: begin on a clean page
             size = console.size
             console.file.write(_CLEAR)

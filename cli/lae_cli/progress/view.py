@@ -11,7 +11,7 @@ from pathlib import Path
 from lae_cli.terminal.scatter import Points, Projector
 from lae_cli.terminal.snapshot import Snapshot, load_snapshot
 from lae_fast.config import TrainConfig
-from lae_fast.runs.events import Evaluated, Event, Progress
+from lae_fast.runs.events import Evaluated, Event, Progress, SnapshotTaken
 from lae_fast.runs.state import RunState
 
 HISTORY = 4096
@@ -22,6 +22,7 @@ class Picture:
     """A snapshot and its latents in the plane, (m, 2)."""
 
     snapshot: Snapshot
+    when: str
     points: Points
 
 
@@ -60,15 +61,28 @@ class RunView(RunState):
         return (self.elapsed or 0.0) + self._since_report
 
     @property
+    def epoch_left_now(self) -> float | None:
+        """Seconds left of the epoch, counted down between two reports; None when unknown."""
+        return self._counted_down(self.epoch_seconds_left)
+
+    @property
     def seconds_left_now(self) -> float | None:
-        """Seconds left, counted down between two reports; None when unknown."""
-        left = self.seconds_left
-        return None if left is None else max(0.0, left - self._since_report)
+        """The least seconds left, counted down between two reports; None when unknown."""
+        return self._counted_down(self.least_seconds_left)
+
+    @property
+    def end_is_open(self) -> bool:
+        """Whether the run goes on beyond `seconds_left_now` if its validation loss falls."""
+        least, most = self.least_seconds_left, self.seconds_left
+        return least is not None and (most is None or least < most)
 
     @property
     def share_now(self) -> float:
         """As of `share_after`, counted on between two reports."""
         return 1.0 if self.finished is not None else self.share_after(self.elapsed_now)
+
+    def _counted_down(self, left: float | None) -> float | None:
+        return None if left is None else max(0.0, left - self._since_report)
 
     @property
     def _since_report(self) -> float:
@@ -84,12 +98,16 @@ class RunView(RunState):
             case Evaluated():
                 self._reported = self._clock()
                 self.val_losses.append(event.val_loss)
-                self._load_picture(event)
+                self._load_picture(event.snapshot, f"epoch {event.epoch}")
+            case SnapshotTaken():
+                self._reported = self._clock()
+                when = f"epoch {event.epoch}, iteration {event.iteration}"
+                self._load_picture(event.snapshot, when)
 
-    def _load_picture(self, event: Evaluated) -> None:
-        if event.snapshot is None or self.run_dir is None:
+    def _load_picture(self, name: str | None, when: str) -> None:
+        if name is None or self.run_dir is None:
             return
-        snapshot = load_snapshot(self.run_dir / event.snapshot)
+        snapshot = load_snapshot(self.run_dir / name)
         if snapshot is not None and len(snapshot.latents):
             # One assignment: the thread that draws must not see points of another snapshot.
-            self.picture = Picture(snapshot, self._project(snapshot.latents))
+            self.picture = Picture(snapshot, when, self._project(snapshot.latents))

@@ -1,23 +1,47 @@
-"""The options that name a classifier of `lae classify` and `lae attack`."""
+"""How `lae probe`, `lae classify` and `lae attack` train: their options, and a word on chance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from lae_cli.shared.options import add_options, real, whole
+from lae_cli.shared.options import Decorator, add_options, real, whole
+from lae_fast.config.presets import CLASSIFIERS
 
 if TYPE_CHECKING:
     from lae_cli.shared.opened import Opened
     from lae_fast.analysis.classify import Recipe
     from lae_fast.models.classifier import ConvClassifier
 
+
+def fit_options(
+    presets: Mapping[str, Mapping[str, Any]], *, batch_size: int, learning_rate: float, updates: int
+) -> tuple[Decorator, ...]:
+    """The options that say how long a small network is trained, and how fast."""
+    return (
+        click.option(
+            "--preset",
+            type=click.Choice(list(presets)),
+            help="Published settings: report (Bisht 2023), 10 epochs at a rate of 1e-4. Options "
+            "that you give win over it.  [default: none]",
+        ),
+        whole(
+            "--epochs",
+            help="Train for exactly this many epochs.  [default: until the loss on a tenth of the "
+            "training images stops falling]",
+        ),
+        whole("--updates", default=updates, help="Without --epochs, at most this many updates."),
+        whole("--batch-size", default=batch_size, help="Training images per update."),
+        real("--learning-rate", default=learning_rate, help="Adam's learning rate."),
+    )
+
+
 _OPTIONS = (
     whole("--neighbours", "-N", least=0, default=2, help="Generated neighbours per image."),
-    whole("--epochs", default=10, help="Epochs to train the classifier for."),
-    real("--learning-rate", default=1e-4, help="Adam's learning rate."),
+    *fit_options(CLASSIFIERS, batch_size=64, learning_rate=1e-2, updates=5000),
     whole("--per-class", help="Train on at most this many images per class.  [default: all]"),
     real(
         "--imbalance",
@@ -34,11 +58,22 @@ def classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return add_options(command, *_OPTIONS)
 
 
-def recipe_of(opened: Opened, **values: Any) -> Recipe:
+def with_preset(
+    values: dict[str, Any], presets: Mapping[str, Mapping[str, Any]], name: str | None
+) -> dict[str, Any]:
+    """The values of the options; those of a preset where the command line does not give one."""
+    if name is None:
+        return values
+    source = click.get_current_context().get_parameter_source
+    given = {key for key in values if source(key) is ParameterSource.COMMANDLINE}
+    return values | {key: value for key, value in presets[name].items() if key not in given}
+
+
+def recipe_of(opened: Opened, preset: str | None, **values: Any) -> Recipe:
     """How the classifier is trained, from the values of the options."""
     from lae_fast.analysis.classify import Recipe
 
-    return Recipe(**values, seed=opened.seed)
+    return Recipe(**with_preset(values, CLASSIFIERS, preset), seed=opened.seed)
 
 
 def obtain(opened: Opened, recipe: Recipe) -> tuple[ConvClassifier, dict[str, Any]]:
@@ -48,3 +83,24 @@ def obtain(opened: Opened, recipe: Recipe) -> tuple[ConvClassifier, dict[str, An
     return classify.obtain(
         opened.saved, recipe, opened.data_dir, say=lambda line: click.echo(line, err=True)
     )
+
+
+def chance_note(opened: Opened, accuracy: float, preset: str | None, otherwise: str) -> list[str]:
+    """One line where an accuracy on the held-out images is near chance: what to change.
+
+    Args:
+        opened: the run.
+        accuracy: on its held-out images.
+        preset: the preset that was asked for.
+        otherwise: what to change without one.
+    """
+    from lae_fast.analysis.probe import near_chance
+
+    if not near_chance(accuracy, opened.images):
+        return []
+    remedy = otherwise if preset is None else f"drop --preset {preset}, which trains too briefly"
+    return [f"note      this is near chance; {remedy}"]
+
+
+LONGER = "drop --epochs and --learning-rate, or give more --updates and training images"
+"""What to change where a classifier is near chance."""

@@ -35,6 +35,7 @@ def results_of(sweep: Sweep, states: Sequence[PointState], names: Sequence[str])
         {
             **row.values,
             **{name: None if s is None else vars(s) for name, s in row.figures.items()},
+            "val_quantity": row.val_quantity,
             "statuses": row.statuses,
             "listed": row.listed,
         }
@@ -51,23 +52,28 @@ def draw_table(states: Sequence[PointState], names: Sequence[str]) -> list[Fitti
 
     settings = [flag_of(name).removeprefix("--") for name in names]
     epochs = "epochs run" if "epochs" in names else "epochs"
+    found = table.rows(states, names)
+    loss = vocabulary.val_heading(row.val_quantity for row in found)
     drawn = FittingTable(left=(*settings, "status"), dispensable=("time",))
-    for heading in (*settings, vocabulary.VAL_LOSS, "accept", epochs, "time", "status"):
+    for heading in (*settings, loss, "accept", epochs, "time", "status"):
         drawn.add_column(heading)
     between = " ± " if has_unicode(sys.stdout) else " +- "
-    found = table.rows(states, names)
     for row in found:
         figures = row.figures
+        quantity = "" if loss != vocabulary.VAL_LOSS else f" {row.val_quantity}"
         cells = [
             *(_value(value) for value in row.values.values()),
-            _spread(figures["best_val_loss"], vocabulary.loss, between, count=True),
+            _spread(figures["best_val_loss"], vocabulary.loss, between, count=True) + quantity,
             _spread(figures["accept_rate"], vocabulary.rate, between),
             _mean(figures["epochs"], lambda value: f"{value:.4g}"),
             _mean(figures["elapsed"], vocabulary.duration),
             _statuses(row),
         ]
         drawn.add_row(*cells)
-    return [drawn] if all(row.listed for row in found) else [drawn, "* no longer in the file"]
+    notes = [] if all(row.listed for row in found) else ["* no longer in the file"]
+    if len({row.kind for row in found}) > 1:
+        notes.append("validation losses are ranked only among rows whose losses compare")
+    return [drawn, *notes]
 
 
 def _value(value: Any) -> str:

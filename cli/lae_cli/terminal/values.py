@@ -48,7 +48,9 @@ def _chain(state: RunState, glyphs: Glyphs) -> Iterator[Value]:
     now, last = state.progress, state.evaluated
     word, colour, rate = "", "", state.acceptance
     if rate is not None:
-        verdict = vocabulary.judge_acceptance(rate, state.target_accept)
+        verdict = vocabulary.judge_acceptance(
+            rate, state.target_accept, adapts=state.step_size_adapts
+        )
         word, colour = f"{verdict.sign} {verdict.word}", verdict.colour
     if not state.mh:
         yield Value(vocabulary.ACCEPTANCE, "all", "MH is off")
@@ -56,9 +58,8 @@ def _chain(state: RunState, glyphs: Glyphs) -> Iterator[Value]:
     yield Value(label, vocabulary.rate(rate), word, colour)
     low, high = accept_band(state.target_accept)
     yield Value(vocabulary.TARGET, f"{low:.2f}{glyphs.dash}{high:.2f}")
-    fixed = state.step_size_set or state.config.get("step_size", "auto") != "auto"
     step = vocabulary.scientific(now.step_size if now else None)
-    yield Value(vocabulary.STEP_SIZE, step, "fixed" if fixed else "adapted")
+    yield Value(vocabulary.STEP_SIZE, step, "adapted" if state.step_size_adapts else "fixed")
     check = state.checked
     ess, rhat = (check.ess_per_step, check.split_rhat) if check else (None, None)
     note = _epochs_ago(check, last) if check else ("not measured" if last else "")

@@ -105,15 +105,19 @@ class Verdict:
     colour: str
 
 
-def judge_acceptance(rate: float, target: float) -> Verdict:
-    """Whether an acceptance rate lies in the band around ``target``."""
+def judge_acceptance(rate: float, target: float, *, adapts: bool = False) -> Verdict:
+    """Whether an acceptance rate lies in the band around ``target``.
+
+    Where the step size ``adapts``, a high rate is no fault: the step size still rises, or one step
+    moves as far as its cap allows.
+    """
     low, high = accept_band(target)
     if not math.isfinite(rate):
         return Verdict("unknown", "?", BAD)
     if rate < low:
         return Verdict("low", "-", BAD if rate < low / 4 else WARN)
     if rate > high:
-        return Verdict("high", "+", WARN)
+        return Verdict("high", "+", "" if adapts else WARN)
     return Verdict("in band", "=", GOOD)
 
 
@@ -135,6 +139,19 @@ def loss(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "-" if value is None else str(value)
     return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.3e}"
+
+
+def val_heading(quantities: Iterable[str | None]) -> str:
+    """The heading of a column of validation losses: it names the quantity if all have one."""
+    found = set(quantities)
+    only = found.pop() if len(found) == 1 else None
+    return f"val {only}" if only else VAL_LOSS
+
+
+def val_loss(value: float | None, quantity: str | None, heading: str) -> str:
+    """A validation loss, with its quantity unless the heading names it."""
+    named = quantity is None or heading != VAL_LOSS or value is None
+    return loss(value) if named else f"{loss(value)} {quantity}"
 
 
 def rate(value: float | None) -> str:

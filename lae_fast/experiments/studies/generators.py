@@ -7,6 +7,7 @@ from typing import Any
 
 from lae_fast.analysis.classify import Recipe, load_classifier, obtain
 from lae_fast.analysis.saved import SavedRun
+from lae_fast.config.presets import CLASSIFIERS
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.studies.models import report_models
 from lae_fast.models.classifier import ConvClassifier
@@ -27,9 +28,10 @@ Bisht 2023 does not say how many latents its generators have.
 
 def recipe(lab: Lab, neighbours: int, seed: int) -> Recipe:
     """The training of Bisht 2023; digits are so few that it takes a higher rate and more epochs."""
-    if lab.quick:
-        return Recipe(neighbours, epochs=15, learning_rate=3e-3, seed=seed)
-    return Recipe(neighbours, seed=seed)
+    settings = dict(CLASSIFIERS["report"]) | (
+        {"epochs": 15, "learning_rate": 3e-3} if lab.quick else {}
+    )
+    return Recipe(neighbours, **settings, seed=seed)
 
 
 def classifiers(lab: Lab, row: str) -> Iterator[Classifier]:

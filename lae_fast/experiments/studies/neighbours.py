@@ -83,7 +83,9 @@ def _few(lab: Lab, counts: tuple[int, ...]) -> tuple[ResultTable, Curves]:
     """More epochs of fewer labels."""
     labels = len(lab.splits.train.class_names)
     recipes = {
-        float(count): Recipe(epochs=max(8, 4000 // (labels * count) + 1), per_class=count)
+        float(count): dataclasses.replace(
+            recipe(lab, 0, 0), epochs=max(8, 4000 // (labels * count) + 1), per_class=count
+        )
         for count in counts
     }
     epochs = ", ".join(str(wanted.epochs) for wanted in recipes.values())

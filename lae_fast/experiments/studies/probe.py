@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lae_fast.analysis.probe import train_probe
+from lae_fast.config.presets import PROBES
 from lae_fast.experiments.lab import Lab
 from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, make_row
 from lae_fast.experiments.studies.models import further_models, report_models
@@ -38,20 +39,13 @@ QUICK: dict[str, Any] = {"epochs": 10, "learning_rate": 1e-2, "batch_size": 128}
 def run(lab: Lab) -> Outcome:
     """Train the probe on every model of those tables."""
     splits, images = lab.splits, lab.held_out
-    published = QUICK if lab.quick else {}
+    report = PROBES["report"]
+    published = {**report, **(QUICK if lab.quick else {})}
+    longer = {**report, "epochs": 100 if lab.quick else 20, "learning_rate": 1e-2, "scale": True}
 
     def figures(run: Any) -> dict[str, float]:
         first = train_probe(run.model, splits.train, images, seed=run.config.seed, **published)
-        best = train_probe(
-            run.model,
-            splits.train,
-            images,
-            epochs=100 if lab.quick else 20,
-            learning_rate=1e-2,
-            batch_size=1024,
-            scale=True,
-            seed=run.config.seed,
-        )
+        best = train_probe(run.model, splits.train, images, seed=run.config.seed, **longer)
         return {
             "accuracy": first.accuracy,
             "loss": first.loss,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers import small_runs
 from helpers.command_line import run
 
 Capsys = pytest.CaptureFixture[str]
@@ -61,6 +62,18 @@ def test_csv_of_latents(root: Path, tmp_path: Path, capsys: Capsys) -> None:
     assert header == ["class", "z0", "z1"]
     assert np.allclose([list(map(float, row[1:])) for row in rows], arrays["latents"])
     assert [int(row[0]) for row in rows] == arrays["labels"].tolist()
+
+
+def test_images_without_labels_have_no_class(tmp_path: Path, capsys: Capsys) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((40, 4, 4), np.uint8))
+    small_runs.untrained(tmp_path, latent_dim=2, name="bare", dataset=str(tmp_path / "images.npy"))
+    for verb in ("latents", "posterior"):
+        args = ["bare", "--run-root", str(tmp_path), "--images", "4"]
+        args += ["--draws", "20"] if verb == "posterior" else []
+        assert run(capsys, verb, *args, "--out", str(tmp_path / f"{verb}.npz"))[0] == 0
+        assert "labels" not in np.load(tmp_path / f"{verb}.npz")
+    assert run(capsys, "latents", *args[:3], "--out", str(tmp_path / "z.csv"))[0] == 0
+    assert (tmp_path / "z.csv").read_text().startswith("z0,z1\n")
 
 
 def test_colour_terminals_get_half_blocks(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:

@@ -41,6 +41,35 @@ def test_attack_finds_the_classifier_that_classify_kept(root: Path, capsys: Caps
     assert (code, err) == (0, "")
 
 
+@pytest.mark.parametrize("verb", ["probe", "classify", "attack"])
+def test_a_result_near_chance_says_so_and_what_to_change(
+    verb: str, root: Path, capsys: Capsys
+) -> None:
+    args = [verb, "small", "--run-root", str(root), "--updates", "1", "--learning-rate", "1e-6"]
+    args += ["--images", "20", "--epsilon", "0.1"] if verb == "attack" else []
+    code, out, _ = run(capsys, *args)
+    assert code == 0
+    assert out.count("near chance") == 1
+    assert "--updates" in out
+    code, out, _ = run(capsys, *args, "--preset", "report", "--epochs", "1")
+    assert "drop --preset report" in out
+
+
+def test_a_good_result_does_not_speak_of_chance(root: Path, capsys: Capsys) -> None:
+    args = ["small", "--run-root", str(root), "-N", "0", "--updates", "400"]
+    code, out, _ = run(capsys, "classify", *args)
+    assert code == 0
+    assert "chance" not in out
+
+
+def test_a_preset_ranks_below_what_is_typed(root: Path, capsys: Capsys) -> None:
+    args = ["classify", "small", "--run-root", str(root), "-N", "0", "--per-class", "4", "--json"]
+    code, out, _ = run(capsys, *args, "--preset", "report", "--epochs", "2")
+    assert (code, len(json.loads(out)["curve"])) == (0, 2)
+    assert (root / "small/classifiers/checkpoints/n0-epochs2-rate0.0001-few4-seed0.json").exists()
+    assert json.loads(out)["preset"] == "report"
+
+
 def test_foreign_images_of_another_size(root: Path, tmp_path: Path, capsys: Capsys) -> None:
     import numpy as np
 

@@ -67,6 +67,20 @@ def test_run_root_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPat
     assert "alpha" in CliRunner().invoke(command, ["ls"]).output
 
 
+def test_a_column_of_losses_names_the_quantity(tmp_path: Path) -> None:
+    write_run(tmp_path, "one", model="vae")
+    write_run(tmp_path, "two")
+    assert "val -ELBO" in invoke(tmp_path, "ls").output
+    assert "-ELBO" in invoke(tmp_path, "show", "one").output
+    write_run(tmp_path, "three", start="point")
+    output = invoke(tmp_path, "ls").output
+    assert "val loss" in output
+    assert output.count("-ELBO") == 2
+    assert output.count("potential") == 1
+    values = json.loads(invoke(tmp_path, "ls", "--json").output)
+    assert {each["val_quantity"] for each in values} == {"-ELBO", "potential"}
+
+
 def test_show(root: Path) -> None:
     output = invoke(root, "show", "al").output
     assert "finished" in output

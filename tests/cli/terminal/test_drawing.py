@@ -53,6 +53,14 @@ def test_acceptance_band(rate: float, word: str) -> None:
     assert vocabulary.judge_acceptance(rate, 0.574).word == word
 
 
+def test_a_high_rate_is_no_fault_of_a_step_size_that_adapts() -> None:
+    fixed = vocabulary.judge_acceptance(0.97, 0.574)
+    adapts = vocabulary.judge_acceptance(0.97, 0.574, adapts=True)
+    assert (fixed.word, fixed.colour) == ("high", vocabulary.WARN)
+    assert (adapts.word, adapts.colour) == ("high", "")
+    assert vocabulary.judge_acceptance(0.3, 0.574, adapts=True).colour == vocabulary.WARN
+
+
 @given(ANY_FLOAT)
 def test_formats_are_short(value: float) -> None:
     forms = (
