@@ -19,7 +19,7 @@ from lae_fast.errors import ConfigError, closest
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")
 MODELS = ("lae", "vae", "iwae", "frozen", "hoffman")
-ARCHITECTURES = ("mlp", "conv")
+ARCHITECTURES = ("mlp", "conv", "own")
 CHANGEABLE = frozenset(
     {"epochs", "max_time", "patience", "checkpoint_interval", "on_divergence", "run_root"}
     | {"data_dir", "download", "device"}
@@ -139,7 +139,8 @@ class TrainConfig:
     latent_dim: int = setting(8, "Number of latent dimensions.", COUNT)
     architecture: str = setting(
         "mlp",
-        "Networks: fully connected (mlp), or convolutional with one fully connected layer (conv).",
+        "Networks: fully connected (mlp), convolutional with one fully connected layer (conv), or "
+        "those that Python gave to lae_fast.fit (own).",
         choices=ARCHITECTURES,
     )
     hidden: int = setting(
