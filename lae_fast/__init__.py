@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "fit": "lae_fast.fitting",
-    "load": "lae_fast.fitting",
-    "TrainedModel": "lae_fast.fitting",
+    "fit": "lae_fast.trained",
+    "load": "lae_fast.trained",
+    "TrainedModel": "lae_fast.trained",
     "TrainConfig": "lae_fast.config",
     "sample_posterior": "lae_fast.sampling.posterior",
     "Chains": "lae_fast.sampling.posterior",
@@ -43,7 +43,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from lae_fast.config import TrainConfig
-    from lae_fast.fitting import TrainedModel, fit, load
+    from lae_fast.trained import TrainedModel, fit, load
     from lae_fast.models.lae import LAE, mlp_lae
     from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
     from lae_fast.sampling.posterior import Chains, sample_posterior

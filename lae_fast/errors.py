@@ -82,6 +82,22 @@ class DataError(InputError):
     """A data set that cannot be used."""
 
 
+class MixedSizesError(DataError):
+    """A folder holds images of several sizes, and nobody said what they are to become.
+
+    Attributes:
+        question: what there is to decide.
+        suggested: pixels per side that would do.
+    """
+
+    def __init__(self, found: str, suggested: int) -> None:
+        self.question, self.suggested = found, suggested
+        super().__init__(
+            f"{found}. What size should they have? Add --image-size {suggested} to scale and crop "
+            f"each to {suggested}x{suggested}"
+        )
+
+
 class RunError(InputError):
     """A run folder that cannot be made, found or used."""
 

@@ -126,6 +126,7 @@ def load_splits(config: TrainConfig, data_dir: str | None = None) -> data.Splits
         download=config.download,
         validation=config.validation,
         validation_fraction=config.validation_fraction,
+        image_size=config.image_size,
     )
 
 

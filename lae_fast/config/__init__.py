@@ -106,13 +106,20 @@ class TrainConfig:
     dataset: str = setting(
         "digits",
         f"Data set: {', '.join(DATASETS)}, or the path of your own .npy or .npz array or folder "
-        "of images.",
+        "of images, whose transparent parts become white.",
         metavar="NAME|PATH",
     )
     data_dir: str = setting(
         "data", "Folder that data sets are read from and downloaded to.", metavar="DIR"
     )
     download: bool = setting(True, "Download the data set if it is not in --data-dir.")
+    image_size: int | None = setting(
+        None,
+        "Scale and crop the images of a folder to squares of this many pixels per side.  "
+        "[default: as they are]",
+        COUNT,
+        metavar="PIXELS",
+    )
     validation: str = setting(
         "split",
         "Validate on a fixed split of the training images, or on the test set (as Bisht 2023 "

@@ -84,6 +84,7 @@ def check_trainable(configs: Mapping[str, TrainConfig], *, here: bool) -> None:
             config.data_dir,
             config.validation,
             config.validation_fraction,
+            config.image_size,
         )
         if of_data not in seen:
             splits = _load(config)
@@ -104,6 +105,7 @@ def _load(config: TrainConfig) -> data.Splits:
         download=config.download,
         validation=config.validation,
         validation_fraction=config.validation_fraction,
+        image_size=config.image_size,
     )
 
 
