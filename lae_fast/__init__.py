@@ -43,10 +43,10 @@ _HOME = {
 
 if TYPE_CHECKING:
     from lae_fast.config import TrainConfig
-    from lae_fast.trained import TrainedModel, fit, load
     from lae_fast.models.lae import LAE, mlp_lae
     from lae_fast.sampling.diagnostics import effective_sample_size, split_rhat
     from lae_fast.sampling.posterior import Chains, sample_posterior
+    from lae_fast.trained import TrainedModel, fit, load
 
 __all__ = [
     "LAE",

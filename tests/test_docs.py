@@ -147,7 +147,9 @@ def runnable(page: Path) -> list[Block]:
 
 def as_case(page: Path) -> ParameterSet:
     """A page that trains is slow."""
-    trains = any(re.search(r"^lae train|train\(|fit\(", b.text, re.MULTILINE) for b in runnable(page))
+    trains = any(
+        re.search(r"^lae train|train\(|fit\(", b.text, re.MULTILINE) for b in runnable(page)
+    )
     return pytest.param(page, id=NAMES[page], marks=[pytest.mark.slow] if trains else [])
 
 

@@ -29,7 +29,7 @@ _TRACED, _CHECKED = 2, 5
 
 
 class Encoder(nn.Module):
-    """Images ``(n, c, h, w)`` in [0, 1] to mean and standard deviation of q(z | x), ``(n, d_z)``."""
+    """Images ``(n, c, h, w)`` in [0, 1] to mean and std of q(z | x), each ``(n, d_z)``."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Decode."""
-        return self.model.decode(latents).unflatten(1, self.image_shape)
+        return self.model.decode(latents).reshape(-1, *self.image_shape)
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ def _write_onnx(
 def _write_torchscript(
     network: nn.Module, example: Tensor, path: Path
 ) -> Callable[[Tensor], Any] | None:
-    traced = torch.jit.trace(network, example, check_trace=False)
+    traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
     torch.jit.save(traced, path)
-    return cast("Callable[[Tensor], Any]", torch.jit.load(path))
+    return cast("Callable[[Tensor], Any]", torch.jit.load(path))  # type: ignore[no-untyped-call]
 
 
 def _arrays(result: Any) -> list[np.ndarray[Any, Any]]:

@@ -159,7 +159,7 @@ def _inspect(path: Path) -> tuple[tuple[int, int], str]:
 
 
 def _decode(path: Path, grey: bool, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Pixels of a file, on white where it is transparent, scaled and cropped to width and height."""
+    """Pixels of a file, scaled and cropped to width and height; white where transparent."""
     image = _open(path)
     try:
         with image:
