@@ -117,7 +117,13 @@ def test_every_command_is_in_the_docs() -> None:
     assert not missing
 
 
-OTHERS = {"--nproc-per-node", "--max-restarts", "--no-build-isolation", "--dry-run", "--seconds"}
+OTHERS = {
+    "--nproc-per-node",
+    "--max-restarts",
+    "--no-build-isolation",
+    "--dry-run",
+    "--seconds",
+} | {"--logdir"}
 """Options of other programs."""
 
 

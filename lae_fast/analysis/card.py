@@ -39,10 +39,11 @@ def html(run: SavedRun, history: Sequence[Mapping[str, Any]]) -> str:
 def _facts(run: SavedRun, history: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     config = run.config
     channels, height, width = run.image_shape
+    colours = "grey" if channels == 1 else "colour"
     facts = [
         ("run", str(run.path)),
         ("model", f"{config.model}, {config.architecture}, {config.latent_dim} latents"),
-        ("images", f"{Path(config.dataset).name}, {height}x{width}, {channels} channel(s)"),
+        ("images", f"{Path(config.dataset).name}, {height}x{width}, {colours}"),
     ]
     if history:
         best = min(history, key=lambda row: float(row["val_loss"]))
