@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
 import shutil
+import signal
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ from lae_fast.models.own import Networks
 from lae_fast.ops.devices import device_of
 from lae_fast.runs.events import Evaluated, Event, Message, RunFinished, RunStarted, plain
 from lae_fast.runs.files import IMAGES_FILE
-from lae_fast.train import train
+from lae_fast.train import StopRequest, train
 
 PROGRESS_EVERY = 2.0
 """Seconds between two lines of progress, at least."""
@@ -51,8 +54,8 @@ def fit(
     """Train your networks as a Langevin autoencoder, as ``lae train`` does, in a run folder.
 
     The networks are trained in place and hold the best weights afterwards. The dashboard and all
-    commands know the run. Ctrl-C ends the training; `load` gives what it learned, and ``resume``
-    goes on.
+    commands know the run. Ctrl-C, or the interruption of a notebook's cell, ends the training after
+    the present iteration and returns what was learned; again, it interrupts at once.
 
     Args:
         encoder: maps images ``(n, c, h, w)`` in [0, 1] to features ``(n, d_h)`` of any width. What
@@ -89,10 +92,11 @@ def fit(
     listeners += [] if on_event is None else [on_event]
     begun = resume is not None
     try:
-        for event in train(config, resume=run, networks=networks):
-            begun = True
-            for listener in listeners:
-                listener(event)
+        with _interruptible() as stop:
+            for event in train(config, stop, resume=run, networks=networks):
+                begun = True
+                for listener in listeners:
+                    listener(event)
     except InputError:
         if not begun:  # nothing but what `_new_run` wrote
             shutil.rmtree(run, ignore_errors=True)
@@ -101,6 +105,25 @@ def fit(
     for given, best in zip(networks, (trained.model.encoder, trained.model.decoder), strict=True):
         given.load_state_dict(best.get_submodule("network").state_dict())
     return trained
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[StopRequest]:
+    """What the first Ctrl-C asks to stop; other threads than the first cannot be interrupted."""
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop.request()
+
+    before = signal.signal(signal.SIGINT, request) or signal.default_int_handler
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def load(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +72,23 @@ class TestFit:
         assert isinstance(events[0], RunStarted)
         assert isinstance(events[-1], RunFinished)
         assert [e.epoch for e in events if isinstance(e, Evaluated)] == [1, 2]
+
+    def test_an_interruption_ends_it_and_keeps_what_was_learned(self, tmp_path: Path) -> None:
+        before = signal.getsignal(signal.SIGINT)
+
+        def interrupt(event: Any) -> None:
+            if isinstance(event, Evaluated) and event.epoch == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        model = fit(tmp_path, on_event=interrupt, epochs=1000, patience=0)
+        assert runs.summarise(model.path).status == "interrupted"
+        assert 2 <= len(model.history) <= 4
+        assert signal.getsignal(signal.SIGINT) is before
+
+    def test_it_runs_in_other_threads(self, tmp_path: Path) -> None:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            model = pool.submit(fit, tmp_path, epochs=1).result()
+        assert len(model.history) == 1
 
     def test_progress_is_a_line_now_and_then(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str]

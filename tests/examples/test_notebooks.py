@@ -8,6 +8,9 @@ import pytest
 
 from helpers.command_line import ROOT, SOURCES
 
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "examples").is_dir(), reason="the notebooks are not here"
+)
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
