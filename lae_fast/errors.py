@@ -86,16 +86,17 @@ class MixedSizesError(DataError):
     """A folder holds images of several sizes, and nobody said what they are to become.
 
     Attributes:
-        question: what there is to decide.
+        found: which sizes there are.
         suggested: pixels per side that would do.
     """
 
-    def __init__(self, found: str, suggested: int) -> None:
-        self.question, self.suggested = found, suggested
-        super().__init__(
-            f"{found}. What size should they have? Add --image-size {suggested} to scale and crop "
-            f"each to {suggested}x{suggested}"
-        )
+    def __init__(self, message: str, found: str = "", suggested: int = 64) -> None:
+        super().__init__(message)
+        self.found, self.suggested = one_line(found), suggested
+
+
+class UntraceableError(InputError):
+    """A network that cannot be written as a list of operators; the message says why."""
 
 
 class RunError(InputError):

@@ -27,9 +27,8 @@ from lae_fast.analysis.infer import PosteriorSummary, infer
 from lae_fast.analysis.saved import SavedRun, load_splits, open_run
 from lae_fast.config import TrainConfig, settings
 from lae_fast.data import arrays
-from lae_fast.errors import ConfigError, DataError, InputError
+from lae_fast.errors import ConfigError, DataError, InputError, UntraceableError
 from lae_fast.models import Model, own
-from lae_fast.models.graphs import UntraceableError
 from lae_fast.models.own import Networks
 from lae_fast.ops.devices import device_of
 from lae_fast.runs.events import Evaluated, Event, Message, RunFinished, RunStarted, plain

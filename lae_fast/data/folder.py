@@ -138,9 +138,13 @@ def _common_size(root: Path, sizes: list[tuple[int, int]]) -> tuple[int, int]:
         return sizes[0]
     shown = ", ".join(f"{width}x{height} ({n})" for (width, height), n in counts[:3])
     more = f" and {len(counts) - 3} more" if len(counts) > 3 else ""
+    found = f"{show(root)} holds images of {len(counts)} sizes: {shown}{more}"
+    side = min(MOST_SUGGESTED, *(min(size) for size in sizes))
     raise MixedSizesError(
-        f"{show(root)} holds images of {len(counts)} sizes: {shown}{more}",
-        suggested=min(MOST_SUGGESTED, *(min(size) for size in sizes)),
+        f"{found}. What size should they have? Add --image-size {side} to scale and crop each to "
+        f"{side}x{side}",
+        found,
+        side,
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
-from lae_fast.errors import reason
+from lae_fast.errors import UntraceableError, reason
 
 _ON_SIZES = ("add", "sub", "mul", "floordiv", "mod", "neg", "getitem")
 """Functions of Python's `operator` that traces contain beside the operators of ``aten``."""
@@ -34,10 +34,6 @@ _KINDS = {
 
 Step = tuple[str, str, list[Any], dict[str, Any]]
 """What a value is: the input, a tensor or a call; its name; and a call's arguments."""
-
-
-class UntraceableError(ValueError):
-    """A network that `encode` cannot write; the message says why."""
 
 
 class Graph(nn.Module):

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lae_fast.errors import CheckpointError, ConfigError, reason
+from lae_fast.errors import CheckpointError, ConfigError, UntraceableError, reason
 from lae_fast.models.conv import Shape
-from lae_fast.models.graphs import Graph, UntraceableError, encode
+from lae_fast.models.graphs import Graph, encode
 from lae_fast.runs import checkpoint
 
 CHECKPOINT = "networks"

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from helpers import own_networks
-from lae_fast.models.graphs import Graph, UntraceableError, encode
+from lae_fast.errors import UntraceableError
+from lae_fast.models.graphs import Graph, encode
 
 
 class Odd(nn.Module):

@@ -129,7 +129,7 @@ def _can_ask() -> bool:
 
 def _ask_size(error: MixedSizesError) -> int:
     """Pixels per side, from the user at the terminal; ``--image-size`` answers in advance."""
-    click.echo(f"{error.question}.", err=True)
+    click.echo(f"{error.found}.", err=True)
     text = "Scale and crop each to a square of how many pixels per side?"
     size: int = click.prompt(text, default=error.suggested, type=Whole(1), err=True)
     return size
