@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lae_cli.shared.opened import Opened, label_option, on_run
+from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.results import Result
 from lae_fast.errors import ConfigError, printable
 
@@ -18,8 +18,12 @@ SHOWN = 20
 
 @click.command()
 @click.option("--resize", is_flag=True, help="Scale and crop image files to the model's size.")
-@label_option
-@on_run(".csv", ".npz")
+@click.option(
+    "--label",
+    metavar="CLASS",
+    help="Class of the images, which a conditional model sees.  [default: none]",
+)
+@on_run(".csv", ".npz", default=None)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def encode(opened: Opened, files: tuple[Path, ...], resize: bool, label: str | None) -> Result:
     """Encode images of your own into latents.

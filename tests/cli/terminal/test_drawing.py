@@ -213,3 +213,17 @@ def test_a_run_without_events_has_units_and_no_values() -> None:
     assert shown[vocabulary.ACCEPTANCE].text == "-"
     without = [value.label for value in values(RunState({"model": "vae", "mh": False}), Glyphs())]
     assert not {vocabulary.STEP_SIZE, vocabulary.TARGET, vocabulary.WOULD_BE} & set(without)
+
+
+def test_bad_input_leaves_no_empty_picture_on_the_screen() -> None:
+    from rich.console import Console
+
+    from lae_cli.progress.live import SteadyLive
+    from lae_fast.errors import DataError
+
+    for error, erased in ((DataError("no such data"), True), (KeyboardInterrupt(), False)):
+        console = Console(file=io.StringIO(), force_terminal=True, width=20, height=5)
+        with pytest.raises(type(error)), SteadyLive("frame", console=console):
+            raise error
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("\x1b[2K" in shown.split("frame")[-1]) is erased
