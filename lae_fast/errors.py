@@ -82,6 +82,23 @@ class DataError(InputError):
     """A data set that cannot be used."""
 
 
+class MixedSizesError(DataError):
+    """A folder holds images of several sizes, and nobody said what they are to become.
+
+    Attributes:
+        found: which sizes there are.
+        suggested: pixels per side that would do.
+    """
+
+    def __init__(self, message: str, found: str = "", suggested: int = 64) -> None:
+        super().__init__(message)
+        self.found, self.suggested = one_line(found), suggested
+
+
+class UntraceableError(InputError):
+    """A network that cannot be written as a list of operators; the message says why."""
+
+
 class RunError(InputError):
     """A run folder that cannot be made, found or used."""
 

@@ -117,7 +117,13 @@ def test_every_command_is_in_the_docs() -> None:
     assert not missing
 
 
-OTHERS = {"--nproc-per-node", "--max-restarts", "--no-build-isolation", "--dry-run", "--seconds"}
+OTHERS = {
+    "--nproc-per-node",
+    "--max-restarts",
+    "--no-build-isolation",
+    "--dry-run",
+    "--seconds",
+} | {"--logdir"}
 """Options of other programs."""
 
 
@@ -147,7 +153,9 @@ def runnable(page: Path) -> list[Block]:
 
 def as_case(page: Path) -> ParameterSet:
     """A page that trains is slow."""
-    trains = any(re.search(r"^lae train|train\(", b.text, re.MULTILINE) for b in runnable(page))
+    trains = any(
+        re.search(r"^lae train|train\(|fit\(", b.text, re.MULTILINE) for b in runnable(page)
+    )
     return pytest.param(page, id=NAMES[page], marks=[pytest.mark.slow] if trains else [])
 
 

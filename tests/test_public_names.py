@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import pydoc
 
 import pytest
+
+import lae_fast
+from helpers.command_line import python
 
 MOVED = [
     ("lae_fast.explore.interpolate", "lae_fast.analysis.explore.interpolate"),
@@ -23,3 +27,23 @@ def named(path: str) -> object:
 @pytest.mark.parametrize(("old", "new"), MOVED)
 def test_an_old_path_leads_to_the_same_thing(old: str, new: str) -> None:
     assert named(old) is named(new)
+
+
+def test_help_dir_and_completion_show_the_public_names() -> None:
+    code = (
+        "import sys, rlcompleter, lae_fast; print(*dir(lae_fast), 'torch' in sys.modules);"
+        "completer = rlcompleter.Completer({'lae_fast': lae_fast});"
+        "assert completer.complete('lae_fast.fi', 0) == 'lae_fast.fit('"
+    )
+    done = python("-c", code)
+    *names, loads_torch = done.stdout.split()
+    assert not done.stderr
+    assert loads_torch == "False"
+    assert names == sorted(lae_fast.__all__)
+    assert {"fit", "load", "LAE", "TrainConfig", "sample_posterior"} <= set(names)
+    assert set(lae_fast.__all__) == set(lae_fast._HOME)
+    for name in names:
+        assert f"`{name}`" in (lae_fast.__doc__ or "")
+        assert getattr(lae_fast, name).__doc__
+    help_text = pydoc.plain(pydoc.render_doc(lae_fast))
+    assert "fit(encoder" in help_text

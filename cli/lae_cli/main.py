@@ -31,6 +31,8 @@ COMMANDS = {
     "interpolate": "Decode the line between two latents, or a square of four.",
     "traverse": "Decode images while one latent dimension varies at a time.",
     "latents": "Show where held-out images lie in latent space, by class.",
+    "encode": "Encode images of your own into latents.",
+    "export": "Export encoder and decoder as ONNX or TorchScript.",
     "posterior": "Sample p(z | x) of held-out images by Langevin dynamics.",
     "probe": "Train a linear probe of the classes on frozen latents.",
     "classify": "Train a classifier on images and generated neighbours.",

@@ -14,10 +14,12 @@ from lae_fast import data
 from lae_fast.config import TrainConfig
 from lae_fast.config.settings import from_stored
 from lae_fast.errors import CheckpointError, reason
-from lae_fast.models import Model
+from lae_fast.models import Model, own
 from lae_fast.models.build import build_model
+from lae_fast.models.own import Networks
 from lae_fast.ops.devices import device_of, pick_device
 from lae_fast.runs import checkpoint
+from lae_fast.runs.files import located
 
 
 @dataclass(frozen=True)
@@ -45,30 +47,45 @@ class SavedRun:
         """Pixels ``(n, d_x)`` in [0, 1] as bytes ``(n, c, h, w)`` on the CPU."""
         return (pixels * 255).round().to(torch.uint8).view(-1, *self.image_shape).cpu()
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean images of latents ``(n, d_z)`` from any device, as `as_images` returns them."""
+    def means(self, z: Tensor) -> Tensor:
+        """Mean images of latents ``(n, d_z)`` from any device: ``(n, d_x)``, in [0, 1]."""
         rotation = torch.arange(len(z)) % max(1, self.classes)
         labels = rotation if self.label is None else torch.tensor([self.label])
-        return self.as_images(self.model.given(labels).decode(z.to(device_of(self.model))))
+        return self.model.given(labels).decode(z.to(device_of(self.model)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean images of latents ``(n, d_z)`` from any device, as `as_images` returns them."""
+        return self.as_images(self.means(z))
 
 
-def open_run(run: Path, name: str = "best", device: torch.device | str = "cpu") -> SavedRun:
+def open_run(
+    run: Path,
+    name: str = "best",
+    device: torch.device | str = "cpu",
+    networks: Networks | None = None,
+) -> SavedRun:
     """A run's configuration, and its model with the weights of a checkpoint.
 
     Args:
         run: the run folder.
         name: ``best`` or ``last``.
         device: where to put the weights; whatever uses the model computes there.
+        networks: for a run that trains networks of the user's, instead of the folder's copy; they
+            receive the weights.
 
     Raises:
         CheckpointError: the run has no such checkpoint, or it does not fit its configuration.
-        ConfigError: no such device.
+        ConfigError: no such device, or networks for a run that has the library's.
     """
     tensors, about = checkpoint.read(run, name)
     try:
-        config = from_stored(about["config"])
+        config = from_stored(located(run, about["config"]))
         shape, classes = _image_shape(tensors, about), about.get("classes", 0)
-        model = _filled(config, tensors, shape, classes)
+        if config.architecture == "own" and networks is None:
+            networks = own.load(run, shape, config.latent_dim)
+        model = _filled(config, tensors, shape, classes, networks)
+    except CheckpointError:
+        raise
     except _MISFITS as error:
         raise CheckpointError(
             f"the '{name}' checkpoint of {run} does not fit its configuration: "
@@ -109,6 +126,7 @@ def load_splits(config: TrainConfig, data_dir: str | None = None) -> data.Splits
         download=config.download,
         validation=config.validation,
         validation_fraction=config.validation_fraction,
+        image_size=config.image_size,
     )
 
 
@@ -116,16 +134,21 @@ _MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
 
 
 def _filled(
-    config: TrainConfig, tensors: dict[str, Tensor], shape: tuple[int, int, int], classes: int
+    config: TrainConfig,
+    tensors: dict[str, Tensor],
+    shape: tuple[int, int, int],
+    classes: int,
+    networks: Networks | None,
 ) -> Model:
     """The model of a configuration with these weights; allocates nothing else.
 
     A broken description that claims a width of a billion must not cost any memory.
     """
-    if config.depth > len(tensors) or classes < 0 or min(shape) < 1:
+    deep = config.architecture == "mlp" and config.depth > len(tensors)
+    if deep or classes < 0 or min(shape) < 1:
         raise ValueError(f"depth {config.depth}, {classes} classes, images of shape {shape}")
     with torch.device("meta"):
-        model = build_model(config, shape, classes)
+        model = build_model(config, shape, classes, networks)
     for name, like in model.state_dict().items():
         if name in tensors and tensors[name].dtype != like.dtype:
             raise ValueError(f"{name} is {tensors[name].dtype}")

@@ -19,7 +19,7 @@ from lae_fast.errors import ConfigError, closest
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")
 MODELS = ("lae", "vae", "iwae", "frozen", "hoffman")
-ARCHITECTURES = ("mlp", "conv")
+ARCHITECTURES = ("mlp", "conv", "own")
 CHANGEABLE = frozenset(
     {"epochs", "max_time", "patience", "checkpoint_interval", "on_divergence", "run_root"}
     | {"data_dir", "download", "device"}
@@ -116,13 +116,20 @@ class TrainConfig:
     dataset: str = setting(
         "digits",
         f"Data set: {', '.join(DATASETS)}, or the path of your own .npy or .npz array or folder "
-        "of images.",
+        "of images, whose transparent parts become white.",
         metavar="NAME|PATH",
     )
     data_dir: str = setting(
         "data", "Folder that data sets are read from and downloaded to.", metavar="DIR"
     )
     download: bool = setting(True, "Download the data set if it is not in --data-dir.")
+    image_size: int | None = setting(
+        None,
+        "Scale and crop the images of a folder to squares of this many pixels per side.  "
+        "[default: as they are]",
+        COUNT,
+        metavar="PIXELS",
+    )
     validation: str = setting(
         "split",
         "Validate on a fixed split of the training images, or on the test set (as Bisht 2023 "
@@ -149,7 +156,8 @@ class TrainConfig:
     latent_dim: int = setting(8, "Number of latent dimensions.", COUNT)
     architecture: str = setting(
         "mlp",
-        "Networks: fully connected (mlp), or convolutional with one fully connected layer (conv).",
+        "Networks: fully connected (mlp), convolutional with one fully connected layer (conv), or "
+        "those that Python gave to lae_fast.fit (own).",
         choices=ARCHITECTURES,
     )
     hidden: int = setting(

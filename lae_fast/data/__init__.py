@@ -37,6 +37,7 @@ def load(
     download: bool = True,
     validation: str = "split",
     validation_fraction: float = 0.1,
+    image_size: int | None = None,
 ) -> Splits:
     """The training, validation and test images of a data set.
 
@@ -51,8 +52,10 @@ def load(
             run with this number of images and this fraction. ``test`` validates on the test set
             and trains on all training images.
         validation_fraction: share of the training images in the split, in (0, 1).
+        image_size: scale and crop the images of a folder to squares of so many pixels per side.
 
     Raises:
+        MixedSizesError: a folder of images of several sizes, without ``image_size``.
         DataError: an argument or a file cannot be used.
     """
     if validation not in VALIDATION_SETS:
@@ -60,11 +63,17 @@ def load(
     if not 0 < validation_fraction < 1:
         raise DataError(f"validation_fraction must be between 0 and 1, not {validation_fraction}")
     with _as_data_errors(dataset):
-        name, train, test = _read(dataset, Path(data_dir).expanduser(), download)
+        name, train, test = _read(dataset, Path(data_dir).expanduser(), download, image_size)
     return _splits(name, train, test, validation, validation_fraction)
 
 
-def load_test(dataset: str, data_dir: str | Path = "data", *, download: bool = True) -> ImageSet:
+def load_test(
+    dataset: str,
+    data_dir: str | Path = "data",
+    *,
+    download: bool = True,
+    image_size: int | None = None,
+) -> ImageSet:
     """The test images of a named data set, or all images of a path.
 
     Training images may be missing. Arguments and errors are those of `load`.
@@ -75,7 +84,7 @@ def load_test(dataset: str, data_dir: str | Path = "data", *, download: bool = T
             from lae_fast.data import named
 
             return named.read_test(dataset, root, download)
-        return _read(dataset, root, download)[1]
+        return _read(dataset, root, download, image_size)[1]
 
 
 @contextlib.contextmanager
@@ -104,7 +113,9 @@ def _splits(
     return Splits(name, train, test, test)
 
 
-def _read(dataset: str, root: Path, download: bool) -> tuple[str, ImageSet, ImageSet | None]:
+def _read(
+    dataset: str, root: Path, download: bool, image_size: int | None
+) -> tuple[str, ImageSet, ImageSet | None]:
     """Name, training images and test images of a named data set or a path."""
     if dataset in DATASETS:
         from lae_fast.data import named
@@ -117,7 +128,7 @@ def _read(dataset: str, root: Path, download: bool) -> tuple[str, ImageSet, Imag
     if path.is_dir():
         from lae_fast.data import folder
 
-        return name, folder.read(path), None
+        return name, folder.read(path, image_size), None
     if path.is_file() and path.suffix.lower() in _ARRAY_SUFFIXES:
         from lae_fast.data import arrays
 

@@ -53,10 +53,37 @@ def read(path: Path) -> ImageSet:
             images, labels = _read_array(stream, path.stat().st_size, source), None
     else:
         images, labels = _read_npz(path, source)
-    pixels = _to_tensor(images, source)
+    return from_array(images, labels, source=source)
+
+
+def from_array(images: Any, labels: Any = None, *, source: str = "the array") -> ImageSet:
+    """Images that are in memory already, in the types and shapes of `read`; floats are rounded.
+
+    Args:
+        images: an array or tensor.
+        labels: integers or text, ``(n,)``.
+        source: what a message calls them.
+
+    Raises:
+        DataError: they are anything else.
+    """
+    pixels = _to_tensor(_as_array(images), source)
     if labels is None:
         return ImageSet(pixels, no_labels(len(pixels)), ())
-    return ImageSet(pixels, *_to_labels(labels, len(pixels), source))
+    return ImageSet(pixels, *_to_labels(_as_array(labels), len(pixels), source))
+
+
+def _as_array(values: Any) -> Array:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+    return np.asarray(values)
+
+
+def write(path: Path, images: ImageSet) -> None:
+    """Write images as an .npz file that `read` reads."""
+    names = np.array(images.class_names)
+    labels = {"labels": names[images.labels.numpy()]} if images.class_names else {}
+    np.savez(path, images=images.images.numpy(), **labels)
 
 
 def _read_npz(path: Path, source: str) -> tuple[Array, Array | None]:

@@ -11,42 +11,78 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lae_fast.data.sets import ImageSet, index_labels, no_labels, refuse_oversized, show
-from lae_fast.errors import DataError, one_line, printable
+from lae_fast.errors import DataError, MixedSizesError, one_line, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _GREY = ("1", "L", "LA", "La")
+MOST_SUGGESTED = 64
+"""Pixels per side: larger images train slowly."""
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def read(root: Path) -> ImageSet:
+def read(root: Path, size: int | None = None) -> ImageSet:
     """Every image under ``root``, in order of path.
 
     Images lie directly in ``root``, without labels, or at any depth in its subfolders, one per
     class. Names that begin with a dot and files of other kinds are ignored. Links to files and to
     class folders are followed; links to folders further down are not. The images are grey if every
-    file is, else colour; transparency is dropped.
+    file is, else colour. What is transparent becomes white.
+
+    Args:
+        root: the folder.
+        size: scale and crop every image to a square of so many pixels per side, about its centre.
 
     Raises:
-        DataError: there are no images or images of several sizes, or one is corrupt or has more
-            than 8 bits per channel; the message names the first such file.
+        MixedSizesError: images of several sizes, and no ``size``.
+        DataError: there are no images, or one is corrupt or has more than 8 bits per channel; the
+            message names the first such file.
     """
     files, classes = _find(root)
-    width, height, grey = _survey(files)
-    channels = 1 if grey else 3
-    shape = (len(files), channels, height, width)
-    refuse_oversized(math.prod(shape), show(root))
-    images = np.empty(shape, dtype=np.uint8)
-    for row, path in zip(images, files, strict=True):
-        row[:] = _decode(path, grey).reshape(height, width, channels).transpose(2, 0, 1)
-    pixels = torch.from_numpy(images)
+    found = [_inspect(path) for path in files]
+    channels = 1 if all(mode in _GREY for _, mode in found) else 3
+    width, height = (size, size) if size else _common_size(root, [size for size, _ in found])
+    pixels = _read_all(files, (channels, height, width), show(root))
     if not classes:
         return ImageSet(pixels, no_labels(len(files)), ())
     return ImageSet(pixels, *index_labels(np.array(classes)))
+
+
+def read_file(path: Path, image_shape: tuple[int, int, int], *, resize: bool = False) -> ImageSet:
+    """One image file in the shape of others: channels, height, width. Colours become grey levels.
+
+    Raises:
+        DataError: it has another size, and ``resize`` is not given; or it is unreadable.
+    """
+    _, height, width = image_shape
+    size, _ = _inspect(path)
+    if size != (width, height) and not resize:
+        raise DataError(
+            f"{show(path)} is {size[0]}x{size[1]} and the model's images are {width}x{height}; "
+            "add --resize to scale and crop it"
+        )
+    return ImageSet(_read_all([path], image_shape, show(path)), no_labels(1), ())
+
+
+def _read_all(files: list[Path], image_shape: tuple[int, int, int], source: str) -> torch.Tensor:
+    """The pixels of all files, ``(n, c, h, w)``, each scaled and cropped to the shape."""
+    channels, height, width = image_shape
+    shape = (len(files), *image_shape)
+    refuse_oversized(math.prod(shape), source)
+    images = np.empty(shape, dtype=np.uint8)
+    for row, path in zip(images, files, strict=True):
+        pixels = _decode(path, channels == 1, (width, height))
+        row[:] = pixels.reshape(height, width, channels).transpose(2, 0, 1)
+    return torch.from_numpy(images)
+
+
+def files_in(root: Path) -> list[Path]:
+    """The image files that `read` reads, in their order."""
+    return _find(root)[0]
 
 
 def _find(root: Path) -> tuple[list[Path], list[str]]:
@@ -91,17 +127,25 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _survey(files: list[Path]) -> tuple[int, int, bool]:
-    """Width and height of all images, and whether all are grey, from their headers."""
-    found = [_inspect(path) for path in files]
-    usual, _ = Counter(size for size, _ in found).most_common(1)[0]
-    for path, (size, _) in zip(files, found, strict=True):
-        if size != usual:
-            raise DataError(
-                f"{show(path)} is {size[0]}x{size[1]} but most images are {usual[0]}x{usual[1]}; "
-                "resize it or take it out"
-            )
-    return *usual, all(mode in _GREY for _, mode in found)
+def _common_size(root: Path, sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """Width and height of all images.
+
+    Raises:
+        MixedSizesError: there are several.
+    """
+    counts = Counter(sizes).most_common()
+    if len(counts) == 1:
+        return sizes[0]
+    shown = ", ".join(f"{width}x{height} ({n})" for (width, height), n in counts[:3])
+    more = f" and {len(counts) - 3} more" if len(counts) > 3 else ""
+    found = f"{show(root)} holds images of {len(counts)} sizes: {shown}{more}"
+    side = min(MOST_SUGGESTED, *(min(size) for size in sizes))
+    raise MixedSizesError(
+        f"{found}. What size should they have? Add --image-size {side} to scale and crop each to "
+        f"{side}x{side}",
+        found,
+        side,
+    )
 
 
 def _inspect(path: Path) -> tuple[tuple[int, int], str]:
@@ -118,14 +162,24 @@ def _inspect(path: Path) -> tuple[tuple[int, int], str]:
     return size, mode
 
 
-def _decode(path: Path, grey: bool) -> npt.NDArray[np.uint8]:
+def _decode(path: Path, grey: bool, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Pixels of a file, scaled and cropped to width and height; white where transparent."""
     image = _open(path)
     try:
-        with image, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a palette's transparency, which is dropped anyway
-            return np.asarray(image.convert("L" if grey else "RGB"))
+        with image:
+            shown = _on_white(image).convert("L" if grey else "RGB")
+            if shown.size != size:
+                shown = ImageOps.fit(shown, size, Image.Resampling.LANCZOS)
+            return np.asarray(shown)
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    colours = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
 
 
 def _open(path: Path) -> Image.Image:

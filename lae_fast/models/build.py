@@ -14,27 +14,41 @@ from lae_fast.models.conditional import Conditioned
 from lae_fast.models.conv import ConvDecoder, ConvEncoder, Shape, stage_shapes
 from lae_fast.models.likelihoods import make_likelihood
 from lae_fast.models.mlp import MLP
+from lae_fast.models.own import Networks, OwnDecoder, OwnEncoder
 
 
-def build_model(config: TrainConfig, image_shape: Shape, classes: int = 0) -> Model:
+def build_model(
+    config: TrainConfig,
+    image_shape: Shape,
+    classes: int = 0,
+    networks: Networks | None = None,
+) -> Model:
     """The untrained model of a configuration; its weights are a function of the seed.
 
     Args:
         config: the configuration.
         image_shape: channels, height, width.
         classes: number of classes of the data set; a conditional model needs at least two.
+        networks: encoder and decoder where the architecture is ``own``; used as they are.
 
     Raises:
-        ConfigError: too few classes, or images too small for the networks.
+        ConfigError: too few classes, images too small for the networks, or no networks.
     """
-    check_networks(config, image_shape, classes)
+    check_networks(config, image_shape, classes, networks)
     classes = classes if config.conditional else 0
     is_vae = config.model in ("vae", "iwae", "hoffman")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         likelihood = make_likelihood(config.likelihood, config.scale)
-        encoder = _encoder(config, image_shape, classes, 2 * config.latent_dim if is_vae else None)
-        decoder = _decoder(config, image_shape, classes)
+        encoder: nn.Module
+        decoder: nn.Module
+        if networks is not None:
+            encoder = OwnEncoder(networks.encoder, image_shape)
+            decoder = OwnDecoder(networks.decoder)
+        else:
+            d_out = 2 * config.latent_dim if is_vae else None
+            encoder = _encoder(config, image_shape, classes, d_out)
+            decoder = _decoder(config, image_shape, classes)
         if is_vae:
             return VAE(encoder, decoder, likelihood, config.latent_dim)
         return LAE(
@@ -47,12 +61,18 @@ def build_model(config: TrainConfig, image_shape: Shape, classes: int = 0) -> Mo
         )
 
 
-def check_networks(config: TrainConfig, image_shape: Shape, classes: int) -> None:
+def check_networks(
+    config: TrainConfig, image_shape: Shape, classes: int, networks: Networks | None = None
+) -> None:
     """Raise what `build_model` would raise, without building anything.
 
     Raises:
-        ConfigError: too few classes, or images too small for the networks.
+        ConfigError: too few classes, images too small for the networks, or no networks.
     """
+    if (config.architecture == "own") != (networks is not None):
+        raise ConfigError("architecture own is for networks given to lae_fast.fit in Python")
+    if networks is not None and config.conditional:
+        raise ConfigError("conditional models need the library's networks, which see the label")
     if config.conditional and classes < 2:
         raise ConfigError("--conditional needs a data set with at least two classes")
     if config.architecture == "conv":

@@ -21,6 +21,8 @@ CONFIG_FILE = "config.json"
 EVENTS_FILE = "events.jsonl"
 LOG_FILE = "output.log"
 """What a trainer in the background printed."""
+IMAGES_FILE = "images.npz"
+"""The images of a run that was given an array; its setting ``dataset`` is the path of this file."""
 SWEEP_FILE = "sweep.json"
 """What marks a folder of run folders as a sweep."""
 COMMAND_FILE = "command"
@@ -135,7 +137,18 @@ def read_config(run: Path) -> dict[str, Any]:
             values = json.loads(file.read(BLOCK) or b"null") if file is not None else None
         except (OSError, ValueError, RecursionError):
             return {}
-    return values if isinstance(values, dict) else {}
+    return located(run, values) if isinstance(values, dict) else {}
+
+
+def located(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which ``dataset`` is the folder's own images, where it lies now, if it has such.
+
+    A run folder may have been moved since they were written.
+    """
+    stored, images = values.get("dataset"), run / IMAGES_FILE
+    if isinstance(stored, str) and Path(stored).name == IMAGES_FILE and os.path.isfile(images):
+        return {**values, "dataset": str(images)}
+    return dict(values)
 
 
 def is_config(values: Mapping[str, Any]) -> bool:

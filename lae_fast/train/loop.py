@@ -14,6 +14,7 @@ import torch
 from lae_fast import runs
 from lae_fast.config import TrainConfig
 from lae_fast.errors import ConfigError, RankLostError, TrainingError
+from lae_fast.models.own import Networks
 from lae_fast.ops.devices import pick_device
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs.events import Event, Message, RunFinished
@@ -46,6 +47,7 @@ def train(
     *,
     resume: Path | None = None,
     ranks: Ranks = ALONE,
+    networks: Networks | None = None,
 ) -> Iterator[Event]:
     """Train the model of a configuration; every event is on disk before it is yielded.
 
@@ -60,6 +62,8 @@ def train(
             bit, that of a run never interrupted.
         ranks: the processes that share each batch, from `lae_fast.ranks.join`. Rank 0 yields the
             events; all others train with it and yield nothing.
+        networks: of the user's, trained in place; None trains the run folder's copy of them, if
+            the run has such networks.
 
     Raises:
         DataError, RunError, ConfigError, CheckpointError: before anything is written.
@@ -69,12 +73,12 @@ def train(
     with deterministic(config.deterministic):
         device = pick_device(config.device)
         _check_precision(config, device)
-        splits = load_data(config, ranks)
+        splits, networks = load_data(config, ranks, resume, networks)
         if not ranks.leads:
-            follow(Worker(config, splits, device, ranks))
+            follow(Worker(config, splits, device, ranks, networks=networks))
             return
         try:
-            session = open_session(config, splits, device, resume, ranks)
+            session = open_session(config, splits, device, resume, ranks, networks)
             with runs.RunWriter(session.run) as log:
                 share_state(session.worker)
                 training = _Training(session, stop or StopRequest())

@@ -13,7 +13,9 @@ import torch
 from lae_fast import data, runs
 from lae_fast.config import TrainConfig
 from lae_fast.errors import CheckpointError, ConfigError, DataError
+from lae_fast.models import own
 from lae_fast.models.build import check_networks
+from lae_fast.models.own import Networks
 from lae_fast.ops.devices import named_device
 from lae_fast.ranks import ALONE, Ranks
 from lae_fast.runs import checkpoint, log
@@ -27,11 +29,24 @@ from lae_fast.train.watching.warnings import Watch
 from lae_fast.train.worker import Place, Worker
 
 
-def load_data(config: TrainConfig, ranks: Ranks) -> data.Splits:
-    """The data set, on every rank. Rank 0 goes first, since it may download it.
+def load_data(
+    config: TrainConfig,
+    ranks: Ranks,
+    resume: Path | None = None,
+    networks: Networks | None = None,
+) -> tuple[data.Splits, Networks | None]:
+    """The data set, on every rank, and the run's own networks where it has such.
+
+    Rank 0 goes first, since it may download the data set.
+
+    Args:
+        config: the settings.
+        ranks: the processes that train together.
+        resume: the run folder to continue.
+        networks: instead of the folder's.
 
     Raises:
-        DataError, ConfigError: on the rank where it happened.
+        DataError, ConfigError, CheckpointError: on the rank where it happened.
         OtherRankError: on the others.
     """
     splits: data.Splits | None = None
@@ -40,12 +55,15 @@ def load_data(config: TrainConfig, ranks: Ranks) -> data.Splits:
         if ranks.leads is turn:
             try:
                 splits = _load(config)
-                check_networks(config, splits.train.image_shape, len(splits.train.class_names))
-            except (DataError, ConfigError) as problem:
+                shape, classes = splits.train.image_shape, len(splits.train.class_names)
+                if networks is None and resume is not None and config.architecture == "own":
+                    networks = own.load(resume, shape, config.latent_dim)
+                check_networks(config, shape, classes, networks)
+            except (DataError, ConfigError, CheckpointError) as problem:
                 error = problem
         ranks.agree(error)
     assert splits is not None
-    return splits
+    return splits, networks
 
 
 def check_trainable(configs: Mapping[str, TrainConfig], *, here: bool) -> None:
@@ -66,6 +84,7 @@ def check_trainable(configs: Mapping[str, TrainConfig], *, here: bool) -> None:
             config.data_dir,
             config.validation,
             config.validation_fraction,
+            config.image_size,
         )
         if of_data not in seen:
             splits = _load(config)
@@ -86,6 +105,7 @@ def _load(config: TrainConfig) -> data.Splits:
         download=config.download,
         validation=config.validation,
         validation_fraction=config.validation_fraction,
+        image_size=config.image_size,
     )
 
 
@@ -95,6 +115,7 @@ def open_session(
     device: torch.device,
     resume: Path | None,
     ranks: Ranks,
+    networks: Networks | None = None,
 ) -> Session:
     """A new run's session, or that of the run to continue.
 
@@ -107,7 +128,7 @@ def open_session(
     if run is None:
         run = runs.create(config.run_root, config.name, config.dataset, config.model)
         runs.write_config(run, config)
-    session = Session(config, splits, device, run, weights, ranks)
+    session = Session(config, splits, device, run, weights, ranks, networks)
     if state is not None:
         session.restore(state)
     return session
@@ -146,6 +167,7 @@ class Session:
         run: the run folder.
         weights: to start from, instead of the seed's.
         ranks: the processes that train together; this one leads them.
+        networks: encoder and decoder of the user's, if the run has such.
 
     Attributes:
         model: what is validated and kept: the average of the trained weights, where there is one.
@@ -164,9 +186,10 @@ class Session:
         run: Path,
         weights: Mapping[str, torch.Tensor] | None = None,
         ranks: Ranks = ALONE,
+        networks: Networks | None = None,
     ) -> None:
         self.config, self.run, self.device = config, run, device
-        self.worker = Worker(config, splits, device, ranks, weights)
+        self.worker = Worker(config, splits, device, ranks, weights, networks)
         self.trainer = self.worker.trainer
         self.average = Average(self.worker.model, config.ema)
         self.model = self.average.model

@@ -14,6 +14,7 @@ from lae_fast.config import TrainConfig
 from lae_fast.errors import ConfigError
 from lae_fast.models import Model
 from lae_fast.models.build import build_model
+from lae_fast.models.own import Networks
 from lae_fast.ranks import Ranks
 from lae_fast.train import state as saved_state
 from lae_fast.train.trainers.base import IterationStats
@@ -39,6 +40,7 @@ class Worker:
         device: where to compute.
         ranks: the processes that train together.
         weights: to start from, instead of the seed's.
+        networks: encoder and decoder of the user's, if the run has such.
 
     Raises:
         ConfigError: weights that do not fit the settings.
@@ -51,11 +53,12 @@ class Worker:
         device: torch.device,
         ranks: Ranks,
         weights: Mapping[str, Tensor] | None = None,
+        networks: Networks | None = None,
     ) -> None:
         self.config, self.device, self.ranks = config, device, ranks
         self.train_set = splits.train.to(device)
         shape, classes = splits.train.image_shape, len(splits.train.class_names)
-        self.model = build_model(config, shape, classes).to(device)
+        self.model = build_model(config, shape, classes, networks).to(device)
         if weights is not None:
             _start_from(self.model, weights, config)
         self.trainer = build_trainer(config, self.model, StepSizeControl(config).step_size, ranks)

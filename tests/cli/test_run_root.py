@@ -12,7 +12,7 @@ from helpers.command_line import VERBS, run
 from lae_cli.main import COMMANDS
 
 Capsys = pytest.CaptureFixture[str]
-MORE_ARGUMENTS = {"interpolate": ["class:1", "class:7"]}
+MORE_ARGUMENTS = {"interpolate": ["class:1", "class:7"], "encode": ["x.png"]}
 
 
 def takes_a_run(param: click.Parameter) -> bool:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from helpers.data_cases import gradient, png_bytes, refused, same_images, whole
 from lae_fast.data import load
+from lae_fast.errors import MixedSizesError
 
 
 def save(path: Path, array: np.ndarray, **options: object) -> None:
@@ -80,8 +81,40 @@ def test_folder_sizes(tmp_path: Path) -> None:
     save(tmp_path / "0.png", gradient(3, 9))  # the odd one comes first
     for i in range(1, 4):
         save(tmp_path / f"{i}.png", gradient(4, 5))
-    with refused("0.png is 9x3", "5x4"):
+    with refused("holds images of 2 sizes: 5x4 (3), 9x3 (1)", "Add --image-size 3") as caught:
         load(str(tmp_path))
+    assert isinstance(caught.value, MixedSizesError)
+    assert caught.value.suggested == 3
+    assert load(str(tmp_path), image_size=4).train.image_shape == (1, 4, 4)
+
+
+def test_folder_is_scaled_and_cropped_about_the_centre(tmp_path: Path) -> None:
+    wide = np.zeros((10, 30), np.uint8)
+    wide[:, 5:25] = 200  # more than a square about the centre holds
+    save(tmp_path / "wide.png", wide)
+    save(tmp_path / "tall.png", wide.T)
+    assert whole(load(str(tmp_path), image_size=5)).unique().tolist() == [200]
+
+
+def test_folder_lays_what_is_transparent_on_white(tmp_path: Path) -> None:
+    for i, (colour, alpha) in enumerate(((40, 0), (40, 255), (0, 128))):
+        pixels = np.full((4, 4, 4), colour, np.uint8)
+        pixels[..., 3] = alpha
+        save(tmp_path / f"{i}.png", pixels)
+    images = whole(load(str(tmp_path)))
+    assert images.shape == (3, 3, 4, 4)
+    assert sorted(image.unique().item() for image in images) == [40, 127, 255]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    grey = Image.fromarray(np.full((4, 4), 9, np.uint8)).convert("LA")
+    grey.putalpha(0)
+    palette = Image.fromarray(np.full((4, 4), 3, np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0] * 4)
+    for i in range(2):
+        grey.save(tmp_path / f"{i}.png")
+    assert whole(load(str(tmp_path))).unique().tolist() == [255]
+    palette.save(tmp_path / "3.png", transparency=3)
+    assert whole(load(str(tmp_path))).unique().tolist() == [255]
 
 
 def test_folder_unsuitable(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from lae_fast.data import DataError, Splits
 
 
 @contextlib.contextmanager
-def refused(*fragments: str) -> Iterator[None]:
+def refused(*fragments: str) -> Iterator[pytest.ExceptionInfo[DataError]]:
     """The block raises `DataError`: one printable line that holds every fragment."""
     with pytest.raises(DataError) as caught:
-        yield
+        yield caught
     message = str(caught.value)
     assert message.isprintable(), message
     for fragment in fragments:

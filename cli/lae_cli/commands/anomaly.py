@@ -90,6 +90,11 @@ def _foreign(opened: Opened, against: str, count: int) -> ImageSet:
     if against == ROTATED:
         return rotated(opened.first(count))
     config = opened.saved.config
-    images = load_test(against, opened.data_dir or config.data_dir, download=config.download)
+    images = load_test(
+        against,
+        opened.data_dir or config.data_dir,
+        download=config.download,
+        image_size=config.image_size,
+    )
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(opened.seed))
     return images.subset(order[:count])

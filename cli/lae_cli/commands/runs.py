@@ -24,6 +24,8 @@ from lae_fast.runs import Summary
 if TYPE_CHECKING:
     from lae_cli.terminal.tables import FittingTable
 
+TENSORBOARD = "tensorboard"
+"""A format of `lae runs export`, and the folder that it makes in a run folder."""
 ANSWER_WITHIN = 15.0
 """Seconds to wait for a trainer's answer; an iteration may take a few."""
 _FIRST = (
@@ -227,12 +229,18 @@ def remove_command(
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice(store.EXPORT_FORMATS),
+    type=click.Choice([*store.EXPORT_FORMATS, TENSORBOARD]),
     default="csv",
     show_default=True,
-    help="Write a table with one row per event, or one JSON object with the settings.",
+    help="Write a table with one row per event, one JSON object with the settings, or a log for "
+    "TensorBoard.",
 )
-@click.option("--out", metavar="FILE", help="Write to this file.  [default: stdout]")
+@click.option(
+    "--out",
+    metavar="FILE",
+    help="Write to this file, or to this folder (tensorboard).  [default: stdout, or tensorboard "
+    "in the run folder]",
+)
 def export_command(run: str, run_root: str, fmt: str, out: str | None) -> None:
     """Export the events of RUN.
 
@@ -241,6 +249,9 @@ def export_command(run: str, run_root: str, fmt: str, out: str | None) -> None:
       lae runs export latest --format csv --out losses.csv
     """
     path = store.find(run_root, run)
+    if fmt == TENSORBOARD:
+        _export_tensorboard(path, out)
+        return
     if out is None:
         store.export(path, fmt, sys.stdout)
         return
@@ -248,6 +259,21 @@ def export_command(run: str, run_root: str, fmt: str, out: str | None) -> None:
         raise RunError(f"{path} is not a run folder")
     with open(out, "w", encoding="utf-8", newline="") as file:
         store.export(path, fmt, file)
+
+
+def _export_tensorboard(run: Path, out: str | None) -> None:
+    from lae_fast.analysis.tensorboard import write_log
+    from lae_fast.runs.files import own_folder
+
+    folder = Path(out) if out is not None else own_folder(run, TENSORBOARD)
+    if out is None:
+        for old in folder.glob("events.out.tfevents.*"):  # of this command, earlier in the run
+            old.unlink()
+    count = write_log(run, folder)
+    click.echo(
+        f"wrote {count} events; `tensorboard --logdir {shlex.quote(printable(folder))}` shows them",
+        err=True,
+    )
 
 
 def _values(summary: Summary) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from lae_cli.terminal import vocabulary
 from lae_fast import runs
 from lae_fast.config import CHANGEABLE, TrainConfig, settings
 from lae_fast.config.presets import PRESETS
-from lae_fast.errors import ConfigError, printable
+from lae_fast.errors import ConfigError, MixedSizesError, printable
 
 if TYPE_CHECKING:
     from lae_cli.progress.view import RunView
@@ -155,8 +156,27 @@ def train(
 
     with join(config.device) as ranks:
         if ranks.leads:
-            ctx.exit(_lead(config, run, ranks, alerts, as_json=as_json, quiet=quiet))
+            try:
+                code = _lead(config, run, ranks, alerts, as_json=as_json, quiet=quiet)
+            except MixedSizesError as error:
+                if as_json or quiet or run is not None or not ranks.alone or not _can_ask():
+                    raise
+                config = dataclasses.replace(config, image_size=_ask_size(error))
+                code = _lead(config, run, ranks, alerts, as_json=as_json, quiet=quiet)
+            ctx.exit(code)
         _follow(config, run, ranks)
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _ask_size(error: MixedSizesError) -> int:
+    """Pixels per side, from the user at the terminal; ``--image-size`` answers in advance."""
+    click.echo(f"{error.found}.", err=True)
+    text = "Scale and crop each to a square of how many pixels per side?"
+    size: int = click.prompt(text, default=error.suggested, type=Whole(1), err=True)
+    return size
 
 
 def _lead(

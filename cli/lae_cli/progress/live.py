@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import TracebackType
 
 from rich.console import RenderableType
 from rich.live import Live
@@ -11,6 +12,7 @@ from rich.text import Text
 from lae_cli.progress.display import Look, picture
 from lae_cli.progress.view import RunView
 from lae_cli.terminal.console import has_colour, has_unicode, make_console
+from lae_fast.errors import InputError
 
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 _CLEAR = "\x1b[2J\x1b[H"
@@ -21,6 +23,16 @@ class SteadyLive(Live):
 
     Synchronised output (DEC mode 2026) is ignored by terminals that do not know it.
     """
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the last frame on the screen, unless bad input left nothing to show."""
+        self.transient = isinstance(error, InputError)
+        super().__exit__(kind, error, trace)
 
     def refresh(self) -> None:
         """Redraw between the marks of one synchronised update."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lae_fast.data import ImageSet
 
 _OPTIONS = (
-    click.argument("run", default="latest", shell_complete=complete_runs),
     setting_option("run_root"),
     click.option(
         "--data-dir",
@@ -89,11 +88,12 @@ class Opened:
         return self.images.first(count)
 
 
-def on_run(*suffixes: str) -> Decorator:
+def on_run(*suffixes: str, default: str | None = "latest") -> Decorator:
     """Add RUN and the options of every verb on a run; show the `Result` that the verb returns.
 
     Args:
         suffixes: of the files that ``--out`` can write; none leaves the option out.
+        default: the run where none is named; None where one must be.
     """
 
     def decorate(command: Callable[..., Result]) -> Callable[..., None]:
@@ -118,7 +118,11 @@ def on_run(*suffixes: str) -> Decorator:
                 result = replace(result, values=named)
             present(result, as_json=as_json, out=out)
 
-        return add_options(with_run, *_OPTIONS, *([out_option(*suffixes)] if suffixes else []))
+        argument = click.argument(
+            "run", default=default, required=default is None, shell_complete=complete_runs
+        )
+        out = [out_option(*suffixes)] if suffixes else []
+        return add_options(with_run, argument, *_OPTIONS, *out)
 
     return decorate
 

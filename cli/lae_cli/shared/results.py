@@ -15,6 +15,7 @@ from lae_cli import exits
 from lae_fast.errors import printable
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.console import RenderableType
     from torch import Tensor
 
@@ -38,7 +39,7 @@ class Result:
     values: Any
     lines: Sequence[RenderableType] = ()
     pictures: Sequence[tuple[str, Tensor]] = ()
-    arrays: Mapping[str, Tensor] | None = None
+    arrays: Mapping[str, Tensor | NDArray[Any]] | None = None
     write: Callable[[Path], None] | None = None
     code: int = exits.OK
 

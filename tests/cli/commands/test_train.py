@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from helpers import fake_trainer
 from helpers.command_line import ROOT, SOURCES, run, screen
@@ -275,3 +276,34 @@ def test_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
     shown = _screen(tmp_path, 24, 80, TERM="dumb")
     assert "\x1b" not in shown
     assert "epoch 4" in shown
+
+
+class TestMixedSizes:
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> Path:
+        (tmp_path / "photos").mkdir()
+        for i in range(8):
+            Image.new("L", (9 + i % 2, 8), 20 * i).save(tmp_path / "photos" / f"{i}.png")
+        return tmp_path / "photos"
+
+    def words(self, photos: Path) -> list[str]:
+        root = str(photos.parent)
+        return ["train", "--dataset", str(photos), "--epochs", "1", "--run-root", root]
+
+    def test_somebody_at_a_terminal_is_asked(
+        self, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+    ) -> None:
+        monkeypatch.setattr("lae_cli.commands.train._can_ask", lambda: True)
+        monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "6")
+        code, _, err = run(capsys, *self.words(photos), "--name", "asked")
+        assert code == 0
+        assert "holds images of 2 sizes: 9x8 (4), 10x8 (4).\n" in err
+        config = json.loads((photos.parent / "asked" / "config.json").read_text())
+        assert config["image_size"] == 6
+
+    def test_a_script_is_told_what_to_add(self, photos: Path, capsys: Capsys) -> None:
+        code, _, err = run(capsys, *self.words(photos))
+        assert (code, err.count("\n")) == (2, 1)
+        assert "What size should they have? Add --image-size 8 to scale" in err
+        code, _, err = run(capsys, *self.words(photos), "--image-size", "8", "--quiet")
+        assert code == 0

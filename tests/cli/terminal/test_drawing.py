@@ -256,3 +256,17 @@ def test_images_have_gaps_between_them() -> None:
     assert picture.shape == (18, 26, 3)
     assert (picture[8] == images.GAP).all()
     assert covered == [26] * 5 + [8] * 4
+
+
+def test_bad_input_leaves_no_empty_picture_on_the_screen() -> None:
+    from rich.console import Console
+
+    from lae_cli.progress.live import SteadyLive
+    from lae_fast.errors import DataError
+
+    for error, erased in ((DataError("no such data"), True), (KeyboardInterrupt(), False)):
+        console = Console(file=io.StringIO(), force_terminal=True, width=20, height=5)
+        with pytest.raises(type(error)), SteadyLive("frame", console=console):
+            raise error
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("\x1b[2K" in shown.split("frame")[-1]) is erased
