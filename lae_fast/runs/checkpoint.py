@@ -76,10 +76,10 @@ def _read_description(path: Path) -> dict[str, Any]:
     about = json.loads(content)
     if not isinstance(about, dict) or not isinstance(about.get("format", 0), int):
         raise ValueError(f"{path.name} is no description")
+    plain = {key: value for key, value in about.items() if key != "digest"}
     if about.get("format", 0) <= FORMAT_VERSION:
-        plain = {key: value for key, value in about.items() if key != "digest"}
         _check(about, _digest_of(plain), path)
-    return about
+    return plain
 
 
 def _require_file(path: Path) -> None:

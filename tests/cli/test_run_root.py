@@ -12,7 +12,11 @@ from helpers.command_line import VERBS, run
 from lae_cli.main import COMMANDS
 
 Capsys = pytest.CaptureFixture[str]
-MORE_ARGUMENTS = {"interpolate": ["class:1", "class:7"], "encode": ["x.png"]}
+MORE_ARGUMENTS = {
+    ("interpolate",): ["class:1", "class:7"],
+    ("encode",): ["x.png"],
+    ("runs", "rename"): ["other"],
+}
 
 
 def takes_a_run(param: click.Parameter) -> bool:
@@ -44,7 +48,7 @@ def test_flag_over_environment_over_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flag" / "some").mkdir(parents=True)
-    call = [*words, "nope", *MORE_ARGUMENTS.get(words[0], [])]
+    call = [*words, "nope", *MORE_ARGUMENTS.get(words, [])]
     for environment, flags, root in (
         ("environment", ["--run-root", "flag"], "flag"),
         ("environment", [], "environment"),

@@ -24,7 +24,7 @@ _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
 @setting_option("run_root")
 @json_option
 def doctor(run: str | None, run_root: str, as_json: bool) -> None:
-    """Check Python, torch, the kernels and the terminal; or the files of a run.
+    """Check what is installed and works, or the files of a run.
 
     Each line begins with ok, warn or FAIL; the line below a warning or failure says what to do. The
     exit code is 1 if something that training needs is missing, or if a file of the run is damaged.

@@ -298,7 +298,7 @@ def _table(summaries: list[Summary]) -> FittingTable:
 
     words = ("status", "data", "model")
     # A name made up by the program says data and model already.
-    table = FittingTable(left=words, dispensable=("data", "model", "age"))
+    table = FittingTable(left=words, dispensable=("data", "model", "age", "epochs"))
     loss = vocabulary.val_heading(s.val_quantity for s in summaries if s.best_val_loss is not None)
     for heading in ("run", *words, "epochs", loss, "accept", "age"):
         table.add_column(heading)
