@@ -40,7 +40,7 @@ COMMANDS = {
     "anomaly": "Detect images that the model was not trained for.",
     "experiment": "Run one study and show its tables.",
     "reproduce": "Run all studies and write the page of results.",
-    "doctor": "Check Python, torch, the kernels and the terminal.",
+    "doctor": "Check what is installed and works, or the files of a run.",
     "bench": "Compare the fused kernels and the trainer with plain PyTorch.",
     "completion": "Print the script that completes `lae` in your shell.",
 }

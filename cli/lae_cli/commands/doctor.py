@@ -9,6 +9,7 @@ import click
 
 from lae_cli import exits
 from lae_cli.health.checks import Check, check_run, run_checks
+from lae_cli.shared.completions import complete_runs
 from lae_cli.shared.options import json_option, setting_option
 from lae_cli.shared.results import Result, present
 from lae_fast import runs
@@ -20,7 +21,7 @@ _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete_runs)
 @setting_option("run_root")
 @json_option
 def doctor(run: str | None, run_root: str, as_json: bool) -> None:
