@@ -1,8 +1,7 @@
 """Draw the pictures in docs/images that the program makes itself.
 
-    lae train --name lae --dataset mnist --batch-size 128 --learning-rate 1e-3 --epochs 20 \\
-        --steps 5 --learning-rate-schedule cosine --patience 0
-    lae train --name vae --model vae ...         # the same otherwise
+    lae train --name lae --dataset mnist --binarize --epochs 60 --patience 0
+    lae train --name vae --model vae --dataset mnist --binarize --epochs 60 --patience 0
     python docs/scripts/pictures.py runs/lae runs/vae
 
 The first run is drawn: samples of its model, the live display of its training as it stood at 90 %
@@ -67,10 +66,17 @@ def draw_samples(run: Path) -> None:
 def draw_training(run: Path, share: float = 0.9) -> None:
     """What ``lae train`` showed after this share of the run's events."""
     config = from_stored(runs.read_config(run))
-    view = RunView(replace(config, run_root="runs"), clock=lambda: 0.0)
+    view = RunView(replace(config, run_root=str(run.parent)), clock=lambda: 0.0)
     events: list[Event] = runs.EventReader(run).poll()
     steps = [e for e in events if isinstance(e, Progress | Evaluated)]
-    last = steps[int(share * (len(steps) - 1))]
+    # After an evaluation whose pictures are still there: of a long run only some are kept.
+    kept = [
+        place
+        for place, event in enumerate(steps)
+        if isinstance(event, Evaluated) and event.snapshot and (run / event.snapshot).exists()
+    ]
+    start = next(place for place in kept if place >= share * (len(steps) - 1))
+    last = steps[min(start + 5, len(steps) - 1)]
     for event in events[: events.index(last) + 1]:
         view.apply(event)
     console = Console(
@@ -90,6 +96,8 @@ async def draw_dashboard(found: tuple[Path, ...]) -> None:
     app = Dashboard(Start(found[0].parent, found))
     async with app.run_test(size=VIEW) as pilot:
         for place, view in enumerate(TABS):
+            if view == "log":  # what a trainer printed, which pictures add nothing to
+                continue
             await pilot.press(str(place + 1), *KEYS.get(view, []))
             await pilot.pause(5)  # the watcher's next look, and the last repaint
             save(f"dashboard-{view}.svg", app.export_screenshot(title=f"lae dash: {view}"))
