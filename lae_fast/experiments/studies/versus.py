@@ -207,7 +207,7 @@ def _tables(
 ) -> list[ResultTable]:
     """What each model reaches at these points, and by how much it is under the VAE there."""
     epoch, over = "seconds per epoch", "over the VAE's"
-    columns = {"model": "", **dict.fromkeys(points, ".2f"), epoch: ".3g", over: ".2f"}
+    columns = {"model": "", **dict.fromkeys(points, ".2f"), epoch: "#.3g", over: ".2f"}
     gains = {"model": ""}
     for point in points:
         gains |= {f"{point}, by": ".2f", f"s.e. {point}": ".2f"}
