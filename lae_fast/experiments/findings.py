@@ -7,6 +7,7 @@ shown. A row that was not measured is left out of it, and so is a sentence that 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lae_fast.experiments.outcome import Cell, Outcome, ResultTable, Stat, cell_text
@@ -133,8 +134,7 @@ def _neighbours(tables: Sequence[Figures]) -> list[str]:
     if pairs:
         apart = [100 * (ours - theirs) for theirs, ours in pairs.values()]
         said.append(
-            f"Ours less the accuracy of Bisht 2023 is {_range(apart)} points over its {len(pairs)} "
-            "rows, that without neighbours among them."
+            f"Ours less the accuracy of Bisht 2023 is {_range(apart)} points in {len(pairs)} rows."
         )
     for latents in ("z=2", "z=8"):
         gains = _gains(tables[0], "accuracy", latents)
@@ -184,14 +184,14 @@ def _attack(tables: Sequence[Figures]) -> list[str]:
     if counts:
         said.append(f"Rows with neighbours below the one without: {_list(counts)}.")
     lower = []
-    for latents in ("z=2", "z=8"):
-        gains = _gains(loss, radii[-1], latents)
+    for latents, printed in (("z=2", BISHT), ("z=2", ""), ("z=8", "")):
+        gains = _gains(loss, radii[-1] + printed, latents)
         if gains:
             count = sum(gain < 0 for gain in gains)
-            lower.append(f"{count} of {len(gains)} rows with {latents[2:]} latents")
+            whose = "of Bisht 2023" if printed else f"of ours with {latents[2:]} latents"
+            lower.append(f"{count} of {len(gains)} {whose}")
     under = (
-        f"At radius {radii[-1]}, where Bisht 2023 has lower losses with neighbours, ours are lower "
-        f"in {_list(lower)}."
+        f"At radius {radii[-1]} the loss is lower with neighbours than without in {_list(lower)}."
         if lower
         else ""
     )
@@ -201,12 +201,11 @@ def _attack(tables: Sequence[Figures]) -> list[str]:
         for name, before in same.column(radius).items()
         if (after := converged.get(name, radius)) is not None
     ]
-    more = (
-        f"On the same images the converged attack takes at most {max(taken):.1f} points more than "
-        "that of Bisht 2023."
-        if taken
-        else ""
-    )
+    more = ""
+    if taken:
+        most = max(taken)
+        much = f"at most {most:.1f} points more" if most > 0.05 else "nowhere more"
+        more = f"On the same images the converged attack takes {much} than that of Bisht 2023."
     return [_paragraph(said), under, "", more]
 
 
@@ -338,18 +337,28 @@ def _versus(tables: Sequence[Figures]) -> list[str]:
         for heading in table.columns:
             point = heading.removesuffix(", by")
             gain = table.get(DEFAULT_LAE, heading)
-            if heading.endswith(", by") and gain is not None:
-                side = "above" if gain < 0 else "below"
-                error = table.text(DEFAULT_LAE, f"s.e. {point}")
-                said.append(f"{abs(gain):.2f} ± {error} nats {side} it {point}")
+            images = table.get(DEFAULT_LAE, f"s.e. {point}")
+            if not heading.endswith(", by") or gain is None or images is None:
+                continue
+            error = math.hypot(images, _error_over_seeds(table.rows[DEFAULT_LAE][heading]))
+            side = "above" if gain < 0 else "below"
+            apart = f"{abs(gain):.2f} ± {error:.2f} nats {side} it"
+            level = abs(gain) < 2 * error
+            said.append(f"level with it ({apart}) {point}" if level else f"{apart} {point}")
     over = values.get(DEFAULT_LAE, "over the VAE's")
     if not said or over is None:
         return []
     return [
         f"An epoch of the default LAE takes {over:.2f} times as long as one of the VAE. In "
         "-log p(x) per image it compares with the VAE as follows, lower being better: "
-        f"{', '.join(said)} (± is the standard error over images of the paired difference)."
+        f"{', '.join(said)} (± is the standard error of the paired difference, over images and "
+        "over seeds)."
     ]
+
+
+def _error_over_seeds(cell: Cell) -> float:
+    """The standard error of a mean over seeds; 0 where there is one."""
+    return (cell.sd or 0.0) / math.sqrt(cell.n) if isinstance(cell, Stat) else 0.0
 
 
 FINDINGS: Mapping[str, Callable[[Sequence[Figures]], list[str]]] = {
@@ -388,7 +397,7 @@ def _ordered(values: Sequence[float]) -> str:
     steps = [b - a for a, b in itertools.pairwise(values)]
     if all(step > 0 for step in steps):
         return "rises at each step"
-    return "falls at each step" if all(step < 0 for step in steps) else "rises and falls"
+    return "falls at each step" if all(step < 0 for step in steps) else "has no direction"
 
 
 def _than(value: float, other: float, less: str, more: str) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from lae_fast.ranks import ALONE, Ranks
 
 TINY = 1e-20
-"""The least ridge: below that of any features that are not all zero, and with a float32 inverse."""
+"""The least ridge: far below that of any features in training, and float32 has its inverse."""
 
 
 class Coordinates(Protocol):
@@ -129,8 +129,8 @@ class RidgeMap:
             self.features = features
             gram, squares = features.T @ features, features.square().sum()
             ranks.sum_(gram, squares)
-        # Features that are all zero are a ridge of 0; with any other, phi stays where it is.
-        gram.diagonal().add_((squares * (damping / n)).clamp_min(TINY))
+        # Features that are all zero would be a ridge of 0; with any other, phi stays where it is.
+        gram.diagonal().add_((damping * squares / n).clamp_min(TINY))
         self.factor, failed = torch.linalg.cholesky_ex(gram)
         self.check = torch.where(failed == 0, 0 * squares, torch.nan)
 
