@@ -47,7 +47,7 @@ def create(
     base = Path(root)
     for candidate in [name] if name is not None else _default_names(dataset, model):
         try:
-            base.mkdir(parents=True, exist_ok=True)
+            _make_root(base)
             (base / candidate).mkdir()
             sync_folder(base)
         except FileExistsError as error:
@@ -60,6 +60,14 @@ def create(
             ) from error
         return base / candidate
     raise RunError(taken(base, str(name)))
+
+
+def _make_root(base: Path) -> None:
+    """Make a folder of run folders and those that it lies in, and wait until the disk has them."""
+    if not base.is_dir() and base.parent != base:
+        _make_root(base.parent)
+        base.mkdir(exist_ok=True)
+        sync_folder(base.parent)
 
 
 def is_name(text: str) -> bool:

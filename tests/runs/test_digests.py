@@ -128,3 +128,6 @@ def test_verify_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (code, err) == (1, "")
     assert "FAIL  checkpoints/state.safetensors" in out
     assert "the state before it" in out
+    assert "nothing but its pictures" in out
+    assert "restore it from a copy" in out
+    assert "allow_pickle" not in out

@@ -14,7 +14,6 @@ and its log must tell of every epoch once.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import os
 import random
@@ -35,6 +34,7 @@ from lae_fast.config.settings import from_dict
 from lae_fast.errors import InputError
 from lae_fast.runs import checkpoint
 from lae_fast.runs.events import Evaluated, RunFinished, RunStarted
+from lae_fast.train import state as saved_state
 from lae_fast.train import train
 
 SETTINGS = {
@@ -51,8 +51,14 @@ SETTINGS = {
 }
 """Of the training: four epochs of four iterations, a state after each."""
 CALLS = (
-    "openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,close"
+    "openat,write,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,close,"
+    "pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,link,linkat,symlink,copy_file_range,"
+    "sendfile,fallocate"
 )
+"""What changes files, and what says which file is meant."""
+FOLLOWED = re.compile("openat|write|f(data)?sync|rename(at2?)?|unlink(at)?|mkdir|close")
+"""The calls that the record understands; that it has all is seen by laying it out."""
+NO_RUN = "no run yet"
 LINE = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\d+)")
 TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 
@@ -71,14 +77,14 @@ class Step:
         file: number of the file (write), or of the file that a name is given to.
         name: path relative to the root (link, unlink, mkdir); of a sync, the folder's, or "".
         old: the name that goes (a rename).
-        at: offset of a write; -1 appends.
+        at: where in the file a write begins.
     """
 
     kind: str
     file: int = -1
     name: str = ""
     old: str = ""
-    at: int = -1
+    at: int = 0
     data: bytes = b""
 
 
@@ -120,6 +126,7 @@ def parse(text: str, root: str) -> Record:
     found, names = Record(), {}
     open_files: dict[tuple[str, int], int | str] = {}
     count = 0
+    sizes: dict[int, int] = {}
     # A call that another thread interrupts is written in two halves.
     pending: dict[str, str] = {}
     for line in text.splitlines():
@@ -135,6 +142,8 @@ def parse(text: str, root: str) -> Record:
             continue
         call, arguments, result = match[2], match[3], int(match[4])
         texts = [bytes.fromhex(t.replace("\\x", "")) for t in TEXT.findall(arguments)]
+        if not FOLLOWED.fullmatch(call):
+            continue
         paths = [os.path.relpath(t.decode(), root) for t in texts] if call != "write" else []
         inside = [not path.startswith("..") for path in paths]
         number = re.match(r"(\d+)", arguments)
@@ -146,14 +155,16 @@ def parse(text: str, root: str) -> Record:
                 continue
             if path not in names and "O_CREAT" in arguments:
                 names[path], count = count, count + 1
+                sizes[names[path]] = 0
                 found.steps.append(Step("link", names[path], path))
             if path in names:
                 open_files["", result] = names[path]
         elif call == "openat":
             open_files.pop(("", result), None)
-        elif call in ("write", "pwrite64") and isinstance(open_files.get(descriptor), int):
+        elif call == "write" and isinstance(open_files.get(descriptor), int):
             file = int(open_files[descriptor])
-            found.steps.append(Step("write", file, data=texts[0][:result]))
+            found.steps.append(Step("write", file, at=sizes[file], data=texts[0][:result]))
+            sizes[file] += result
         elif call in ("fsync", "fdatasync") and descriptor in open_files:
             opened = open_files[descriptor]
             folder = opened if isinstance(opened, str) else ""
@@ -182,12 +193,13 @@ def lay_out(steps: list[Step], chosen: set[int], torn: dict[int, bytes]) -> Disk
     places: dict[str, int | None] = {}
     for index, step in enumerate(steps):
         if index not in chosen:
-            if step.kind == "write":  # a later write must not move to where this one was
-                content.setdefault(step.file, bytearray())
             continue
         match step.kind:
             case "write":
-                content.setdefault(step.file, bytearray()).extend(torn.get(index, step.data))
+                data = content.setdefault(step.file, bytearray())
+                data.extend(bytes(max(0, step.at - len(data))))  # zeros, where a write is missing
+                new = torn.get(index, step.data)
+                data[step.at : step.at + len(new)] = new
             case "link":
                 places.pop(step.old, None)
                 places[step.name] = step.file
@@ -203,38 +215,31 @@ def lay_out(steps: list[Step], chosen: set[int], torn: dict[int, bytes]) -> Disk
     return disk
 
 
-def states(found: Record, rng: random.Random) -> Iterator[Disk]:
-    """States that a crash may leave, without end: none, all, one more, one less, any; torn."""
+def states(found: Record, rng: random.Random) -> Iterator[tuple[Disk, Disk]]:
+    """States that a crash may leave, without end, each with what of it was certain.
+
+    Of what was not certain, the disk has all, nothing, one, all but one, or any part. A write that
+    it has may have arrived in part; where later ones have arrived, zeros stand for what is missing.
+    """
     while True:
         upto = rng.randrange(1, len(found.steps) + 1)
         certain = found.certain(upto)
-        open_ones = [k for k in range(upto) if k not in certain and found.steps[k].kind != "sync"]
-        form = rng.choice(("all", "none", "one more", "one less", "any", "any"))
+        steps = found.steps[:upto]
+        maybe = [k for k in range(upto) if k not in certain and steps[k].kind != "sync"]
+        form = rng.choice(("all", "none", "one", "all but one", "any", "any"))
         share = {"all": 1.0, "none": 0.0, "any": rng.random()}.get(form, 1.0)
-        some = {k for k in open_ones if rng.random() < share}
-        if open_ones and form == "one more":
-            some = {rng.choice(open_ones)}
-        if open_ones and form == "one less":
-            some.discard(rng.choice(open_ones))
+        some = {k for k in maybe if rng.random() < share}
+        if maybe and form == "one":
+            some = {rng.choice(maybe)}
+        if maybe and form == "all but one":
+            some.discard(rng.choice(maybe))
         torn = {}
-        # An append that did not arrive ends the file, or leaves zeros before what follows.
-        by_file: dict[int, bool] = {}
-        for k in open_ones:
-            step = found.steps[k]
-            if step.kind != "write":
-                continue
-            missing = by_file.get(step.file, False)
-            if k not in some or missing:
-                by_file[step.file] = True
-                fate = rng.choice(("gone", "zeros", "part"))
-                if missing or fate == "gone":
-                    some.discard(k)
-                else:
-                    cut = rng.randrange(len(step.data) + 1)
-                    tail = bytes(len(step.data) - cut) if fate == "zeros" else b""
-                    some.add(k)
-                    torn[k] = step.data[:cut] + tail
-        yield lay_out(found.steps[:upto], certain | some, torn)
+        for k in some:
+            if steps[k].kind == "write" and rng.random() < 0.3:
+                cut = rng.randrange(len(steps[k].data) + 1)
+                tail = len(steps[k].data) - cut if rng.random() < 0.5 else 0
+                torn[k] = steps[k].data[:cut] + bytes(tail)
+        yield lay_out(steps, certain | some, torn), lay_out(steps, certain, {})
 
 
 def write_out(disk: Disk, root: Path) -> None:
@@ -247,30 +252,47 @@ def write_out(disk: Disk, root: Path) -> None:
             place.write_bytes(content)
 
 
+def require_whole(found: Record, root: Path) -> None:
+    """Refuse a record that does not end in the folder that was recorded: it missed something."""
+    disk = lay_out(found.steps, set(range(len(found.steps))), {})
+    there = {
+        str(path.relative_to(root)): None if path.is_dir() else path.read_bytes()
+        for path in root.rglob("*")
+    }
+    if disk != there:
+        names = [name for name in sorted({*disk, *there}) if disk.get(name) != there.get(name)]
+        raise SystemExit(f"the record does not lead to the folder: {', '.join(names)}")
+
+
 def weights(run: Path) -> dict[str, dict[str, torch.Tensor]]:
     """The last and the best weights."""
     return {name: checkpoint.read(run, name)[0] for name in ("last", "best")}
 
 
-def check(disk: Disk, root: Path, want: dict[str, dict[str, torch.Tensor]]) -> str:
+def check(disk: Disk, certain: Disk, root: Path, want: dict[str, dict[str, torch.Tensor]]) -> str:
     """Resume from a state; what went wrong, or "" if nothing did.
 
-    Where not even the settings had reached the disk, there was no run yet: that is said as
-    "nothing", and is no loss, because no epoch had been told of.
+    Where not even the settings were certain to be there, there was no run yet. That is said as
+    `NO_RUN`, and is no loss, because no epoch had been told of.
     """
+    least = saved_iteration(certain, root)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
     write_out(disk, root)
     run = root / "run"
     if not runs.read_config(run):
-        return "an epoch without settings" if told(run) else "nothing"
+        lost = told(run) or "run/config.json" in certain
+        return "the settings are lost" if lost else NO_RUN
     before = told(run)
     try:
-        events = list(train(dataclasses.replace(config(root)), resume=run))
+        events = list(train(config(root), resume=run))
     except InputError as error:
         return f"not resumed: {error}"
-    if not isinstance(events[-1], RunFinished) or events[-1].status != "finished":
+    started, finished = events[0], events[-1]
+    if not isinstance(finished, RunFinished) or finished.status != "finished":
         return "not finished"
+    if not isinstance(started, RunStarted) or started.iteration < least:
+        return f"went on from before iteration {least}, whose state was certain"
     if told(run) != list(range(1, int(SETTINGS["epochs"]) + 1)):
         return f"told of epochs {told(run)}, before the crash of {before}"
     found = weights(run)
@@ -278,6 +300,15 @@ def check(disk: Disk, root: Path, want: dict[str, dict[str, torch.Tensor]]) -> s
         if any(not torch.equal(found[name][key], value) for key, value in tensors.items()):
             return f"other {name} weights"
     return ""
+
+
+def saved_iteration(certain: Disk, root: Path) -> int:
+    """The iteration of the newest state that the disk has for certain; 0 without one."""
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    write_out(certain, root)
+    found = saved_state.load(root / "run")
+    return int(found.facts["meter"]["iteration"]) if found is not None else 0
 
 
 def told(run: Path) -> list[int]:
@@ -309,7 +340,7 @@ def main() -> int:
         counts = try_states(Path(folder), options.states, options.seed)
     for outcome, count in sorted(counts.items()):
         print(f"{count:6} {outcome or 'resumed to the same end'}")
-    return 1 if counts.keys() - {"", "nothing"} else 0
+    return 1 if counts.keys() - {"", NO_RUN} else 0
 
 
 def try_states(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
@@ -317,15 +348,16 @@ def try_states(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
     root = folder / "recorded"
     root.mkdir()
     found = record(root)
+    require_whole(found, root)
     want = weights(root / "run")
     seen: set[bytes] = set()
     counts: dict[str, int] = {}
-    for disk in states(found, random.Random(seed)):
+    for disk, certain in states(found, random.Random(seed)):
         key = hashlib.blake2b(repr(sorted(disk.items())).encode()).digest()
         if key in seen:
             continue
         seen.add(key)
-        outcome = check(disk, folder / "crashed", want)
+        outcome = check(disk, certain, folder / "crashed", want)
         counts[outcome] = counts.get(outcome, 0) + 1
         if len(seen) >= count:
             return counts

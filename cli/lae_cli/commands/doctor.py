@@ -17,6 +17,8 @@ from lae_fast import runs
 if TYPE_CHECKING:
     from rich.text import Text
 
+WIDEST_NAME = 34
+"""Characters of a name beside which there is room for what was found."""
 _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
@@ -38,7 +40,8 @@ def doctor(run: str | None, run_root: str, as_json: bool) -> None:
     checks = run_checks() if run is None else check_run(runs.find(run_root, run))
     healthy = all(check.level != "fail" for check in checks)
     values = {"ok": healthy, "checks": [dataclasses.asdict(check) for check in checks]}
-    width = max(len(check.name) for check in checks)
+    # Long names, such as those of classifiers, stand on a line of their own.
+    width = max(len(check.name) for check in checks if len(check.name) <= WIDEST_NAME)
     lines = [] if as_json else [line for check in checks for line in _lines(check, width)]
     present(Result(values, lines, code=exits.OK if healthy else exits.FAILED), as_json=as_json)
 
@@ -47,7 +50,10 @@ def _lines(check: Check, width: int) -> list[Text]:
     from lae_cli.terminal.console import plain
 
     sign, colour = _SIGNS[check.level]
-    text = f"  {check.name:<{width}}  {check.detail}"
-    line = plain(sign, f"bold {colour}").append_text(plain(text))
-    indent = " " * (width + 8)
-    return [line, plain(f"{indent}{check.remedy}", "italic")] if check.remedy else [line]
+    found = [plain(sign, f"bold {colour}").append_text(plain(f"  {check.name:<{width}}"))]
+    if len(check.name) <= width:
+        found[0].append_text(plain(f"  {check.detail}"))
+    else:
+        found.append(plain(f"      {check.detail}"))
+    indent = " " * (width + 8 if len(check.name) <= width else 6)
+    return [*found, plain(f"{indent}{check.remedy}", "italic")] if check.remedy else found

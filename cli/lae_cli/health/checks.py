@@ -47,19 +47,32 @@ def run_checks() -> list[Check]:
 
 def check_run(run: Path) -> list[Check]:
     """A finding for each file of a run folder."""
-    from lae_fast.runs.verify import STATES, verify
+    from lae_fast.runs.verify import verify
 
     found = []
     for each in verify(run):
-        stem = Path(each.file).stem
-        remedy = f"take {run / each.file} away"
-        if stem == STATES[0]:
-            remedy = "`lae train --resume` goes on from the state before it, if that is whole"
-        elif "checkpoints" in each.file and stem not in STATES:
-            remedy = "train on, which writes it anew, or use --checkpoint with the other one"
         level, detail = ("fail", each.problem) if each.problem else ("ok", each.detail)
-        found.append(Check(each.file, level, one_line(detail), remedy if each.problem else ""))
+        remedy = _remedy_of_file(Path(each.file).parts) if each.problem else ""
+        found.append(Check(each.file, level, one_line(detail), remedy))
     return found
+
+
+def _remedy_of_file(parts: tuple[str, ...]) -> str:
+    """What to do about a damaged file of a run folder, by its path there."""
+    from lae_fast.runs.verify import STATES
+
+    match parts:
+        case ("snapshots", *_):
+            return "delete it: nothing but its pictures is lost"
+        case ("classifiers", *_):
+            return "delete it: `lae classify` trains the classifier again"
+        case ("checkpoints", name) if Path(name).stem == STATES[0]:
+            return "`lae train --resume` goes on from the state before it, if that is whole"
+        case ("checkpoints", name) if Path(name).stem == STATES[1]:
+            return "the next state that is saved replaces it"
+        case ("checkpoints", name) if Path(name).stem in ("best", "last"):
+            return "`lae train --resume` writes it anew; --checkpoint uses the other one"
+    return "restore it from a copy: a run is nothing without it"
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
