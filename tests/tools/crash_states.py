@@ -264,6 +264,15 @@ def require_whole(found: Record, root: Path) -> None:
         raise SystemExit(f"the record does not lead to the folder: {', '.join(names)}")
 
 
+def require_flushed(found: Record) -> None:
+    """Refuse a training that ends before the disk has all that it wrote."""
+    certain = found.certain(len(found.steps))
+    rest = [s for k, s in enumerate(found.steps) if k not in certain and s.kind != "sync"]
+    if rest:
+        names = sorted({step.name or f"the content of file {step.file}" for step in rest})
+        raise SystemExit(f"not flushed when the training ended: {', '.join(names)}")
+
+
 def weights(run: Path) -> dict[str, dict[str, torch.Tensor]]:
     """The last and the best weights."""
     return {name: checkpoint.read(run, name)[0] for name in ("last", "best")}
@@ -349,6 +358,7 @@ def try_states(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
     root.mkdir()
     found = record(root)
     require_whole(found, root)
+    require_flushed(found)
     want = weights(root / "run")
     seen: set[bytes] = set()
     counts: dict[str, int] = {}
