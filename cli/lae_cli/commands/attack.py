@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.shared.classifiers import (
-    LONGER,
+    MORE_IMAGES,
     chance_note,
     classifier_options,
     obtain,
@@ -81,7 +81,7 @@ def attack(
     rows += [(f"{each.epsilon:g}", each.accuracy, each.loss) for each in found]
     lines = ["epsilon  accuracy  loss (nats per image)"]
     lines += [f"{name:<7}  {accuracy:8.2%}  {loss:.4f}" for name, accuracy, loss in rows]
-    lines += chance_note(opened, clean["accuracy"], preset, LONGER)
+    lines += chance_note(opened, clean["accuracy"], clean.get("updates", 0), preset, MORE_IMAGES)
     return Result(values, lines, write=lambda out: _draw(out, opened, model, epsilons, how))
 
 
