@@ -18,6 +18,7 @@ from lae_cli.shared.classifiers import (
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import real, whole
 from lae_cli.shared.results import PICTURES, Result
+from lae_fast import progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,11 +65,18 @@ def attack(
     """
     from lae_fast.analysis.attack import CONVERGED, PUBLISHED
     from lae_fast.analysis.attack import attack as run_attack
+    from lae_fast.analysis.classify import is_kept
 
     recipe = recipe_of(opened, preset, **options)
-    model, clean = obtain(opened, recipe)
     how = CONVERGED if converged else PUBLISHED
-    found = run_attack(model, opened.first(count), how, epsilons=epsilons, seed=opened.seed)
+    images = opened.first(count)
+    work = how.restarts * how.steps * len(images) * len(epsilons)
+    known = is_kept(opened.path, recipe.name)
+    training, attacking = progress.parts(0 if known else recipe.work(opened.train_images), work)
+    with training:
+        model, clean = obtain(opened, recipe)
+    with attacking:
+        found = run_attack(model, images, how, epsilons=epsilons, seed=opened.seed)
     values = {
         "preset": preset,
         "neighbours": recipe.neighbours,

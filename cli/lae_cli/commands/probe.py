@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lae_cli.shared.classifiers import chance_note, fit_options, with_preset
+from lae_cli.shared.classifiers import chance_note, fit_options, fitting, with_preset
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import add_options
 from lae_cli.shared.results import Result
@@ -40,9 +40,10 @@ def probe(opened: Opened, preset: str | None, **options: Any) -> Result:
     from lae_fast.analysis.probe import train_probe
 
     how = with_preset(options, PROBES, preset)
-    found = train_probe(
-        opened.saved.model, opened.train_images, opened.images, seed=opened.seed, **how
-    )
+    with fitting(opened, how["epochs"]):
+        found = train_probe(
+            opened.saved.model, opened.train_images, opened.images, seed=opened.seed, **how
+        )
     lines = [
         f"held-out  accuracy {found.accuracy:.2%}, cross-entropy {found.loss:.3f} nats per image",
         f"training  accuracy {found.train_accuracy:.2%}, cross-entropy {found.train_loss:.3f} nats "

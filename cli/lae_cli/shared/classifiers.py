@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,9 +96,18 @@ def obtain(opened: Opened, recipe: Recipe) -> tuple[ConvClassifier, dict[str, An
     """The classifier, from the run folder or trained now, and its score."""
     from lae_fast.analysis import classify
 
-    return classify.obtain(
-        opened.saved, recipe, opened.data_dir, say=lambda line: click.echo(line, err=True)
-    )
+    with fitting(opened, recipe.epochs):
+        return classify.obtain(
+            opened.saved,
+            recipe,
+            lambda: (opened.train_images, opened.images),
+            say=lambda line: click.echo(line, err=True),
+        )
+
+
+def fitting(opened: Opened, epochs: int | None) -> AbstractContextManager[None]:
+    """Around a training: without a number of epochs, the bar counts the most updates."""
+    return nullcontext() if opened.bar is None or epochs is not None else opened.bar.at_most()
 
 
 def chance_note(

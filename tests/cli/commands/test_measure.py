@@ -9,6 +9,7 @@ import pytest
 
 from helpers.command_line import run
 from lae_fast.analysis import fitting
+from lae_fast.progress import heard
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -40,6 +41,19 @@ def test_attack_finds_the_classifier_that_classify_kept(root: Path, capsys: Caps
     assert "training the classifier" in err
     code, _, err = run(capsys, "attack", *args, "--images", "9", "--epsilon", "0.1")
     assert (code, err) == (0, "")
+
+
+def test_attack_shares_its_progress_with_the_training(root: Path, capsys: Capsys) -> None:
+    args = ["attack", "small", "--run-root", str(root), "-N", "0", "--updates", "60"]
+    args += ["--images", "32", "--epsilon", "0.1"]  # 60 * 64 and 40 * 32 images
+    for trained in (0.75, 0.0):
+        shares: list[float] = []
+        with heard(shares.append):
+            assert run(capsys, *args)[0] == 0
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        assert trained in shares
+        assert len([share for share in shares if share < trained]) == (60 - 1 if trained else 0)
 
 
 @pytest.mark.parametrize("verb", ["probe", "classify", "attack"])
