@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lae_fast.analysis.fitting import Fit, fit_network, split
 from lae_fast.analysis.probe import draw, latent_law, require_labels
-from lae_fast.analysis.saved import SavedRun
+from lae_fast.analysis.saved import SavedRun, held_out_images, load_splits
 from lae_fast.data import ImageSet, to_pixels
 from lae_fast.errors import CheckpointError
 from lae_fast.models import Model
@@ -118,26 +118,29 @@ class Recipe:
             images = imbalanced(images, self.imbalance, self.seed)
         return images if self.per_class is None else few_labels(images, self.per_class, self.seed)
 
-    def work(self, images: ImageSet) -> int:
-        """How many images and neighbours the training passes through the classifier, at most."""
+    def work(self, images: Callable[[], ImageSet]) -> int:
+        """How many images and neighbours the training passes through the classifier, at most.
+
+        The training images are asked for only where epochs are counted.
+        """
         count = self.updates * self.batch_size
         if self.epochs is not None:
-            count = self.epochs * len(self.thinned(images))
+            count = self.epochs * len(self.thinned(images()))
         return count * (self.neighbours + 1)
 
 
 def obtain(
     run: SavedRun,
     recipe: Recipe,
-    images: Callable[[], tuple[ImageSet, ImageSet]],
+    data_dir: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[ConvClassifier, dict[str, Any]]:
     """The classifier of a recipe for a run: from the run folder if it is there, else trained now.
 
     Args:
-        run: has the generative model, and the folder that keeps classifiers.
+        run: has the generative model, the data set, and the folder that keeps classifiers.
         recipe: how to train.
-        images: the run's training and held-out images; asked for if a training begins.
+        data_dir: folder of the data set, if it has moved since the run's training.
         say: receives a line when a training begins.
 
     Returns:
@@ -148,11 +151,10 @@ def obtain(
     if known is not None:
         return known[0].to(device_of(run.model)), known[1]["score"]
     say(f"training the classifier {recipe.name} of {run.path.name}")
-    train, held_out = images()
-    train = recipe.thinned(train)
+    train = recipe.thinned(load_splits(run.config, data_dir).train)
     model, found = train_classifier(
         train,
-        held_out,
+        held_out_images(run.config, data_dir),
         generator=run.model,
         neighbours=recipe.neighbours,
         epochs=recipe.epochs,

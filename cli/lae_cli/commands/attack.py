@@ -72,7 +72,8 @@ def attack(
     images = opened.first(count)
     work = how.restarts * how.steps * len(images) * len(epsilons)
     known = is_kept(opened.path, recipe.name)
-    training, attacking = progress.parts(0 if known else recipe.work(opened.train_images), work)
+    before = 0 if known else recipe.work(lambda: opened.train_images)
+    training, attacking = progress.parts(before, work)
     with training:
         model, clean = obtain(opened, recipe)
     with attacking:

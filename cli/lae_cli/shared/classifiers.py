@@ -98,10 +98,7 @@ def obtain(opened: Opened, recipe: Recipe) -> tuple[ConvClassifier, dict[str, An
 
     with fitting(opened, recipe.epochs):
         return classify.obtain(
-            opened.saved,
-            recipe,
-            lambda: (opened.train_images, opened.images),
-            say=lambda line: click.echo(line, err=True),
+            opened.saved, recipe, opened.data_dir, say=lambda line: click.echo(line, err=True)
         )
 
 
