@@ -118,6 +118,16 @@ class Recipe:
             images = imbalanced(images, self.imbalance, self.seed)
         return images if self.per_class is None else few_labels(images, self.per_class, self.seed)
 
+    def work(self, images: Callable[[], ImageSet]) -> int:
+        """How many images and neighbours the training passes through the classifier, at most.
+
+        The training images are asked for only where epochs are counted.
+        """
+        count = self.updates * self.batch_size
+        if self.epochs is not None:
+            count = self.epochs * len(self.thinned(images()))
+        return count * (self.neighbours + 1)
+
 
 def obtain(
     run: SavedRun,
@@ -286,9 +296,9 @@ def load_classifier(run: Path, name: str) -> tuple[ConvClassifier, dict[str, Any
     Raises:
         CheckpointError: it cannot be read.
     """
-    folder = run / "classifiers"
-    if not (folder / "checkpoints" / f"{name}.json").exists():
+    if not is_kept(run, name):
         return None
+    folder = run / "classifiers"
     tensors, about = checkpoint.read(folder, name)
     try:
         channels, height, width = about["image_shape"]
@@ -299,3 +309,8 @@ def load_classifier(run: Path, name: str) -> tuple[ConvClassifier, dict[str, Any
             f"the classifier '{name}' of {run} is corrupt; delete {folder} to train it again"
         ) from error
     return model.eval(), about
+
+
+def is_kept(run: Path, name: str) -> bool:
+    """Whether a run folder has a classifier of this name."""
+    return (run / "classifiers" / "checkpoints" / f"{name}.json").exists()

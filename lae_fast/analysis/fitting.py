@@ -44,12 +44,17 @@ class Fit:
     seed: int
 
 
+def can_validate(count: int) -> bool:
+    """Whether a tenth of so many training images says when to stop."""
+    return count * VALIDATION_FRACTION >= LEAST_VALIDATION
+
+
 def split(images: ImageSet, fit: Fit) -> tuple[ImageSet, ImageSet | None]:
     """The images to train on, and those to validate on.
 
     The latter are a fixed tenth; None where the number of epochs is given, or images are few.
     """
-    if fit.epochs is not None or len(images) * VALIDATION_FRACTION < LEAST_VALIDATION:
+    if fit.epochs is not None or not can_validate(len(images)):
         return images, None
     kept, held_out = fixed_split(len(images), VALIDATION_FRACTION)
     return images.subset(kept), images.subset(held_out[:MOST_VALIDATION])

@@ -26,6 +26,7 @@ LONGEST_NOTE = 1 << 16
 
 def read_note(run: Path) -> str:
     """What is noted about a run; empty if nothing is."""
+    content = b""  # an error of the disk ends the block below
     with open_regular(run / NOTE_FILE) as file:
         content = file.read(LONGEST_NOTE) if file is not None else b""
     return content.decode("utf-8", errors="replace").strip()
@@ -39,6 +40,7 @@ def write_note(run: Path, text: str) -> None:
     """
     if not is_run(run):
         raise RunError(f"{printable(str(run))} is not a run folder; nothing was noted")
+    text = text.encode(errors="replace").decode()  # bytes of a command line that are no UTF-8
     if len(text.encode()) > LONGEST_NOTE:
         raise RunError(f"a note has at most {LONGEST_NOTE >> 10} KiB")
     if text.strip():
@@ -57,7 +59,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 _CONDITION = re.compile(r"\s*([a-z_]+)\s*(<=|>=|!=|=|<|>)\s*(.*?)\s*")
-_SPAN = re.compile(r"([0-9.]+)\s*(s|min|h|d)")
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|h|d)")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _FIELDS = {
     field.name: str(field.type).removesuffix(" | None")

@@ -117,11 +117,18 @@ def test_thinned_sets() -> None:
     assert bool((thinned.diff() < 0).all())
 
 
+def test_work_of_a_training() -> None:
+    assert classify.Recipe(2, updates=10, batch_size=8).work(pytest.fail) == 10 * 8 * 3
+    assert classify.Recipe(epochs=3, per_class=4).work(lambda: digits().train) == 3 * 40
+
+
 def test_kept_classifiers(tmp_path: Path) -> None:
     model = ConvClassifier((1, 8, 8), 3).eval()
     about = {"image_shape": (1, 8, 8), "classes": 3, "score": {"accuracy": 0.5}}
     assert classify.load_classifier(tmp_path, "n0") is None
+    assert not classify.is_kept(tmp_path, "n0")
     classify.save_classifier(tmp_path, "n0", model, about)
+    assert classify.is_kept(tmp_path, "n0")
     found = classify.load_classifier(tmp_path, "n0")
     assert found is not None
     x = torch.rand(3, 1, 8, 8)

@@ -94,7 +94,8 @@ def test_no_arguments_show_what_to_type(
     assert "There are no runs in runs yet." in out
     for number in range(7):
         write_run(tmp_path / "runs", f"run-{number}", began=NOW - 100 * number)
-        os.utime(tmp_path / "runs" / f"run-{number}", (NOW - 100 * number,) * 2)
+        # A note or a checkpoint may make an older run the one that changed last.
+        os.utime(tmp_path / "runs" / f"run-{number}", (NOW + 100 * number,) * 2)
     (tmp_path / "runs" / "not-a-run").mkdir()
     code, out, _ = run(capsys, *args)
     shown = [line.split()[0] for line in out.splitlines() if line.startswith("  run-")]

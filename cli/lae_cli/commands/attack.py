@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lae_cli.shared.classifiers import (
-    LONGER,
+    MORE_IMAGES,
     chance_note,
     classifier_options,
     obtain,
@@ -18,6 +18,7 @@ from lae_cli.shared.classifiers import (
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import real, whole
 from lae_cli.shared.results import PICTURES, Result
+from lae_fast import progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,11 +65,19 @@ def attack(
     """
     from lae_fast.analysis.attack import CONVERGED, PUBLISHED
     from lae_fast.analysis.attack import attack as run_attack
+    from lae_fast.analysis.classify import is_kept
 
     recipe = recipe_of(opened, preset, **options)
-    model, clean = obtain(opened, recipe)
     how = CONVERGED if converged else PUBLISHED
-    found = run_attack(model, opened.first(count), how, epsilons=epsilons, seed=opened.seed)
+    images = opened.first(count)
+    work = how.restarts * how.steps * len(images) * len(epsilons)
+    known = is_kept(opened.path, recipe.name)
+    before = 0 if known else recipe.work(lambda: opened.train_images)
+    training, attacking = progress.parts(before, work)
+    with training:
+        model, clean = obtain(opened, recipe)
+    with attacking:
+        found = run_attack(model, images, how, epsilons=epsilons, seed=opened.seed)
     values = {
         "preset": preset,
         "neighbours": recipe.neighbours,
@@ -81,7 +90,7 @@ def attack(
     rows += [(f"{each.epsilon:g}", each.accuracy, each.loss) for each in found]
     lines = ["epsilon  accuracy  loss (nats per image)"]
     lines += [f"{name:<7}  {accuracy:8.2%}  {loss:.4f}" for name, accuracy, loss in rows]
-    lines += chance_note(opened, clean["accuracy"], preset, LONGER)
+    lines += chance_note(opened, clean["accuracy"], clean.get("updates", 0), preset, MORE_IMAGES)
     return Result(values, lines, write=lambda out: _draw(out, opened, model, epsilons, how))
 
 

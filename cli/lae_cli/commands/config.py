@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,14 +49,14 @@ def init_command(file: Path, force: bool) -> None:
         raise ConfigError(f"{file} exists; name another file, or use --force") from error
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {reason(error)}; name another file") from error
-    click.echo(
-        f"wrote {printable(file)}; `lae train --config {printable(file)}` reads it", err=True
-    )
+    words = shlex.quote(printable(file))
+    click.echo(f"wrote {printable(file)}; `lae train --config {words}` reads it", err=True)
 
 
 def _lines(file: Path) -> Iterator[str]:
-    yield f"# Settings for `lae train --config {printable(file.name)}`."
-    yield "# Remove the # before a setting to change it. LAE_* variables and flags win over it."
+    yield f"# Settings for `lae train --config {shlex.quote(printable(file.name))}`."
+    yield "# Remove the # before a setting to change it, and write a value where none stands. LAE_*"
+    yield "# variables and flags win over it."
     for name, field in FIELDS.items():
         if name in GROUPS:
             yield from ("", "", f"# --- {GROUPS[name]} ---")
@@ -64,16 +65,15 @@ def _lines(file: Path) -> Iterator[str]:
         if choices:
             about += f" One of: {', '.join(choices)}."
         yield from textwrap.wrap(about, WIDTH, initial_indent="# ", subsequent_indent="# ")
-        default = field.default
-        if default is None and "str" in str(field.type):  # any text would be a value
-            default = "my-run"
-        yield f"# {name} = {_toml(default)}"
+        yield f"# {name} = {_toml(field.default)}".rstrip()
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML, which has no null."""
+    """A value as TOML; empty for None, which TOML does not have."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    return f'"{"none" if value is None else value}"'
+    return f'"{value}"'

@@ -8,16 +8,13 @@ from typing import Any
 
 import click
 
-from lae_cli.shared.classifiers import chance_note, fit_options, with_preset
+from lae_cli.shared.classifiers import chance_note, fit_options, fitting, with_preset
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import add_options
 from lae_cli.shared.results import Result
 from lae_fast.config.presets import PROBES
 
-_NOTHING_THERE = (
-    "give more --updates or a higher --learning-rate; if that does not help, the latents say "
-    "little about the classes: train the run for longer"
-)
+_NOTHING_THERE = "the latents say little about the classes: train the run for longer"
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,13 +40,14 @@ def probe(opened: Opened, preset: str | None, **options: Any) -> Result:
     from lae_fast.analysis.probe import train_probe
 
     how = with_preset(options, PROBES, preset)
-    found = train_probe(
-        opened.saved.model, opened.train_images, opened.images, seed=opened.seed, **how
-    )
+    with fitting(opened, how["epochs"]):
+        found = train_probe(
+            opened.saved.model, opened.train_images, opened.images, seed=opened.seed, **how
+        )
     lines = [
         f"held-out  accuracy {found.accuracy:.2%}, cross-entropy {found.loss:.3f} nats per image",
         f"training  accuracy {found.train_accuracy:.2%}, cross-entropy {found.train_loss:.3f} nats "
         "per image",
-        *chance_note(opened, found.accuracy, preset, _NOTHING_THERE),
+        *chance_note(opened, found.accuracy, found.updates, preset, _NOTHING_THERE),
     ]
     return Result({"preset": preset, "epochs": how["epochs"]} | asdict(found), lines)

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -40,7 +41,16 @@ if TYPE_CHECKING:
 def _checked_address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None and not value.startswith(("http://", "https://")):
         raise click.BadParameter(f"'{printable(value)}' must begin with http:// or https://")
+    if value is not None and (not _host(value) or any(map(str.isspace, value))):
+        raise click.BadParameter(f"'{printable(value)}' must name a host and have no spaces")
     return value
+
+
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:  # brackets that do not match
+        return None
 
 
 _CONFIG = GroupedOption(
@@ -82,9 +92,9 @@ _ALERTS = (
         ["--on-event"],
         metavar="CMD",
         group="Alerts",
-        help="Run this shell command when the run diverged, is stuck, crashed, finished or is "
-        "better than --better-than; LAE_EVENT, LAE_RUN, LAE_STATUS, LAE_TEXT and LAE_VAL_LOSS say "
-        "what happened.  [default: none]",
+        help="Run this shell command when the run diverges, is stuck, failed, crashed, finished "
+        "or is better than --better-than; LAE_EVENT, LAE_RUN, LAE_STATUS, LAE_TEXT and "
+        "LAE_VAL_LOSS say what happened.  [default: none]",
     ),
     GroupedOption(
         ["--webhook"],

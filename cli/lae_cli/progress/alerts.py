@@ -5,6 +5,7 @@ The trainer does not wait for them, and nothing that goes wrong with them ends i
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
@@ -14,18 +15,23 @@ from collections.abc import Callable
 from typing import Any
 
 from lae_cli.terminal import vocabulary
+from lae_fast import __version__
 from lae_fast.errors import reason
 from lae_fast.runs import health
 from lae_fast.runs.events import Evaluated, Event, Message, RunFinished, RunStarted
 
-EVENTS = ("diverged", "stuck", "crashed", "finished", "better")
+EVENTS = ("diverged", "stuck", "failed", "crashed", "finished", "better")
 LONGEST = 30.0
 """Seconds that an alert may take; the end of the training waits that long for the last ones."""
+_TROUBLE = (OSError, ValueError, http.client.HTTPException, subprocess.SubprocessError)
 _WARNINGS = {health.DIVERGING.name: "diverged", health.STUCK.name: "stuck"}
 
 
 class Alerts:
     """Listens to the events of a run, and tells of each kind of `EVENTS` once.
+
+    A training that gave up, because it diverged or lost a rank, has failed; one that ended by any
+    other error has crashed.
 
     Args:
         command: a command line for the shell; ``LAE_EVENT``, ``LAE_RUN``, ``LAE_STATUS``,
@@ -44,8 +50,8 @@ class Alerts:
     ) -> None:
         self._command, self._webhook, self._better_than = command, webhook, better_than
         self._say = say
-        self._run, self._loss, self._ended = "", None, False
-        self._told: set[str] = set()
+        self._run, self._loss, self._ended, self._error = "", None, False, ""
+        self._told: set[tuple[str, str]] = set()
         self._threads: list[threading.Thread] = []
 
     _loss: float | None
@@ -65,11 +71,15 @@ class Alerts:
                 kind = _WARNINGS.get(event.text.partition(":")[0])
                 if kind is not None:
                     self._tell(kind, "running", event.text)
+            case Message(level="error"):
+                self._error = event.text
             case RunFinished():
                 self._ended, self._loss = True, event.val_loss
-                kind = "diverged" if event.status == "failed" else "finished"
                 text = f"{event.status} after {event.epochs} epochs"
-                self._tell(kind, event.status, text)
+                if event.status == "failed":
+                    self._tell("failed", event.status, self._error or text)
+                else:
+                    self._tell("finished", event.status, text)
 
     def close(self, error: BaseException | None = None) -> None:
         """Tell of a crash if ``error`` was one, and wait for the alerts that are under way."""
@@ -79,9 +89,9 @@ class Alerts:
             thread.join(LONGEST)
 
     def _tell(self, kind: str, status: str, text: str) -> None:
-        if kind in self._told:
+        if (kind, status) in self._told:
             return
-        self._told.add(kind)
+        self._told.add((kind, status))
         values = {
             "event": kind,
             "run": self._run,
@@ -100,7 +110,7 @@ class Alerts:
     ) -> None:
         try:
             ask(what, values)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except _TROUBLE as error:
             option = "--on-event" if ask is _run else "--webhook"
             self._say(f"warning: the alert '{values['event']}' of {option} failed: {reason(error)}")
 
@@ -127,7 +137,8 @@ def _post(address: str, values: dict[str, Any]) -> None:
     # Slack shows "text", Discord "content".
     said = f"{values['run']}: {values['event']}, {values['text']}"
     body = json.dumps(values | {"text": said, "content": said}, allow_nan=False).encode()
-    headers = {"Content-Type": "application/json"}
+    # Discord refuses the name that urllib gives itself.
+    headers = {"Content-Type": "application/json", "User-Agent": f"lae-fast/{__version__}"}
     request = urllib.request.Request(address, data=body, headers=headers, method="POST")
     with urllib.request.urlopen(request, timeout=LONGEST):
         pass

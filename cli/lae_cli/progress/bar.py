@@ -34,20 +34,34 @@ class Bar:
         self._what, self._clock = what, clock
         self._unicode, self._console = has_unicode(sys.stderr), make_console(stderr=True)
         self._began, self._drawn = clock(), -float("inf")
-        self.note = ""
+        self._start: tuple[float, float] | None = (self._began, 0.0)
+        self._bound = ""
 
     def __call__(self, share: float) -> None:
         """Take in how much is done; draw if it is time."""
         now = self._clock()
+        if self._start is None:
+            self._start = (now, share)
         if now - self._began >= PATIENCE and now - self._drawn >= EVERY:
             self._drawn = now
-            self._write(_CLEAR + self._line(share, now - self._began))
+            self._write(_CLEAR + self._line(share, now, *self._start))
 
-    def _line(self, share: float, elapsed: float) -> str:
-        left = elapsed * (1 - share) / share if share > 0 else None
-        done, rest = bar(share, WIDTH, unicode=self._unicode)
-        time_left = "" if left is None else f"  {vocabulary.duration(left)} left"
-        words = f"{self._what}  {done}{rest} {share:4.0%}{time_left}{self.note}"
+    @contextlib.contextmanager
+    def at_most(self) -> Iterator[None]:
+        """While entered, the share is of the most that may be computed, and it may end before."""
+        self._bound = "at most "
+        try:
+            yield
+        finally:
+            # It may have jumped ahead, so the pace is measured anew.
+            self._bound, self._start = "", None
+
+    def _line(self, share: float, now: float, since: float, begin: float) -> str:
+        done = share - begin
+        left = (now - since) * (1 - share) / done if done > 0 else None
+        full, rest = bar(share, WIDTH, unicode=self._unicode)
+        time_left = "" if left is None else f"  {self._bound}{vocabulary.duration(left)} left"
+        words = f"{self._what}  {full}{rest} {share:4.0%}{time_left}"
         return words[: max(0, self._console.width - 1)]
 
     def clear(self) -> None:

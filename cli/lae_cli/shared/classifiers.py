@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,7 +34,12 @@ def fit_options(
             help="Train for exactly this many epochs.  [default: until the loss on a tenth of the "
             "training images stops falling]",
         ),
-        whole("--updates", default=updates, help="Without --epochs, at most this many updates."),
+        whole(
+            "--updates",
+            default=updates,
+            help="Without --epochs, at most this many updates. Training "
+            "images that are too few to validate on, below 200, get all of them.",
+        ),
         whole("--batch-size", default=batch_size, help="Training images per update."),
         real("--learning-rate", default=learning_rate, help="Adam's learning rate."),
     )
@@ -61,12 +67,22 @@ def classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def with_preset(
     values: dict[str, Any], presets: Mapping[str, Mapping[str, Any]], name: str | None
 ) -> dict[str, Any]:
-    """The values of the options; those of a preset where the command line does not give one."""
-    if name is None:
-        return values
-    source = click.get_current_context().get_parameter_source
-    given = {key for key in values if source(key) is ParameterSource.COMMANDLINE}
-    return values | {key: value for key, value in presets[name].items() if key not in given}
+    """The values of the options; those of a preset where the command line does not give one.
+
+    Raises:
+        click.UsageError: updates and epochs are given, of which only one can say when to stop.
+    """
+    preset = {} if name is None else presets[name]
+    values = values | {key: value for key, value in preset.items() if not _typed(key)}
+    if _typed("updates") and values["epochs"] is not None:
+        other = "--epochs" if _typed("epochs") else f"--preset {name}, which sets the epochs"
+        raise click.UsageError(f"--updates does nothing beside {other}; drop one of them")
+    return values
+
+
+def _typed(option: str) -> bool:
+    source = click.get_current_context().get_parameter_source(option)
+    return source is ParameterSource.COMMANDLINE
 
 
 def recipe_of(opened: Opened, preset: str | None, **values: Any) -> Recipe:
@@ -80,27 +96,45 @@ def obtain(opened: Opened, recipe: Recipe) -> tuple[ConvClassifier, dict[str, An
     """The classifier, from the run folder or trained now, and its score."""
     from lae_fast.analysis import classify
 
-    return classify.obtain(
-        opened.saved, recipe, opened.data_dir, say=lambda line: click.echo(line, err=True)
-    )
+    with fitting(opened, recipe.epochs):
+        return classify.obtain(
+            opened.saved, recipe, opened.data_dir, say=lambda line: click.echo(line, err=True)
+        )
 
 
-def chance_note(opened: Opened, accuracy: float, preset: str | None, otherwise: str) -> list[str]:
+def fitting(opened: Opened, epochs: int | None) -> AbstractContextManager[None]:
+    """Around a training: without a number of epochs, the bar counts the most updates."""
+    return nullcontext() if opened.bar is None or epochs is not None else opened.bar.at_most()
+
+
+def chance_note(
+    opened: Opened, accuracy: float, updates: int, preset: str | None, last: str
+) -> list[str]:
     """One line where an accuracy on the held-out images is near chance: what to change.
 
     Args:
         opened: the run.
         accuracy: on its held-out images.
+        updates: that were made.
         preset: the preset that was asked for.
-        otherwise: what to change without one.
+        last: what to say if longer training does not help.
     """
     from lae_fast.analysis.probe import near_chance
 
     if not near_chance(accuracy, opened.images):
         return []
-    remedy = otherwise if preset is None else f"drop --preset {preset}, which trains too briefly"
-    return [f"note      this is near chance; {remedy}"]
+    if preset is not None:
+        return [f"note      this is near chance; drop --preset {preset}, which trains too briefly"]
+    given = click.get_current_context().params
+    own_rate = ", and drop --learning-rate" if _typed("learning_rate") else ""
+    if given["epochs"] is not None:
+        remedy = f"give more --epochs, or drop it{own_rate}"
+    elif updates >= given["updates"]:
+        remedy = f"give more --updates{own_rate}"
+    else:  # the validation loss stopped falling
+        remedy = "drop --learning-rate" if own_rate else "give another --learning-rate"
+    return [f"note      this is near chance; {remedy}; if that does not help, {last}"]
 
 
-LONGER = "drop --epochs and --learning-rate, or give more --updates and training images"
-"""What to change where a classifier is near chance."""
+MORE_IMAGES = "it needs more training images"
+"""What to say of a classifier that is near chance however long it is trained."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lae_cli.progress.bar import shown
+from lae_cli.progress.bar import Bar, shown
 from lae_cli.shared.completions import complete_runs
 from lae_cli.shared.options import Decorator, add_options, json_option, setting_option, whole
 from lae_cli.shared.results import Result, out_option, present
@@ -53,6 +53,8 @@ class Opened:
     checkpoint: str
     device: str
     seed: int
+    bar: Bar | None = None
+    """Shows the progress, on a terminal."""
 
     @functools.cached_property
     def saved(self) -> SavedRun:
@@ -111,7 +113,8 @@ def on_run(*suffixes: str, default: str | None = "latest") -> Decorator:
             **rest: Any,
         ) -> None:
             opened = Opened(runs.find(run_root, run), data_dir, checkpoint, device, seed)
-            with shown(f"{click.get_current_context().info_name} {printable(opened.path.name)}"):
+            name = click.get_current_context().info_name
+            with shown(f"{name} {printable(opened.path.name)}") as opened.bar:
                 result = command(opened, **rest)
             if isinstance(result.values, dict):
                 named = {"run": opened.path.name} | result.values

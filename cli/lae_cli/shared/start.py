@@ -40,21 +40,12 @@ def show_start(head: str, commands: Sequence[tuple[str, str]]) -> None:
 
 
 def _newest(root: Path) -> list[tuple[str, str, str]]:
-    """Name, status and age of the newest runs; of a thousand folders only few are opened."""
-    found: list[tuple[str, str, str]] = []
-    for path in sorted(runs.folders(root), key=_modified, reverse=True):
-        summary = runs.summarise(path, quick=True)
-        if summary.status == "not a run":
-            continue
-        age = vocabulary.age(None if summary.started is None else time.time() - summary.started)
-        found.append((printable(summary.name), summary.status, age))
-        if len(found) == NEWEST:
-            break
-    return found
+    """Name, status and age of the runs that started last, as `lae runs ls` sorts them."""
+    summaries = [runs.summarise(path, quick=True) for path in runs.folders(root)]
+    found = [summary for summary in summaries if summary.status != "not a run"]
+    found.sort(key=lambda s: (s.started or 0.0, s.name), reverse=True)
+    return [(printable(s.name), s.status, _age(s)) for s in found[:NEWEST]]
 
 
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+def _age(summary: runs.Summary) -> str:
+    return vocabulary.age(None if summary.started is None else time.time() - summary.started)

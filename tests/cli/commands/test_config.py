@@ -21,13 +21,20 @@ def test_it_holds_every_setting_with_its_default(tmp_path: Path, capsys: Capsys)
     assert "lae train --config" in err
     text = file.read_text()
     assert resolve({}, file=file, environ={}) == TrainConfig()
+    fields = TrainConfig.__dataclass_fields__
+    assert re.findall(r"^# (\w+) =", text, flags=re.M) == list(fields)
+    off = re.findall(r"^# (\w+) =$", text, flags=re.M)  # no value is made up
+    assert off == [name for name, field in fields.items() if field.default is None]
     file.write_text(re.sub(r"^# (?=\w+ = )", "", text, flags=re.M))
-    named = TrainConfig(name="my-run", init_from="my-run")
-    assert resolve({}, file=file, environ={}) == named
-    keys = re.findall(r"^(\w+) = ", file.read_text(), flags=re.M)
-    assert keys == list(TrainConfig.__dataclass_fields__)
+    assert resolve({}, file=file, environ={}) == TrainConfig()
     file.write_text(text.replace("# steps = ", "steps = 1"))
     assert resolve({}, file=file, environ={}).steps != TrainConfig.steps
+
+
+def test_the_printed_command_can_be_pasted(tmp_path: Path, capsys: Capsys) -> None:
+    file = tmp_path / "my settings.toml"
+    _, _, err = run(capsys, "config", "init", str(file))
+    assert f"`lae train --config '{file}'`" in err
 
 
 def test_a_file_that_exists_stays(tmp_path: Path, capsys: Capsys) -> None:

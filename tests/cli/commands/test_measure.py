@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import run
+from lae_fast.analysis import fitting
+from lae_fast.progress import heard
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -41,6 +43,19 @@ def test_attack_finds_the_classifier_that_classify_kept(root: Path, capsys: Caps
     assert (code, err) == (0, "")
 
 
+def test_attack_shares_its_progress_with_the_training(root: Path, capsys: Capsys) -> None:
+    args = ["attack", "small", "--run-root", str(root), "-N", "0", "--updates", "60"]
+    args += ["--images", "32", "--epsilon", "0.1"]  # 60 * 64 and 40 * 32 images
+    for trained in (0.75, 0.0):
+        shares: list[float] = []
+        with heard(shares.append):
+            assert run(capsys, *args)[0] == 0
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        assert trained in shares
+        assert len([share for share in shares if share < trained]) == (60 - 1 if trained else 0)
+
+
 @pytest.mark.parametrize("verb", ["probe", "classify", "attack"])
 def test_a_result_near_chance_says_so_and_what_to_change(
     verb: str, root: Path, capsys: Capsys
@@ -50,9 +65,41 @@ def test_a_result_near_chance_says_so_and_what_to_change(
     code, out, _ = run(capsys, *args)
     assert code == 0
     assert out.count("near chance") == 1
-    assert "--updates" in out
-    code, out, _ = run(capsys, *args, "--preset", "report", "--epochs", "1")
+    assert "near chance; give more --updates, and drop --learning-rate;" in out
+    start, images = args[:4], args[8:]
+    code, out, _ = run(capsys, *start, *images, "--epochs", "1", "--learning-rate", "1e-9")
+    assert "near chance; give more --epochs, or drop it, and drop --learning-rate;" in out
+    code, out, _ = run(capsys, *start, *images, "--preset", "report", "--epochs", "1")
     assert "drop --preset report" in out
+
+
+def test_a_training_that_ended_by_itself_does_not_ask_for_updates(
+    root: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "CHECK_EVERY", 1)
+    monkeypatch.setattr(fitting, "PATIENCE", 1)
+    monkeypatch.setattr(fitting._Best, "take", lambda self, loss: setattr(self, "stale", 9))
+    code, out, _ = run(capsys, "probe", "small", "--run-root", str(root), "--batch-size", "1")
+    assert code == 0
+    assert "near chance; give another --learning-rate; if that does not help, the latents" in out
+
+
+@pytest.mark.parametrize("verb", ["probe", "classify", "attack"])
+@pytest.mark.parametrize("other", [["--epochs", "1"], ["--preset", "report"]])
+def test_updates_beside_epochs_are_refused(
+    verb: str, other: list[str], root: Path, capsys: Capsys
+) -> None:
+    args = [verb, "small", "--run-root", str(root), "--updates", "9", *other]
+    code, out, err = run(capsys, *args)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"--updates does nothing beside {other[0]}" in err
+
+
+def test_a_training_without_looks_says_why(root: Path, capsys: Capsys) -> None:
+    args = ["classify", "small", "--run-root", str(root), "-N", "0", "--updates", "3"]
+    assert "1294 images, 3 updates; too few updates to look" in run(capsys, *args)[1]
+    out = run(capsys, *args, "--per-class", "5")[1]
+    assert "50 images, 3 updates; too few images to validate on" in out
 
 
 def test_a_good_result_does_not_speak_of_chance(root: Path, capsys: Capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
 import io
 import json
@@ -18,6 +19,7 @@ from helpers.run_folders import answer, write_run
 from lae_cli.commands.runs import runs as command
 from lae_fast import runs as store
 from lae_fast.config import TrainConfig
+from lae_fast.runs import notes
 
 
 @pytest.fixture
@@ -182,6 +184,24 @@ def test_note(root: Path) -> None:
     assert json.loads(invoke(root, "show", "alpha", "--json").output)["note"] is None
 
 
+def test_a_note_of_other_bytes_or_on_a_bad_disk(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = root / "alpha"
+    notes.write_note(run, os.fsdecode(b"a\xffb"))
+    assert notes.read_note(run) == "a?b"
+
+    class Bad(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError("input/output error")
+
+    real_open = builtins.open
+    monkeypatch.setattr(
+        builtins, "open", lambda path, *a, **k: Bad() if isinstance(path, int) else real_open(path)
+    )
+    assert notes.read_note(run) == ""
+
+
 def names(result: Result) -> set[str]:
     return {value["name"] for value in json.loads(result.output)}
 
@@ -218,6 +238,8 @@ def test_conditions_pick_runs(tmp_path: Path, where: list[str], found: set[str])
         ("epoch<2", "did you mean 'epochs'"),
         ("epochs<two", "epochs is a number"),
         ("age>7", "such as 7d"),
+        ("age>1.2.3d", "such as 7d"),
+        ("age>.d", "such as 7d"),
         ("model<vae", "compare it by = or !="),
         ("mh=perhaps", "yes or no"),
     ],

@@ -11,11 +11,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
 from helpers.run_folders import NOW, PER_EPOCH, evaluated, progress, say, started, write_run
 from lae_cli.dashboard.charts import exports
@@ -25,6 +27,7 @@ from lae_cli.dashboard.filters import ascii_like
 from lae_cli.dashboard.following.columns import MOST, RECENT, Columns
 from lae_cli.dashboard.following.frame import Follower, Frame
 from lae_cli.dashboard.following.replay import SPEEDS, Replay
+from lae_cli.dashboard.views import compare_view
 from lae_cli.terminal.vocabulary import RUN_COLOURS, run_colour, run_colours
 from lae_fast.runs.events import Heartbeat
 
@@ -41,6 +44,35 @@ def frame_of(run: Path) -> Frame:
 
 def words(run: Path) -> set[str]:
     return {finding.name for finding in frame_of(run).findings()}
+
+
+# Comparison
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 40)), min_size=2, max_size=20),
+    st.integers(1, 250),
+)
+def test_runs_beside_each_other_fit(runs: list[tuple[int, int]], room: int) -> None:
+    rows = [["status", *("x" * cell for cell, _ in runs)]]
+    heads = [head for _, head in runs]
+    count = compare_view.across(rows, heads, room)
+    widths = [max(pair) + compare_view.CELL_PADDING for pair in runs]
+    table = Mock()
+    compare_view._fill(table, rows, [Text("h" * head) for head in heads], count)
+    drawn = table.add_column.call_count - 1
+    wide = sum(max(widths[place::drawn]) for place in range(drawn))
+    name = len("status") + compare_view.CELL_PADDING
+    assert drawn == count
+    assert count == 1 or wide + name <= room
+    if sum(widths) + name <= room:
+        assert count == len(runs)
+
+
+def test_groups_that_are_made_even_are_measured_again() -> None:
+    # In fours these fit, in threes the wide ones stand in different columns.
+    rows = [["", *("x" * width for width in (20, 2, 2, 2, 20, 2))]]
+    assert compare_view.across(rows, [1] * 6, 38) == 2
 
 
 # Series

@@ -14,12 +14,14 @@ import pytest
 from helpers.command_line import run
 from helpers.run_folders import NOW, evaluated, finished, started
 from lae_cli.progress.alerts import Alerts
+from lae_fast import __version__
 from lae_fast.config.settings import layered
 from lae_fast.runs.events import Event, Message
 
 WARNINGS = {
     "diverged": Message(time=NOW, level="warning", text="diverging: loss 90 after 30; lower it"),
     "stuck": Message(time=NOW, level="warning", text="stuck chain: acceptance 0.001; lower it"),
+    "failed": finished(status="failed"),
     "crashed": None,
     "finished": finished(status="stopped-early"),
     "better": evaluated(3, val_loss=79.5),
@@ -55,7 +57,18 @@ def test_a_loss_above_the_limit_and_other_news_are_none(tmp_path: Path) -> None:
 
 def test_a_run_that_ended_has_not_crashed(tmp_path: Path) -> None:
     lines, _ = told(tmp_path, finished(status="failed"), error=RuntimeError("numbers"))
-    assert [line.split()[0] for line in lines] == ["diverged"]
+    assert [line.split()[0] for line in lines] == ["failed"]
+
+
+def test_a_run_that_was_warned_of_and_then_fails_is_told_twice(tmp_path: Path) -> None:
+    error = Message(time=NOW, level="error", text="the loss is not finite in iteration 7")
+    events = (WARNINGS["diverged"], error, finished(status="failed"))
+    out = tmp_path / "texts"
+    told(tmp_path, *events, command=f'echo "$LAE_EVENT: $LAE_TEXT" >> {out}')
+    assert sorted(out.read_text().splitlines()) == [
+        "diverged: diverging: loss 90 after 30; lower it",
+        "failed: the loss is not finite in iteration 7",
+    ]
 
 
 def test_a_command_that_fails_is_one_warning(tmp_path: Path) -> None:
@@ -76,7 +89,7 @@ def address() -> Iterator[tuple[str, list[Any]]]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            posted.append(json.loads(body))
+            posted.append(json.loads(body) | {"agent": self.headers["User-Agent"]})
             self.send_response(204)
             self.end_headers()
 
@@ -98,7 +111,27 @@ def test_a_webhook_gets_json(address: tuple[str, list[Any]]) -> None:
     alerts.close()
     (values,) = posted
     assert (values["event"], values["status"]) == ("finished", "finished")
+    assert values["agent"] == f"lae-fast/{__version__}"
     assert values["content"] == values["text"] == "runs/r: finished, finished after 3 epochs"
+
+
+def test_an_address_that_cannot_be_asked_is_one_warning() -> None:
+    said: list[str] = []
+    alerts = Alerts(None, "http://a b/", None, said.append)
+    alerts(started(run="runs/r"))
+    alerts(finished())
+    alerts.close()
+    (warning,) = said
+    assert "'finished' of --webhook failed" in warning
+
+
+@pytest.mark.parametrize("address", ["http://a b", "http://", "https:///hook", "http://[::1"])
+def test_an_address_without_a_host_is_refused(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "train", "--webhook", address)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "must name a host and have no spaces" in err
 
 
 def test_train_gives_alerts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

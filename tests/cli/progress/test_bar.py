@@ -37,6 +37,21 @@ def test_it_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1:30 left" in text
 
 
+def test_where_only_the_most_is_known_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    line = Bar("attack small", clock=lambda: now[0])
+    with line.at_most():
+        now[0] = 10.0
+        line(0.1)
+        assert "at most 1:30 left" in capsys.readouterr().err
+    line(0.5)  # the training ended early; what follows has its own pace
+    now[0] = 40.0
+    line(0.6)
+    text = capsys.readouterr().err
+    assert "2:00 left" in text
+    assert "at most" not in text
+
+
 def test_a_terminal_gets_one_line_that_goes_away() -> None:
     environ = os.environ | SOURCES | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
     text = screen(24, 60, args=[sys.executable, "-c", STORY], env=environ)

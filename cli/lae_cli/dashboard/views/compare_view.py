@@ -63,6 +63,8 @@ def _value(config: Mapping[str, Any], name: str) -> str:
 def across(rows: Sequence[Sequence[str]], heads: Sequence[int], room: int) -> int:
     """How many runs fit side by side, with all their values whole; at least one.
 
+    Groups of runs stand below each other, as even as can be: 3 and 3 rather than 4 and 2.
+
     Args:
         rows: a name and each run's value.
         heads: characters of each column's heading.
@@ -72,7 +74,8 @@ def across(rows: Sequence[Sequence[str]], heads: Sequence[int], room: int) -> in
     widths = [max(pair) + CELL_PADDING for pair in zip(columns, heads, strict=True)]
     room -= names + CELL_PADDING
     # Groups share their columns, so every group must fit with the widest of each.
-    return max((k for k in range(1, len(widths) + 1) if sum(_widest(widths, k)) <= room), default=1)
+    counts = {-(-len(widths) // groups) for groups in range(1, len(widths) + 1)}
+    return max((k for k in counts if sum(_widest(widths, k)) <= room), default=1)
 
 
 def _widest(widths: Sequence[int], columns: int) -> list[int]:
@@ -84,8 +87,6 @@ def _fill(
     table: DataTable[Text], rows: Sequence[Sequence[str]], heads: Sequence[Text], columns: int
 ) -> None:
     """Every row, for the first ``columns`` runs and then, below, for the next ones."""
-    groups = -(-len(heads) // columns)
-    columns = -(-len(heads) // groups)  # 3 and 3 rather than 4 and 2
     for head in (Text(""), *heads[:columns]):
         table.add_column(head)
     for first in range(0, len(heads), columns):
