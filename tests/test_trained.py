@@ -24,7 +24,8 @@ from helpers.command_line import run as lae
 from helpers.own_networks import LATENTS, SHORT
 from lae_fast import runs
 from lae_fast.config.settings import resumed
-from lae_fast.errors import CheckpointError, ConfigError, DataError
+from lae_fast.errors import CheckpointError, ConfigError, DataError, UntraceableError
+from lae_fast.models import own
 from lae_fast.runs import checkpoint
 from lae_fast.runs.events import Evaluated, RunFinished, RunStarted
 from lae_fast.train import train
@@ -150,6 +151,12 @@ def tied() -> dict[str, nn.Module]:
     return {"encoder": nn.Sequential(nn.Flatten(), a), "decoder": b}
 
 
+def not_finite() -> nn.Module:
+    decoder = own_networks.decoder()
+    nn.init.constant_(decoder[0].weight, float("nan"))
+    return decoder
+
+
 BAD: dict[str, tuple[Callable[[], dict[str, Any]], type[Exception], str]] = {
     "unknown setting": (
         lambda: {"latent_dimm": 3},
@@ -189,6 +196,11 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], type[Exception], str]] = {
         "nn.GroupNorm(1, channels) in place of nn.BatchNorm2d",
     ),
     "dropout": (lambda: {"decoder": Draws()}, ConfigError, "take out dropout"),
+    "not finite": (
+        lambda: {"decoder": not_finite()},
+        ConfigError,
+        "the decoder returns numbers that are not finite",
+    ),
     "tied weights": (tied, ConfigError, "encoder.1.weight and decoder.weight share their weights"),
     "doubles": (
         lambda: {"decoder": own_networks.decoder().double()},
@@ -267,6 +279,14 @@ class TestTrainedModel:
                 model.encode(own_networks.images(2), labels)
 
 
+X = {"value": 0}
+
+
+def called(operator: str, *args: Any) -> str:
+    """A network that calls one operator."""
+    return json.dumps([["input", "", [], {}], ["call", operator, list(args), {}]])
+
+
 class TestRunFolder:
     def test_commands_know_the_run(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         where = ["mine", "--run-root", str(root), "--json"]
@@ -325,7 +345,17 @@ class TestRunFolder:
             '[["call", "os.system", ["true"], {}]]',
             '[["input", "", [], {}], ["call", "aten.relu.default", [{"value": 7}], {}]]',
             '[["input", "", [], {}]]',
-            '[["input", "", [], {}], ["call", "aten.full.default", [[99999999, 99999999], 0], {}]]',
+            called("aten.full.default", [99999999, 99999999], 0),
+            called("aten.full.default", [10**10], 0),
+            called("aten.full.default", [2**27], 0),
+            called("aten._reshape_alias.default", X, [2, 16], [16, 1]),
+            called("aten.as_strided.default", X, [2, 36], [2**40, 2**40]),
+            called("aten.fill_.Scalar", X, 1.0),
+            called("operator.mul", [0], 10**9),
+            called("operator.getitem", X, 0),
+            called("aten.mul.left_t", [0], 10**9),
+            called("aten.upsample_nearest2d.default", X, [6, 6], 1e-30, 1e-30),
+            called("aten.expand.default", X, [2**30, 2, 2]),
         ],
     )
     def test_hostile_networks_are_refused(self, root: Path, tmp_path: Path, steps: str) -> None:
@@ -335,6 +365,33 @@ class TestRunFolder:
         checkpoint.write(run, "networks", tensors, about | {"decoder": steps})
         with pytest.raises(CheckpointError, match="networks of"):
             lae_fast.load(run)
+
+    @pytest.mark.parametrize("shape", [(1, 1 << 20, 1 << 20), (1, -6, 6), (1, 0, 6)])
+    def test_impossible_shapes_are_refused(self, root: Path, shape: tuple[int, int, int]) -> None:
+        with pytest.raises(CheckpointError, match="there are no images"):
+            own.load(root / "mine", shape, LATENTS)
+
+    def test_networks_that_are_too_long_are_not_kept(self, tmp_path: Path) -> None:
+        class Long(nn.Linear):
+            def forward(self, z: Tensor) -> Tensor:
+                for _ in range(60):
+                    z = z + 1
+                return super().forward(z)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoint, "LARGEST_DESCRIPTION", 4096)
+            with pytest.raises(UntraceableError, match="too many operators"):
+                own.save(
+                    tmp_path, own.Networks(own_networks.encoder(), Long(2, 36)), (1, 6, 6), LATENTS
+                )
+
+
+def test_networks_are_tried_without_the_callers_random_numbers(tmp_path: Path) -> None:
+    networks = own.Networks(own_networks.encoder(), own_networks.decoder())
+    before = torch.get_rng_state()
+    own.feature_dim(networks, (1, 6, 6), LATENTS, has_phi=True)
+    own.save(tmp_path, networks, (1, 6, 6), LATENTS)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_settings_of_the_run_say_what_was_trained(model: lae_fast.TrainedModel) -> None:
