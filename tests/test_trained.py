@@ -23,8 +23,10 @@ from helpers import own_networks
 from helpers.command_line import run as lae
 from helpers.own_networks import LATENTS, SHORT
 from lae_fast import runs
+from lae_fast.analysis import snapshots
 from lae_fast.config.settings import resumed
-from lae_fast.errors import CheckpointError, ConfigError, DataError, UntraceableError
+from lae_fast.data.arrays import from_array
+from lae_fast.errors import CheckpointError, ConfigError, DataError, RunError, UntraceableError
 from lae_fast.models import own
 from lae_fast.runs import checkpoint
 from lae_fast.runs.events import Evaluated, RunFinished, RunStarted
@@ -130,6 +132,29 @@ class TestFit:
             for name in ("whole", "python", "folder")
         }
         assert files["whole"] == files["python"] == files["folder"]
+
+    def test_networks_unlike_those_of_the_run_do_not_resume_it(self, tmp_path: Path) -> None:
+        path = fit(tmp_path, epochs=1).path
+        before = (path / "events.jsonl").read_bytes()
+        for encoder, text in ((own_networks.encoder(7), "like those"), (nn.Linear(5, 5), "fails")):
+            with pytest.raises(ConfigError, match=text):
+                lae_fast.fit(encoder, own_networks.decoder(), resume=path, epochs=2)
+        assert (path / "events.jsonl").read_bytes() == before
+
+    @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+    def test_a_run_that_cannot_begin_leaves_no_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ) -> None:
+        def fails(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("lae_fast.data.arrays.replace_file", fails)
+        kind, text = (
+            (RunError, "no space left") if isinstance(error, OSError) else (type(error), None)
+        )
+        with pytest.raises(kind, match=text):
+            fit(tmp_path)
+        assert not list(tmp_path.iterdir())
 
 
 def flat(model: lae_fast.TrainedModel) -> Tensor:
@@ -277,6 +302,58 @@ class TestTrainedModel:
         for labels in (None, [0, 3]):
             with pytest.raises(ConfigError, match="class number"):
                 model.encode(own_networks.images(2), labels)
+        for labels in ([0], [0, 1, 2], [[0, 1]]):
+            with pytest.raises(DataError, match="one label per image"):
+                model.encode(own_networks.images(2), labels)
+
+    def test_a_binarised_run_sees_binarised_images(self, tmp_path: Path) -> None:
+        model, x = fit(tmp_path, epochs=1, binarize=True), own_networks.images(4)
+        drawn = from_array(x).binarized().images
+        assert torch.equal(model.encode(x), model.encode(drawn))
+        assert not torch.equal(model.encode(x), model.encode(1 - x))
+
+    def test_history_has_no_epoch_twice(self, root: Path, tmp_path: Path) -> None:
+        shutil.copytree(root / "mine", tmp_path / "again")
+        log = tmp_path / "again" / "events.jsonl"
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        started = next(line for line in lines if line["type"] == "run_started")
+        first, second = [line for line in lines if line["type"] == "evaluated"]
+        resumed = [started | {"iteration": first["iteration"]}, second | {"val_loss": 1.0}]
+        with log.open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in resumed)
+        history = lae_fast.load(tmp_path / "again").history
+        assert [row["epoch"] for row in history] == [1, 2]
+        assert history[-1]["val_loss"] == 1.0
+
+    @pytest.mark.parametrize("broken", ["outside", "absolute", "torn", "huge", "shape", "text"])
+    def test_shows_itself_beside_a_broken_snapshot(
+        self, root: Path, tmp_path: Path, broken: str
+    ) -> None:
+        run = tmp_path / "copy"
+        shutil.copytree(root / "mine", run)
+        log = run / "events.jsonl"
+        name = [row["snapshot"] for row in lae_fast.load(run).history if row["snapshot"]][-1]
+        arrays = {"latents": np.zeros((4, 2), np.float32), "labels": np.zeros(4, np.int64)}
+        if broken in ("outside", "absolute"):
+            np.savez(tmp_path / "other.npz", **arrays)
+            other = "../other.npz" if broken == "outside" else str(tmp_path / "other.npz")
+            log.write_text(log.read_text().replace(name, other))
+            assert snapshots.read(run, other, arrays) is None
+        elif broken == "torn":
+            content = bytearray((run / name).read_bytes())
+            content[60:120] = bytes(60)
+            (run / name).write_bytes(content)
+        else:
+            size = snapshots.LARGEST_ARRAY // 8 + 1
+            arrays |= {
+                "huge": {"latents": np.zeros((size, 1))},
+                "shape": {"latents": np.zeros((4, 2, 2))},
+                "text": {"labels": np.array(list("abcd"))},
+            }[broken]
+            np.savez_compressed(run / name, **arrays)
+        if broken in ("torn", "huge"):
+            assert snapshots.read(run, name, ["latents", "labels"]) is None
+        assert "data:image/png;base64," in lae_fast.load(run)._repr_html_()
 
 
 X = {"value": 0}
