@@ -29,8 +29,8 @@ _NAMES = """
     linear bilinear matmul mm bmm addmm baddbmm mv dot outer einsum _weight_norm
     layer_norm group_norm instance_norm batch_norm rms_norm linalg_vector_norm
     scaled_dot_product_attention dropout
-    relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign hardtanh hardswish
-    hardsigmoid sigmoid log_sigmoid tanh tanhshrink softshrink hardshrink threshold prelu glu
+    relu relu6 leaky_relu elu selu celu gelu silu mish softplus hardtanh hardswish
+    hardsigmoid sigmoid log_sigmoid tanh softshrink hardshrink threshold prelu glu
     softmax log_softmax logsumexp cumsum
     max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
     upsample_nearest1d upsample_nearest2d upsample_linear1d upsample_bilinear2d upsample_bicubic2d
@@ -49,9 +49,15 @@ _NAMES = """
 _OPERATORS = frozenset(_NAMES.split())
 """Operators of ``aten`` behind PyTorch's public functions, which check shapes and bounds. Others
 may reach memory that is no tensor's: views by stride, indices, the insides of kernels."""
-_OVERLOADS = {"view": ("default",), "sym_size": ("int",)} | dict.fromkeys(
-    (name for name in _OPERATORS if name.startswith("upsample")), ("vec",)
-)
+_FACTORIES = ("full", "zeros", "ones", "arange", "linspace", "eye")
+"""Those that make tensors of numbers."""
+_OVERLOADS = {
+    **dict.fromkeys(("view", "mm", "bmm", "addmm", "baddbmm", "linspace"), ("default",)),
+    **dict.fromkeys((name for name in _OPERATORS if name.startswith("upsample")), ("vec",)),
+    "sym_size": ("int",),
+    "to": ("device", "dtype", "other", "dtype_layout"),
+    "where": ("self", "Scalar", "ScalarOther", "ScalarSelf"),
+}
 """Where only some overloads are safe: others of `upsample` believe scales that belie the sizes."""
 _DTYPES = {
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
@@ -64,6 +70,13 @@ _MOST_PARTS = 1 << 16
 _MOST = 1 << 31
 """What integers of a network stay below, so that no product of two overflows."""
 _TO_THE_END = (1 << 63) - 1
+_TAGS = {
+    "ScalarType": "dtype",
+    "Layout": "layout",
+    "MemoryFormat": "memory_format",
+    "Device": "device",
+}
+"""Types of arguments -> how their values are tagged in JSON."""
 _KINDS = {
     InputKind.USER_INPUT: "input",
     InputKind.PARAMETER: "parameter",
@@ -91,8 +104,12 @@ class Graph(nn.Module):
         super().__init__()
         self._calls: list[tuple[Callable[..., Any] | None, Any, Any]] = []
         for kind, name, args, kwargs in steps:
+            function = _function(name) if kind == "call" else None
             _require_small((args, kwargs))
-            self._calls.append((_function(name) if kind == "call" else None, args, kwargs))
+            _require_tagged(function, args, kwargs)
+            if kind == "call" and name.split(".")[1] in _FACTORIES:
+                kwargs = {**kwargs, "device": {"device": None}}  # of `check`, too: the input's
+            self._calls.append((function, args, kwargs))
             if kind in ("parameter", "buffer", "constant"):
                 self._hold(kind, name, tensors[name])
         self._names = [None if kind in ("call", "input") else name for kind, name, *_ in steps]
@@ -175,6 +192,26 @@ def _require_small(item: Any) -> None:
         _require_small(list(item.values()))
     elif isinstance(item, int) and abs(item) >= _MOST and item != _TO_THE_END:
         raise ValueError(f"{item} is too large")
+
+
+def _require_tagged(
+    function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Refuse types and layouts given as numbers: PyTorch takes any, and looks them up unchecked."""
+    if not isinstance(function, torch._ops.OpOverload):
+        return
+    arguments = function._schema.arguments
+    if len(args) > len(arguments):
+        raise ValueError(f"too many arguments for {function}")
+    given = {argument.name: value for argument, value in zip(arguments, args, strict=False)}
+    given |= kwargs
+    for argument in arguments:
+        type_ = str(argument.real_type).removeprefix("Optional[").removesuffix("]")
+        value = given.get(argument.name)
+        if type_ not in _TAGS or value is None:
+            continue
+        if not isinstance(value, dict) or list(value) != [_TAGS[type_]]:
+            raise TypeError(f"{argument.name} of {function} is no {_TAGS[type_]}")
 
 
 def _require_bounded(function: Callable[..., Any] | None, values: Any) -> None:

@@ -76,6 +76,25 @@ def test_values_and_gradients_are_those_of_the_network(name: str) -> None:
         torch.testing.assert_close(ours[key].grad, value.grad)
 
 
+def test_types_are_not_taken_from_numbers() -> None:
+    for call in (
+        ("call", "aten.sum.default", [{"value": 0}], {"dtype": 1000}),
+        ("call", "aten.to.dtype", [{"value": 0}, 1000], {}),
+        ("call", "aten.to.dtype", [{"value": 0}, {"value": 0}], {}),
+        ("call", "aten.clone.default", [{"value": 0}], {"memory_format": 99}),
+        ("call", "aten.zeros.default", [[2]], {"device": "cuda"}),
+    ):
+        with pytest.raises(TypeError, match="is no"):
+            Graph([("input", "", [], {}), call], {})
+
+
+@pytest.mark.parametrize("device", [{}, {"device": None}, {"device": {"device": None}}])
+def test_what_is_too_large_is_refused_before_it_is_made(device: dict[str, None]) -> None:
+    call = ("call", "aten.zeros.default", [[1 << 30, 1 << 30]], device)
+    with pytest.raises(ValueError, match="makes a tensor"):
+        Graph([("input", "", [], {}), call], {}).check(torch.zeros(2, 4))
+
+
 class Gathers(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.gather(1, torch.zeros_like(x, dtype=torch.int64))
