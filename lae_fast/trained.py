@@ -83,6 +83,7 @@ def fit(
         root = options.get("run_root", settings.default_of("run_root"))
         run = runs.find(root, str(resume))
         config = settings.resumed(runs.read_config(run), options)
+        _require_alike(networks, run, config)
     elif images is None:
         raise ConfigError("give images: an array, or the name or path of a data set")
     else:
@@ -174,20 +175,37 @@ def _new_run(
     shape, has_phi = some.image_shape, config.model in ("lae", "frozen")
     width = own.feature_dim(networks, shape, config.latent_dim, has_phi=has_phi)
     run = runs.create(config.run_root, config.name, dataset, config.model)
-    if not named:
-        arrays.write(run / IMAGES_FILE, some)
-        dataset = str(run / IMAGES_FILE)
-    config = dataclasses.replace(config, dataset=dataset, hidden=width)
-    runs.write_config(run, config)
     try:
-        own.save(run, networks, shape, config.latent_dim)
-    except UntraceableError as error:
-        warnings.warn(
-            f"{run} cannot keep a copy of your networks ({error}); to use it later, call "
-            f"lae_fast.load('{run}', encoder=..., decoder=...)",
-            stacklevel=3,
-        )
+        if not named:
+            arrays.write(run / IMAGES_FILE, some)
+            dataset = str(run / IMAGES_FILE)
+        config = dataclasses.replace(config, dataset=dataset, hidden=width)
+        runs.write_config(run, config)
+        try:
+            own.save(run, networks, shape, config.latent_dim)
+        except UntraceableError as error:
+            warnings.warn(
+                f"{run} cannot keep a copy of your networks ({error}); to use it later, call "
+                f"lae_fast.load('{run}', encoder=..., decoder=...)",
+                stacklevel=3,
+            )
+    except BaseException:  # a full disk, Ctrl-C: no folder of a run that never was
+        shutil.rmtree(run, ignore_errors=True)
+        raise
     return run, config
+
+
+def _require_alike(networks: Networks, run: Path, config: TrainConfig) -> None:
+    """Refuse networks that are not like those that a run began with, before they are trained."""
+    if config.architecture != "own":
+        raise ConfigError(f"{run} trains the library's networks; lae train --resume continues it")
+    shape, has_phi = load_splits(config).train.image_shape, config.model in ("lae", "frozen")
+    width = own.feature_dim(networks, shape, config.latent_dim, has_phi=has_phi)
+    if width != config.hidden:
+        raise ConfigError(
+            f"the encoder returns {width} numbers per image, and that of {run} {config.hidden}; "
+            "give networks like those that the run began with"
+        )
 
 
 class _Lines:
@@ -223,7 +241,8 @@ class TrainedModel:
     """A trained model and the run folder that it comes from; shows itself in a notebook.
 
     Images go in as uint8, or as floats in [0, 1] (which are rounded to 256 levels, as in training),
-    of shape (n, h, w), (n, c, h, w) or (n, h, w, c). They come out as float32 ``(n, c, h, w)`` in
+    of shape (n, h, w), (n, c, h, w) or (n, h, w, c); with ``binarize`` they are drawn black or
+    white, as in validation. They come out as float32 ``(n, c, h, w)`` in
     [0, 1]. Everything is returned on the CPU.
 
     Attributes:
@@ -251,8 +270,13 @@ class TrainedModel:
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """One dictionary per epoch: losses in nats per image, acceptance, step size, seconds."""
-        events = runs.EventReader(self.path).poll()
-        return [plain(event) for event in events if isinstance(event, Evaluated)]
+        found: list[Evaluated] = []
+        for event in runs.EventReader(self.path).poll():
+            if isinstance(event, RunStarted):  # does again what was lost since the last saved state
+                found = [past for past in found if past.iteration <= event.iteration]
+            elif isinstance(event, Evaluated):
+                found.append(event)
+        return [plain(event) for event in found]
 
     def encode(self, images: Any, labels: Any = None) -> Tensor:
         """Mean latents of images, ``(n, d_z)``.
@@ -309,11 +333,18 @@ class TrainedModel:
                 f"the images are {found.image_shape} and those of the training "
                 f"{self.saved.image_shape} (channels, height, width)"
             )
+        if self.config.binarize:
+            found = found.binarized()
         if not self.config.conditional:
             return found
         if labels is None:
             raise ConfigError("a conditional model needs labels=..., one class number per image")
         numbers, most = torch.as_tensor(labels, dtype=torch.int64), self.saved.classes - 1
+        if numbers.shape != (len(found),):
+            raise DataError(
+                f"there are {len(found)} images and labels of shape {tuple(numbers.shape)}; give "
+                "one label per image"
+            )
         if not bool(((numbers >= 0) & (numbers <= most)).all()):
             raise ConfigError(f"labels are class numbers from 0 to {most}")
         return data.ImageSet(found.images, numbers, found.class_names)

@@ -23,8 +23,11 @@ from helpers import own_networks
 from helpers.command_line import run as lae
 from helpers.own_networks import LATENTS, SHORT
 from lae_fast import runs
+from lae_fast.analysis import snapshots
 from lae_fast.config.settings import resumed
-from lae_fast.errors import CheckpointError, ConfigError, DataError
+from lae_fast.data.arrays import from_array
+from lae_fast.errors import CheckpointError, ConfigError, DataError, RunError, UntraceableError
+from lae_fast.models import own
 from lae_fast.runs import checkpoint
 from lae_fast.runs.events import Evaluated, RunFinished, RunStarted
 from lae_fast.train import train
@@ -130,6 +133,29 @@ class TestFit:
         }
         assert files["whole"] == files["python"] == files["folder"]
 
+    def test_networks_unlike_those_of_the_run_do_not_resume_it(self, tmp_path: Path) -> None:
+        path = fit(tmp_path, epochs=1).path
+        before = (path / "events.jsonl").read_bytes()
+        for encoder, text in ((own_networks.encoder(7), "like those"), (nn.Linear(5, 5), "fails")):
+            with pytest.raises(ConfigError, match=text):
+                lae_fast.fit(encoder, own_networks.decoder(), resume=path, epochs=2)
+        assert (path / "events.jsonl").read_bytes() == before
+
+    @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+    def test_a_run_that_cannot_begin_leaves_no_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ) -> None:
+        def fails(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("lae_fast.data.arrays.replace_file", fails)
+        kind, text = (
+            (RunError, "no space left") if isinstance(error, OSError) else (type(error), None)
+        )
+        with pytest.raises(kind, match=text):
+            fit(tmp_path)
+        assert not list(tmp_path.iterdir())
+
 
 def flat(model: lae_fast.TrainedModel) -> Tensor:
     return model.decode(torch.ones(1, LATENTS)).flatten(1)
@@ -148,6 +174,12 @@ def tied() -> dict[str, nn.Module]:
     a, b = nn.Linear(36, LATENTS), nn.Linear(LATENTS, 36)
     b.weight = nn.Parameter(a.weight.detach().T)  # another shape of the same memory
     return {"encoder": nn.Sequential(nn.Flatten(), a), "decoder": b}
+
+
+def not_finite() -> nn.Module:
+    decoder = own_networks.decoder()
+    nn.init.constant_(decoder[0].weight, float("nan"))
+    return decoder
 
 
 BAD: dict[str, tuple[Callable[[], dict[str, Any]], type[Exception], str]] = {
@@ -189,6 +221,11 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], type[Exception], str]] = {
         "nn.GroupNorm(1, channels) in place of nn.BatchNorm2d",
     ),
     "dropout": (lambda: {"decoder": Draws()}, ConfigError, "take out dropout"),
+    "not finite": (
+        lambda: {"decoder": not_finite()},
+        ConfigError,
+        "the decoder returns numbers that are not finite",
+    ),
     "tied weights": (tied, ConfigError, "encoder.1.weight and decoder.weight share their weights"),
     "doubles": (
         lambda: {"decoder": own_networks.decoder().double()},
@@ -265,6 +302,66 @@ class TestTrainedModel:
         for labels in (None, [0, 3]):
             with pytest.raises(ConfigError, match="class number"):
                 model.encode(own_networks.images(2), labels)
+        for labels in ([0], [0, 1, 2], [[0, 1]]):
+            with pytest.raises(DataError, match="one label per image"):
+                model.encode(own_networks.images(2), labels)
+
+    def test_a_binarised_run_sees_binarised_images(self, tmp_path: Path) -> None:
+        model, x = fit(tmp_path, epochs=1, binarize=True), own_networks.images(4)
+        drawn = from_array(x).binarized().images
+        assert torch.equal(model.encode(x), model.encode(drawn))
+        assert not torch.equal(model.encode(x), model.encode(1 - x))
+
+    def test_history_has_no_epoch_twice(self, root: Path, tmp_path: Path) -> None:
+        shutil.copytree(root / "mine", tmp_path / "again")
+        log = tmp_path / "again" / "events.jsonl"
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        started = next(line for line in lines if line["type"] == "run_started")
+        first, second = [line for line in lines if line["type"] == "evaluated"]
+        resumed = [started | {"iteration": first["iteration"]}, second | {"val_loss": 1.0}]
+        with log.open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in resumed)
+        history = lae_fast.load(tmp_path / "again").history
+        assert [row["epoch"] for row in history] == [1, 2]
+        assert history[-1]["val_loss"] == 1.0
+
+    @pytest.mark.parametrize("broken", ["outside", "absolute", "torn", "huge", "shape", "text"])
+    def test_shows_itself_beside_a_broken_snapshot(
+        self, root: Path, tmp_path: Path, broken: str
+    ) -> None:
+        run = tmp_path / "copy"
+        shutil.copytree(root / "mine", run)
+        log = run / "events.jsonl"
+        name = [row["snapshot"] for row in lae_fast.load(run).history if row["snapshot"]][-1]
+        arrays = {"latents": np.zeros((4, 2), np.float32), "labels": np.zeros(4, np.int64)}
+        if broken in ("outside", "absolute"):
+            np.savez(tmp_path / "other.npz", **arrays)
+            other = "../other.npz" if broken == "outside" else str(tmp_path / "other.npz")
+            log.write_text(log.read_text().replace(name, other))
+            assert snapshots.read(run, other, arrays) is None
+        elif broken == "torn":
+            content = bytearray((run / name).read_bytes())
+            content[60:120] = bytes(60)
+            (run / name).write_bytes(content)
+        else:
+            size = snapshots.LARGEST_ARRAY // 8 + 1
+            arrays |= {
+                "huge": {"latents": np.zeros((size, 1))},
+                "shape": {"latents": np.zeros((4, 2, 2))},
+                "text": {"labels": np.array(list("abcd"))},
+            }[broken]
+            np.savez_compressed(run / name, **arrays)
+        if broken in ("torn", "huge"):
+            assert snapshots.read(run, name, ["latents", "labels"]) is None
+        assert "data:image/png;base64," in lae_fast.load(run)._repr_html_()
+
+
+X = {"value": 0}
+
+
+def called(operator: str, *args: Any) -> str:
+    """A network that calls one operator."""
+    return json.dumps([["input", "", [], {}], ["call", operator, list(args), {}]])
 
 
 class TestRunFolder:
@@ -325,7 +422,17 @@ class TestRunFolder:
             '[["call", "os.system", ["true"], {}]]',
             '[["input", "", [], {}], ["call", "aten.relu.default", [{"value": 7}], {}]]',
             '[["input", "", [], {}]]',
-            '[["input", "", [], {}], ["call", "aten.full.default", [[99999999, 99999999], 0], {}]]',
+            called("aten.full.default", [99999999, 99999999], 0),
+            called("aten.full.default", [10**10], 0),
+            called("aten.full.default", [2**27], 0),
+            called("aten._reshape_alias.default", X, [2, 16], [16, 1]),
+            called("aten.as_strided.default", X, [2, 36], [2**40, 2**40]),
+            called("aten.fill_.Scalar", X, 1.0),
+            called("operator.mul", [0], 10**9),
+            called("operator.getitem", X, 0),
+            called("aten.mul.left_t", [0], 10**9),
+            called("aten.upsample_nearest2d.default", X, [6, 6], 1e-30, 1e-30),
+            called("aten.expand.default", X, [2**30, 2, 2]),
         ],
     )
     def test_hostile_networks_are_refused(self, root: Path, tmp_path: Path, steps: str) -> None:
@@ -335,6 +442,33 @@ class TestRunFolder:
         checkpoint.write(run, "networks", tensors, about | {"decoder": steps})
         with pytest.raises(CheckpointError, match="networks of"):
             lae_fast.load(run)
+
+    @pytest.mark.parametrize("shape", [(1, 1 << 20, 1 << 20), (1, -6, 6), (1, 0, 6)])
+    def test_impossible_shapes_are_refused(self, root: Path, shape: tuple[int, int, int]) -> None:
+        with pytest.raises(CheckpointError, match="there are no images"):
+            own.load(root / "mine", shape, LATENTS)
+
+    def test_networks_that_are_too_long_are_not_kept(self, tmp_path: Path) -> None:
+        class Long(nn.Linear):
+            def forward(self, z: Tensor) -> Tensor:
+                for _ in range(60):
+                    z = z + 1
+                return super().forward(z)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoint, "LARGEST_DESCRIPTION", 4096)
+            with pytest.raises(UntraceableError, match="too many operators"):
+                own.save(
+                    tmp_path, own.Networks(own_networks.encoder(), Long(2, 36)), (1, 6, 6), LATENTS
+                )
+
+
+def test_networks_are_tried_without_the_callers_random_numbers(tmp_path: Path) -> None:
+    networks = own.Networks(own_networks.encoder(), own_networks.decoder())
+    before = torch.get_rng_state()
+    own.feature_dim(networks, (1, 6, 6), LATENTS, has_phi=True)
+    own.save(tmp_path, networks, (1, 6, 6), LATENTS)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_settings_of_the_run_say_what_was_trained(model: lae_fast.TrainedModel) -> None:

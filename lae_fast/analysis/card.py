@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lae_fast.analysis import explore
+from lae_fast.analysis import explore, snapshots
 from lae_fast.analysis.saved import SavedRun
 
 _SAMPLES = 32
@@ -90,11 +90,15 @@ def _draw_latents(axes: Any, path: Path, history: Sequence[Mapping[str, Any]]) -
     names = [row["snapshot"] for row in history if row["snapshot"]]
     if not names:
         return
-    try:
-        with np.load(path / names[-1], allow_pickle=False) as snapshot:
-            points = torch.from_numpy(snapshot["latents"]).double()
-            labels = snapshot["labels"]
-    except (OSError, ValueError, KeyError):  # taken away, or torn
+    held = snapshots.read(path, names[-1], ("latents", "labels"))
+    if held is None:
+        return
+    latents, labels = held["latents"], held["labels"]
+    numbers = latents.dtype.kind == "f" and labels.dtype.kind in "iu"
+    if not numbers or latents.ndim != 2 or not latents.size or labels.shape != latents.shape[:1]:
+        return
+    points = torch.from_numpy(latents).double()
+    if not bool(points.isfinite().all()):
         return
     centred = points - points.mean(0)
     if points.shape[1] > 2:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lae_fast.analysis import snapshots
 from lae_fast.errors import ConfigError, RunError, printable
 from lae_fast.runs import EventReader, is_run, read_config
 from lae_fast.runs.events import Evaluated, Progress, plain
@@ -57,7 +58,7 @@ def write_log(run: Path, folder: Path) -> int:
             for tag, value in _numbers(event).items():
                 log.add_scalar(f"{level}/{tag}", value, event.iteration, walltime=event.time)
             if isinstance(event, Evaluated) and event.snapshot is not None:
-                for name, images in _pictures(run / event.snapshot).items():
+                for name, images in _pictures(run, event.snapshot).items():
                     log.add_images(name, images, event.iteration, walltime=event.time)
     return count
 
@@ -73,11 +74,13 @@ def _numbers(event: Progress | Evaluated) -> dict[str, float]:
     return {tag: number for tag, number in found.items() if not math.isnan(number)}
 
 
-def _pictures(snapshot: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def _pictures(
+    run: Path, snapshot: str
+) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
     """Images ``(k, c, h, w)`` uint8 by name; none of a snapshot that is gone or torn."""
-    try:
-        with np.load(snapshot, allow_pickle=False) as held:
-            found = {name: np.asarray(held[name], dtype=np.uint8) for name in PICTURES}
-    except (OSError, ValueError, KeyError, EOFError):
-        return {}
-    return {name: images for name, images in found.items() if images.ndim == 4}
+    found = snapshots.read(run, snapshot, PICTURES) or {}
+    return {
+        name: images
+        for name, images in found.items()
+        if images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] in (1, 3)
+    }

@@ -350,7 +350,8 @@ class TrainConfig:
     @property
     def loss_kind(self) -> tuple[object, ...]:
         """Validation losses compare where this is equal."""
-        return self.val_quantity, self.dataset, self.likelihood, self.binarize
+        held_out = self.dataset, self.image_size, self.validation, self.validation_fraction
+        return (self.val_quantity, *held_out, self.binarize, self.likelihood, self.scale)
 
     @property
     def ridge(self) -> float:

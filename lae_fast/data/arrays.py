@@ -23,7 +23,8 @@ from lae_fast.data.sets import (
     read_exactly,
     show,
 )
-from lae_fast.errors import DataError, one_line
+from lae_fast.errors import DataError, RunError, one_line, reason
+from lae_fast.runs.files import replace_file
 
 Array = npt.NDArray[Any]
 
@@ -80,10 +81,19 @@ def _as_array(values: Any) -> Array:
 
 
 def write(path: Path, images: ImageSet) -> None:
-    """Write images as an .npz file that `read` reads."""
+    """Write images as an .npz file that `read` reads, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     names = np.array(images.class_names)
     labels = {"labels": names[images.labels.numpy()]} if images.class_names else {}
-    np.savez(path, images=images.images.numpy(), **labels)
+    content = io.BytesIO()
+    np.savez(content, images=images.images.numpy(), **labels)
+    try:
+        replace_file(path, content.getvalue())
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _read_npz(path: Path, source: str) -> tuple[Array, Array | None]:
@@ -96,10 +106,10 @@ def _read_npz(path: Path, source: str) -> tuple[Array, Array | None]:
             }
             label_key = next((key for key in _LABEL_KEYS if key in entries), None)
             image_key = _image_key([key for key in entries if key != label_key], source)
-            images = _read_entry(archive, entries[image_key], path, source)
+            images = read_entry(archive, entries[image_key], path, source)
             if label_key is None:
                 return images, None
-            return images, _read_entry(archive, entries[label_key], path, source)
+            return images, read_entry(archive, entries[label_key], path, source)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise DataError(
             f"{source} is not a readable .npz archive ({one_line(error)}); "
@@ -119,8 +129,18 @@ def _image_key(keys: list[str], source: str) -> str:
     )
 
 
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, source: str) -> Array:
-    """One array of an archive, if the sizes that the archive declares are possible."""
+def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, source: str) -> Array:
+    """One array of an archive, if the sizes that the archive declares are possible.
+
+    Args:
+        archive: the file, open.
+        entry: which array.
+        path: of the file.
+        source: what a message calls it.
+
+    Raises:
+        DataError: they are not, or it is no array.
+    """
     packed, size = entry.compress_size, entry.file_size
     known = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     if not known or packed > path.stat().st_size or size > DEFLATE_LIMIT * packed:

@@ -12,14 +12,19 @@ from torch import Tensor, nn
 
 from lae_fast.errors import CheckpointError, ConfigError, UntraceableError, reason
 from lae_fast.models.conv import Shape
-from lae_fast.models.graphs import Graph, encode
+from lae_fast.models.graphs import MOST_VALUES, Graph, encode
 from lae_fast.runs import checkpoint
 
 CHECKPOINT = "networks"
 """Under this name a run folder carries what `save` writes."""
 _EXAMPLES = 3
 """Rows that networks are tried on."""
-_BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+_REST = 1 << 10
+"""Bytes of a checkpoint's description beside the networks, at most."""
+_BROKEN = (
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
+    MemoryError,
+)
 
 
 class Networks(NamedTuple):
@@ -75,7 +80,7 @@ def feature_dim(networks: Networks, shape: Shape, latent_dim: int, *, has_phi: b
     """
     encoder, decoder = networks
     _require_own_weights(networks)
-    x, z = torch.rand(_EXAMPLES, *shape), torch.randn(_EXAMPLES, latent_dim)
+    x, z = _examples(shape, latent_dim)
     encoded = _tried("encoder", encoder, x)
     if encoded.ndim != 2:
         raise ConfigError(
@@ -97,6 +102,13 @@ def feature_dim(networks: Networks, shape: Shape, latent_dim: int, *, has_phi: b
     return width
 
 
+def _examples(shape: Shape, latent_dim: int) -> tuple[Tensor, Tensor]:
+    """Images and latents to try networks on; the caller's random numbers stay as they are."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(_EXAMPLES, *shape, generator=generator)
+    return x, torch.randn(_EXAMPLES, latent_dim, generator=generator)
+
+
 def _tried(what: str, network: nn.Module, x: Tensor) -> Tensor:
     """The network's result, which must be that of each row alone, every time."""
     hint = "; give latent_dim=... as wide as its input" if what == "decoder" else ""
@@ -108,6 +120,8 @@ def _tried(what: str, network: nn.Module, x: Tensor) -> Tensor:
             raise ConfigError(f"the {what} fails on an input {_shape(x)}: {why}{hint}") from error
     if not isinstance(result, Tensor) or result.shape[:1] != x.shape[:1]:
         raise ConfigError(f"the {what} must return one tensor with one row per row of its input")
+    if not bool(result.isfinite().all()):
+        raise ConfigError(f"the {what} returns numbers that are not finite; look at its weights")
     if not torch.equal(result, again):
         raise ConfigError(
             f"the {what} returns something else each time it is called; take out dropout, and "
@@ -144,19 +158,22 @@ def save(run: Path, networks: Networks, image_shape: Shape, latent_dim: int) -> 
     """Keep both networks, with their weights as they are now, in a run folder.
 
     Raises:
-        UntraceableError: one of them depends on the values of its input, or calls what is not
-            PyTorch's; the message says which and why.
+        UntraceableError: one of them depends on the values of its input, calls what `Graph` does
+            not, or is too long; the message says which and why.
     """
-    examples = torch.rand(_EXAMPLES, *image_shape), torch.randn(_EXAMPLES, latent_dim)
+    examples = _examples(image_shape, latent_dim)
     tensors: dict[str, Tensor] = {}
     about: dict[str, str] = {}
     for what, network, example in zip(Networks._fields, networks, examples, strict=True):
         try:
-            steps, held = encode(network, example)
+            with torch.random.fork_rng(devices=[]):
+                steps, held = encode(network, example)
         except UntraceableError as error:
             raise UntraceableError(f"the {what}: {error}") from error
         about[what] = json.dumps(steps)
         tensors |= {f"{what}/{name}": value for name, value in held.items()}
+    if len(json.dumps(about, indent=2)) > checkpoint.LARGEST_DESCRIPTION - _REST:
+        raise UntraceableError("they call too many operators")
     checkpoint.write(run, CHECKPOINT, tensors, about)
 
 
@@ -175,15 +192,19 @@ def load(run: Path, image_shape: Shape, latent_dim: int) -> Networks:
                 f"lae_fast.load('{run}', encoder=..., decoder=...)"
             ) from error
         raise
-    inputs = torch.zeros(2, *image_shape), torch.zeros(2, latent_dim)
-    pixels = 2 * math.prod(image_shape)
     graphs = []
     try:
+        pixels = 2 * math.prod(image_shape)
+        sizes = [*image_shape, latent_dim]
+        if min(sizes) < 1 or max(pixels, latent_dim) > MOST_VALUES:
+            raise ValueError(f"there are no images {image_shape} with {latent_dim} latents")
+        inputs = torch.zeros(2, *image_shape), torch.zeros(2, latent_dim)
         for what, x in zip(Networks._fields, inputs, strict=True):
             prefix = f"{what}/"
             held = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             graph = Graph(json.loads(about[what]), held)
             with torch.no_grad():
+                graph.check(x)
                 result = graph(x)
             if len(result) != 2 or (what == "decoder" and result.numel() != pixels):
                 raise ValueError(f"the {what} does not suit images {image_shape}")

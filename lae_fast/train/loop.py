@@ -49,7 +49,7 @@ def train(
     ranks: Ranks = ALONE,
     networks: Networks | None = None,
 ) -> Iterator[Event]:
-    """Train the model of a configuration; every event is on disk before it is yielded.
+    """Train the model of a configuration; every event is written before it is yielded.
 
     The first event is `RunStarted`, whose ``run`` is the path of the run folder; the last is
     `RunFinished`.

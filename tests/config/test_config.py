@@ -68,8 +68,26 @@ def test_bad_file(tmp_path: Path, text: str, message: str) -> None:
 def test_what_the_validation_loss_is(settings: dict[str, Any], quantity: str) -> None:
     config = TrainConfig(**settings)
     assert config.val_quantity == quantity
-    assert config.loss_kind != dataclasses.replace(config, binarize=True).loss_kind
     assert config.loss_kind == dataclasses.replace(config, seed=1).loss_kind
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dataset", "mnist"),
+        ("image_size", 16),
+        ("validation", "test"),
+        ("validation_fraction", 0.2),
+        ("binarize", True),
+        ("likelihood", "gaussian"),
+        ("scale", 0.1),
+    ],
+)
+def test_losses_on_other_images_or_of_other_likelihoods_do_not_compare(
+    name: str, value: Any
+) -> None:
+    config = TrainConfig()
+    assert config.loss_kind != dataclasses.replace(config, **{name: value}).loss_kind
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

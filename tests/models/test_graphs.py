@@ -37,6 +37,25 @@ NETWORKS = {
         lambda: nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True),
         (5, 8),
     ),
+    "in-place": (
+        lambda: nn.Sequential(
+            nn.Linear(8, 16),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, (4, 2, 2)),
+            nn.ConvTranspose2d(4, 4, 4, 2, 1),
+            nn.SiLU(inplace=True),
+            nn.PixelShuffle(2),
+            nn.Conv2d(1, 1, 3, padding="same", padding_mode="reflect"),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+        ),
+        (8,),
+    ),
+    "pooling": (
+        lambda: nn.Sequential(
+            nn.InstanceNorm2d(2, affine=True), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.GELU()
+        ),
+        (2, 8, 8),
+    ),
     "batch-norm-at-rest": (lambda: nn.Sequential(nn.BatchNorm1d(4)).eval(), (4,)),
 }
 
@@ -55,6 +74,35 @@ def test_values_and_gradients_are_those_of_the_network(name: str) -> None:
     assert graph.state_dict().keys() == network.state_dict().keys()
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key].grad, value.grad)
+
+
+def test_types_are_not_taken_from_numbers() -> None:
+    for call in (
+        ("call", "aten.sum.default", [{"value": 0}], {"dtype": 1000}),
+        ("call", "aten.to.dtype", [{"value": 0}, 1000], {}),
+        ("call", "aten.to.dtype", [{"value": 0}, {"value": 0}], {}),
+        ("call", "aten.clone.default", [{"value": 0}], {"memory_format": 99}),
+        ("call", "aten.zeros.default", [[2]], {"device": "cuda"}),
+    ):
+        with pytest.raises(TypeError, match="is no"):
+            Graph([("input", "", [], {}), call], {})
+
+
+@pytest.mark.parametrize("device", [{}, {"device": None}, {"device": {"device": None}}])
+def test_what_is_too_large_is_refused_before_it_is_made(device: dict[str, None]) -> None:
+    call = ("call", "aten.zeros.default", [[1 << 30, 1 << 30]], device)
+    with pytest.raises(ValueError, match="makes a tensor"):
+        Graph([("input", "", [], {}), call], {}).check(torch.zeros(2, 4))
+
+
+class Gathers(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.gather(1, torch.zeros_like(x, dtype=torch.int64))
+
+
+def test_the_operator_that_cannot_be_kept_is_named() -> None:
+    with pytest.raises(UntraceableError, match=r"aten\.gather\.default"):
+        encode(Gathers(), torch.randn(3, 4))
 
 
 class ByValue(nn.Module):
@@ -82,7 +130,13 @@ def test_what_cannot_be_written_is_refused(
 
 
 @pytest.mark.parametrize(
-    "name", ["os.system", "aten.from_file.default", "operator.attrgetter", "aten.mul", "prim.a.b"]
+    "name",
+    [
+        *("os.system", "aten.from_file.default", "operator.attrgetter", "aten.mul", "prim.a.b"),
+        *("aten._reshape_alias.default", "aten.as_strided.default", "aten.fill_.Scalar"),
+        *("aten.relu_.default", "aten.add.out", "aten.view.dtype", "aten.mul.left_t"),
+        *("aten.upsample_nearest2d.default", "aten.set_.source_Tensor", "aten.item.default"),
+    ],
 )
 def test_only_operators_on_tensors_and_sizes_are_called(name: str) -> None:
     with pytest.raises((ValueError, LookupError, AttributeError)):

@@ -202,3 +202,17 @@ def test_tensorboard_reads_the_log(tmp_path: Path, capsys: Capsys) -> None:
     elsewhere = ["--out", str(path / "tensorboard")]
     code, _, err = run(capsys, "runs", "export", *words, *elsewhere)
     assert (code, "holds a TensorBoard log already" in err) == (2, True)
+
+
+def test_tensorboard_goes_without_pictures_that_are_broken(tmp_path: Path, capsys: Capsys) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    path = trained(tmp_path, name="r", epochs=1, latent_dim=2)
+    for snapshot in path.glob("snapshots/*.npz"):
+        snapshot.write_bytes(b"PK\3\4" + snapshot.read_bytes()[4:-40])
+    words = ["r", "--run-root", str(tmp_path), "--format", "tensorboard"]
+    code, _, err = run(capsys, "runs", "export", *words)
+    assert code == 0, err
+    log = accumulator.EventAccumulator(str(path / "tensorboard"))
+    log.Reload()
+    assert log.Tags()["images"] == []
+    assert log.Scalars("epoch/val_loss")
