@@ -33,6 +33,7 @@ from lae_fast.models.own import Networks
 from lae_fast.ops.devices import device_of
 from lae_fast.runs.events import Evaluated, Event, Message, RunFinished, RunStarted, plain
 from lae_fast.runs.files import IMAGES_FILE
+from lae_fast.runs.log import evaluations
 from lae_fast.train import StopRequest, train
 
 PROGRESS_EVERY = 2.0
@@ -270,13 +271,7 @@ class TrainedModel:
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """One dictionary per epoch: losses in nats per image, acceptance, step size, seconds."""
-        found: list[Evaluated] = []
-        for event in runs.EventReader(self.path).poll():
-            if isinstance(event, RunStarted):  # does again what was lost since the last saved state
-                found = [past for past in found if past.iteration <= event.iteration]
-            elif isinstance(event, Evaluated):
-                found.append(event)
-        return [plain(event) for event in found]
+        return [plain(event) for event in evaluations(self.path)]
 
     def encode(self, images: Any, labels: Any = None) -> Tensor:
         """Mean latents of images, ``(n, d_z)``.

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lae_fast.analysis import explore, snapshots
 from lae_fast.analysis.saved import SavedRun
+from lae_fast.runs.plane import Projector
 
 _SAMPLES = 32
 _PER_ROW = 8
@@ -97,14 +97,10 @@ def _draw_latents(axes: Any, path: Path, history: Sequence[Mapping[str, Any]]) -
     numbers = latents.dtype.kind == "f" and labels.dtype.kind in "iu"
     if not numbers or latents.ndim != 2 or not latents.size or labels.shape != latents.shape[:1]:
         return
-    points = torch.from_numpy(latents).double()
-    if not bool(points.isfinite().all()):
+    if not np.isfinite(latents).all():
         return
-    centred = points - points.mean(0)
-    if points.shape[1] > 2:
-        centred = centred @ torch.linalg.svd(centred, full_matrices=False)[2][:2].T
-    x, y = centred[:, 0], centred[:, -1] if centred.shape[1] > 1 else torch.zeros(len(centred))
-    axes.scatter(x, y, c=labels, cmap="tab10", s=4, linewidths=0)
+    points = Projector()(latents.astype(np.float64))
+    axes.scatter(*points.T, c=labels, cmap="tab10", s=4, linewidths=0)
 
 
 def _tiled(images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -21,6 +21,8 @@ from lae_fast.runs.files import own_folder, replace_file, sync_folder, write_bes
 
 FORMAT_VERSION = 2
 """2: with digests. Files of format 1 are read without."""
+STATE, PREVIOUS_STATE = "state", "state-previous"
+"""Under these names lies what a training goes on from; all other checkpoints are weights."""
 LARGEST_DESCRIPTION = 1 << 20
 """Bytes of the JSON beside a checkpoint."""
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from lae_fast.config import TrainConfig
 from lae_fast.errors import RunError, did_you_mean, printable, reason
-from lae_fast.runs.events import KINDS, Evaluated, Event, encode, keys, plain
+from lae_fast.runs.events import KINDS, Evaluated, encode, keys, plain
 from lae_fast.runs.files import CONFIG_FILE, SWEEP_FILE, read_config, sync_folder, write_atomically
 from lae_fast.runs.log import EventReader
 from lae_fast.runs.summary import Summary, is_run, summarise
@@ -234,7 +234,7 @@ def _export_csv(run: Path, out: TextIO) -> None:
     names = {key: None for kind in KINDS.values() for key in keys(kind)}
     table = csv.DictWriter(out, ["type", *names], lineterminator="\n")
     table.writeheader()
-    for event in _all_events(run):
+    for event in EventReader(run).rest():
         row: dict[str, Any] = {"type": event.type, **plain(event)}
         if isinstance(event, Evaluated):
             row["latent_std"] = " ".join(map(str, event.latent_std))
@@ -243,13 +243,6 @@ def _export_csv(run: Path, out: TextIO) -> None:
 
 def _export_json(run: Path, out: TextIO) -> None:
     out.write(f'{{"config": {json.dumps(read_config(run))}, "events": [')
-    for number, event in enumerate(_all_events(run)):
+    for number, event in enumerate(EventReader(run).rest()):
         out.write(f"{',' if number else ''}\n{encode(event)}")
     out.write("\n]}\n")
-
-
-def _all_events(run: Path) -> Iterator[Event]:
-    reader, before = EventReader(run), -1
-    while reader.offset != before:
-        before = reader.offset
-        yield from reader.poll(limit=10_000)

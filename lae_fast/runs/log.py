@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from lae_fast.errors import RunError, reason
-from lae_fast.runs.events import Evaluated, Event, decode, decode_many, encode
+from lae_fast.runs.events import Evaluated, Event, RunStarted, decode, decode_many, encode
 from lae_fast.runs.files import BLOCK, EVENTS_FILE, open_own, open_regular, sync_folder
 
 _LONGEST_LINE = 1 << 20
@@ -128,6 +128,13 @@ class EventReader:
                 )
         return events
 
+    def rest(self) -> Iterator[Event]:
+        """Events up to the end of the file, a part of it at a time."""
+        before = -1
+        while self.offset != before:
+            before = self.offset
+            yield from self.poll(limit=10_000)
+
     def _notice_replacement(self, file: IO[bytes]) -> None:
         facts, head = os.fstat(file.fileno()), os.pread(file.fileno(), _HEAD, 0)
         changed = (
@@ -158,6 +165,17 @@ class EventReader:
                 self._in_long_line = True
                 self.offset += len(rest)
                 rest = b""
+
+
+def evaluations(run: Path) -> list[Evaluated]:
+    """The evaluations that count: a resumed run does again what was lost since its last state."""
+    found: list[Evaluated] = []
+    for event in EventReader(run).rest():
+        if isinstance(event, RunStarted):
+            found = [past for past in found if past.iteration <= event.iteration]
+        elif isinstance(event, Evaluated):
+            found.append(event)
+    return found
 
 
 def read_ends(run: Path) -> list[Event]:

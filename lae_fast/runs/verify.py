@@ -11,9 +11,7 @@ from lae_fast.runs import checkpoint
 from lae_fast.runs.files import CONFIG_FILE, EVENTS_FILE, IMAGES_FILE, is_config, read_config
 from lae_fast.runs.log import EventReader
 
-STATES = ("state", "state-previous")
-"""Checkpoints that a training goes on from; all others are weights."""
-
+_STATES = (checkpoint.STATE, checkpoint.PREVIOUS_STATE)
 NO_DIGEST = "; no digest to compare, because an older version wrote it"
 
 
@@ -36,15 +34,14 @@ def verify(run: Path) -> Iterator[Verified]:
     yield Verified(CONFIG_FILE, f"{len(settings)} settings", broken)
     yield _verify_log(run)
     for path in sorted(run.rglob("checkpoints/*.safetensors")):
-        yield _verified(run, path, _read_state if path.stem in STATES else _read_weights)
+        yield _verified(run, path, _read_state if path.stem in _STATES else _read_weights)
     for path in sorted([*run.glob("snapshots/*.npz"), *run.glob(IMAGES_FILE)]):
         yield _verified(run, path, _read_arrays)
 
 
 def _verify_log(run: Path) -> Verified:
-    reader, events = EventReader(run), 0
-    while found := reader.poll(limit=10_000):
-        events += len(found)
+    reader = EventReader(run)
+    events = sum(1 for _ in reader.rest())
     torn = f", {reader.skipped} torn lines" if reader.skipped else ""
     return Verified(EVENTS_FILE, f"{events} events{torn}", "" if events else "it tells of nothing")
 

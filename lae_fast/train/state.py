@@ -20,10 +20,9 @@ from torch import Tensor, nn
 
 from lae_fast.errors import CheckpointError
 from lae_fast.runs import checkpoint
+from lae_fast.runs.checkpoint import PREVIOUS_STATE, STATE
 from lae_fast.train.average import Average
 from lae_fast.train.trainers.base import Trainer
-
-STATE, PREVIOUS = _NAMES = "state", "state-previous"
 
 _PREFIXES = ("model/", "average/", "optimizer/", "generator/")
 
@@ -46,7 +45,7 @@ def save(
     """Write the state of a training between two iterations."""
     averaged = {f"average/{name}": value for name, value in average.tensors().items()}
     everything = tensors(model, trainer) | averaged
-    checkpoint.write_state(run, STATE, PREVIOUS, everything, dict(facts))
+    checkpoint.write_state(run, STATE, PREVIOUS_STATE, everything, dict(facts))
 
 
 def tensors(model: nn.Module, trainer: Trainer) -> dict[str, Tensor]:
@@ -62,13 +61,16 @@ def load(run: Path) -> State | None:
     Raises:
         CheckpointError: none can be read; the message says what is wrong with the newest.
     """
-    if not any(os.path.lexists(run / "checkpoints" / f"{name}.safetensors") for name in _NAMES):
+    if not any(
+        os.path.lexists(run / "checkpoints" / f"{name}.safetensors")
+        for name in (STATE, PREVIOUS_STATE)
+    ):
         return None
     try:
         return State(*checkpoint.read_state(run, STATE))
     except CheckpointError as error:
         try:
-            return State(*checkpoint.read_state(run, PREVIOUS), str(error))
+            return State(*checkpoint.read_state(run, PREVIOUS_STATE), str(error))
         except CheckpointError:
             raise error from None
 

@@ -131,3 +131,14 @@ def test_verify_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "nothing but its pictures" in out
     assert "restore it from a copy" in out
     assert "allow_pickle" not in out
+
+
+def test_events_behind_many_broken_lines_are_counted(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "1" / "lae"
+    run = tmp_path / "run"
+    shutil.copytree(golden, run)
+    (log,) = (found for found in verify(run) if found.file == "events.jsonl")
+    lines = (run / "events.jsonl").read_text()
+    (run / "events.jsonl").write_text("broken\n" * 10_001 + lines)
+    (found,) = (found for found in verify(run) if found.file == "events.jsonl")
+    assert (found.problem, found.detail) == ("", f"{log.detail}, 10001 torn lines")

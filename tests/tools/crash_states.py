@@ -33,7 +33,8 @@ from lae_fast.config import TrainConfig
 from lae_fast.config.settings import from_dict
 from lae_fast.errors import InputError
 from lae_fast.runs import checkpoint
-from lae_fast.runs.events import Evaluated, RunFinished, RunStarted
+from lae_fast.runs.events import RunFinished, RunStarted
+from lae_fast.runs.log import evaluations
 from lae_fast.train import state as saved_state
 from lae_fast.train import train
 
@@ -321,14 +322,8 @@ def saved_iteration(certain: Disk, root: Path) -> int:
 
 
 def told(run: Path) -> list[int]:
-    """The epochs that the log tells of, as readers take it: from `RunStarted` on anew."""
-    epochs: list[tuple[int, int]] = []
-    for event in runs.EventReader(run).poll():
-        if isinstance(event, RunStarted):
-            epochs = [each for each in epochs if each[1] <= event.iteration]
-        elif isinstance(event, Evaluated):
-            epochs.append((event.epoch, event.iteration))
-    return [epoch for epoch, _ in epochs]
+    """The epochs that the log tells of, as readers take it."""
+    return [event.epoch for event in evaluations(run)]
 
 
 def main() -> int:

@@ -16,8 +16,8 @@ from lae_fast.errors import printable
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from lae_cli.terminal.scatter import Points
     from lae_fast.analysis.explore import Latents
+    from lae_fast.runs.plane import Points
 
 WIDTH, ROWS = 80, 24
 
@@ -35,8 +35,8 @@ def latents(opened: Opened, count: int) -> Result:
     Example:
       lae latents latest --out latents.csv
     """
-    from lae_cli.terminal.scatter import Projector
     from lae_fast.analysis import explore
+    from lae_fast.runs.plane import Projector
 
     found = explore.latents_of(opened.saved, opened.first(count))
     plane = Projector()(found.values.double().numpy())

@@ -59,16 +59,16 @@ def check_run(run: Path) -> list[Check]:
 
 def _remedy_of_file(parts: tuple[str, ...]) -> str:
     """What to do about a damaged file of a run folder, by its path there."""
-    from lae_fast.runs.verify import STATES
+    from lae_fast.runs.checkpoint import PREVIOUS_STATE, STATE
 
     match parts:
         case ("snapshots", *_):
             return "delete it: nothing but its pictures is lost"
         case ("classifiers", *_):
             return "delete it: `lae classify` trains the classifier again"
-        case ("checkpoints", name) if Path(name).stem == STATES[0]:
+        case ("checkpoints", name) if Path(name).stem == STATE:
             return "`lae train --resume` goes on from the state before it, if that is whole"
-        case ("checkpoints", name) if Path(name).stem == STATES[1]:
+        case ("checkpoints", name) if Path(name).stem == PREVIOUS_STATE:
             return "the next state that is saved replaces it"
         case ("checkpoints", name) if Path(name).stem in ("best", "last"):
             return "`lae train --resume` writes it anew; --checkpoint uses the other one"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lae_cli.terminal.scatter import Points, Projector
 from lae_cli.terminal.snapshot import Snapshot, load_snapshot
 from lae_fast.config import TrainConfig
 from lae_fast.runs.events import Evaluated, Event, Progress, SnapshotTaken
+from lae_fast.runs.plane import Points, Projector
 from lae_fast.runs.state import RunState
 
 HISTORY = 4096

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lae_cli.terminal.images import Pixels
-from lae_cli.terminal.scatter import MOST_POINTS, Labels, Points
+from lae_cli.terminal.scatter import MOST_POINTS, Labels
+from lae_fast.runs.plane import Points
 
 LARGEST_FILE = 64 << 20
 """Bytes of an array; a snapshot has far less, and a hostile one could claim any amount."""

@@ -20,6 +20,7 @@ from lae_cli.terminal.glyphs import Glyphs
 from lae_cli.terminal.snapshot import load_snapshot
 from lae_cli.terminal.sparkline import bar, sparkline
 from lae_cli.terminal.values import values
+from lae_fast.runs.plane import Projector
 from lae_fast.runs.state import RunState
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
@@ -129,7 +130,7 @@ class TestScatter:
     ) -> None:
         rng = np.random.default_rng(count)
         latents = size * rng.normal(size=(count, dim))
-        points = scatter.Projector()(latents)
+        points = Projector()(latents)
         assert points.shape == (count, 2)
         rows = scatter.draw(
             points, rng.integers(-3, 99, count), width, height, braille=braille, colour=colour
@@ -143,7 +144,7 @@ class TestScatter:
         rng = np.random.default_rng(0)
         latents = rng.normal(size=(500, 6)) * np.array([3.0, 2.9, 1.0, 0.5, 0.5, 0.5])
         for _ in range(20):
-            project = scatter.Projector()
+            project = Projector()
             first = project(latents)
             turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]  # the picture ignores the frame
             second = project((latents + 0.01 * rng.normal(size=latents.shape)) @ turn)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from lae_cli.dashboard.following.frame import Frame
-from lae_cli.terminal.scatter import Points, Projector
 from lae_cli.terminal.snapshot import Snapshot, load_snapshot, snapshot_path
 from lae_fast.runs.events import Evaluated
+from lae_fast.runs.plane import Points, Projector
 
 PRINCIPAL = "PCA"
 

@@ -24,8 +24,9 @@ from lae_cli.dashboard.following import snapshots
 from lae_cli.dashboard.following.snapshots import Plane
 from lae_cli.terminal import scatter, vocabulary
 from lae_cli.terminal.glyphs import Glyphs
-from lae_cli.terminal.scatter import Bounds, Labels, Projector
+from lae_cli.terminal.scatter import Bounds, Labels
 from lae_cli.terminal.snapshot import Snapshot
+from lae_fast.runs.plane import Projector
 
 ZOOM = 1.25
 _ANGLES = np.linspace(0, 2 * math.pi, 720, endpoint=False)
