@@ -3,8 +3,8 @@
 A run folder holds ``config.json`` (resolved settings), ``events.jsonl`` (append-only, one JSON
 object per line), ``checkpoints/``, ``snapshots/`` and, for a moment, ``command`` (what a viewer
 asks of the trainer). Folders are untrusted input: they may be empty, torn, foreign or hostile, and
-nothing here follows what it finds without looking. Nothing here imports torch but `checkpoint`,
-which is therefore imported by its own name.
+nothing here follows what it finds without looking. Nothing here imports torch but `checkpoint` and
+`verify`, which are therefore imported by their own names.
 """
 
 from lae_fast.errors import RunError

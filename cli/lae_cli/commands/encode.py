@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lae_cli.shared.opened import Opened, on_run
-from lae_cli.shared.results import Result
-from lae_fast.errors import ConfigError, printable
+from lae_cli.shared.results import Result, write_latents
+from lae_fast.errors import ConfigError
 
 SHOWN = 20
 """Most images whose latents are printed."""
@@ -59,11 +58,7 @@ def encode(opened: Opened, files: tuple[Path, ...], resize: bool, label: str | N
         lines.append(f"and {len(names) - SHOWN} more; --out FILE writes all")
 
     def write(out: Path) -> None:
-        with out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["file", *(f"z{k}" for k in range(values.shape[1]))])
-            for name, row in zip(names, values.tolist(), strict=True):
-                writer.writerow([printable(name), *row])
+        write_latents(out, values, "file", names)
 
     found: dict[str, Any] = {"images": len(names), "files": names, "latents": values.tolist()}
     return Result(found, lines, (), {"latents": values, "files": np.array(names)}, write)

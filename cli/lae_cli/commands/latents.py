@@ -10,8 +10,7 @@ import click
 
 from lae_cli.shared.opened import Opened, on_run
 from lae_cli.shared.options import whole
-from lae_cli.shared.results import PICTURES, Result
-from lae_fast.errors import printable
+from lae_cli.shared.results import PICTURES, Result, write_latents
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -44,7 +43,10 @@ def latents(opened: Opened, count: int) -> Result:
 
     def write(out: Path) -> None:
         if out.suffix.lower() == ".csv":
-            _write_csv(out, found)
+            names = (
+                [found.class_names[label] for label in found.labels] if found.class_names else ()
+            )
+            write_latents(out, found.values, "class", names)
         else:
             from lae_fast.analysis.plots import save_scatter
 
@@ -84,15 +86,3 @@ def _scatter(points: Points, found: Latents) -> list[Text]:
         Text.assemble(*((c.text, "" if c.label is None else class_colour(c.label)) for c in row))
         for row in grid
     ]
-
-
-def _write_csv(out: Path, found: Latents) -> None:
-    import csv
-
-    names = [printable(name) for name in found.class_names]
-    with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        heading = [f"z{k}" for k in range(found.values.shape[1])]
-        writer.writerow(["class", *heading] if names else heading)
-        for label, row in zip(found.labels.tolist(), found.values.tolist(), strict=True):
-            writer.writerow([names[label], *row] if names else row)

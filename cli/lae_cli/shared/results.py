@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -119,3 +120,13 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return value
+
+
+def write_latents(out: Path, values: Tensor, heading: str, names: Sequence[str]) -> None:
+    """Write latents ``(n, d_z)`` as CSV, a row each, its name before it; without names if empty."""
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        latents = [f"z{k}" for k in range(values.shape[1])]
+        writer.writerow([heading, *latents] if names else latents)
+        for place, row in enumerate(values.tolist()):
+            writer.writerow([printable(names[place]), *row] if names else row)
